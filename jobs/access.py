@@ -1,0 +1,43 @@
+"""Who may see what. Every path from a request to a row begins here."""
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import QuerySet
+
+from jobs.errors import JobNotFound
+from jobs.models import Job, Tenant
+
+
+def tenants_of_user(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Tenant]:
+    """The tenants a dashboard user sees: all for staff, otherwise those they are a member of."""
+    if not user.is_authenticated:
+        return Tenant.objects.none()
+    if getattr(user, "is_staff", False):
+        return Tenant.objects.all()
+    return Tenant.objects.filter(members=user.pk)
+
+
+def jobs_of_tenant(tenant: Tenant) -> QuerySet[Job]:
+    """The jobs of one tenant."""
+    return Job.objects.filter(tenant_id=tenant.pk)
+
+
+def jobs_of_user(user: Any) -> QuerySet[Job]:
+    """The jobs a dashboard user sees."""
+    if getattr(user, "is_staff", False) and user.is_authenticated:
+        return Job.objects.all()
+    return Job.objects.filter(tenant_id__in=tenants_of_user(user).values("pk"))
+
+
+def get_job(visible: QuerySet[Job], job_id: str | uuid.UUID) -> Job:
+    """The job of that id among the visible ones.
+
+    Raises `JobNotFound` alike for a malformed id, an unknown one and a stranger's.
+    """
+    try:
+        wanted = job_id if isinstance(job_id, uuid.UUID) else uuid.UUID(str(job_id))
+        return visible.get(pk=wanted)
+    except (ValueError, Job.DoesNotExist):
+        raise JobNotFound("There is no such job.") from None

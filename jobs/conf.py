@@ -1,0 +1,85 @@
+"""Every tunable of the project: one frozen object, units in the names, validated when read.
+
+Set any of them in the `JOBQUEUE` dict of Django's settings; unknown or impossible values are
+errors of `manage.py check`.
+"""
+
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+
+@dataclass(frozen=True)
+class Conf:
+    """The project's tunables with their defaults."""
+
+    # What a submission may carry.
+    max_payload_bytes: int = 1_000_000
+    max_result_bytes: int = 1_000_000
+    max_json_depth: int = 64
+    max_bulk_jobs: int = 1_000
+    max_tags: int = 20
+    max_delay_seconds: float = 366 * 86_400
+    max_timeout_seconds: float = 86_400
+    max_retries_limit: int = 100
+
+    # What a task gets when it does not say.
+    default_max_retries: int = 3
+    default_timeout_seconds: float = 3_600
+    backoff_base_seconds: float = 2
+    backoff_max_seconds: float = 3_600
+
+    # Leases: a worker that is silent for `lease_seconds` loses its jobs.
+    lease_seconds: float = 30
+    reap_interval_seconds: float = 2
+    max_lost: int = 3
+
+    # The engine.
+    poll_interval_seconds: float = 1
+    promote_interval_seconds: float = 0.25
+    claim_batch: int = 500
+    claim_buffer_seconds: float = 0.05
+    finish_batch: int = 500
+    drain_seconds: float = 25
+    worker_retention_seconds: float = 3_600
+
+    # What error texts keep (characters).
+    max_error_message: int = 2_000
+    max_traceback: int = 16_000
+
+    # The edge.
+    authentication_failures_per_minute: int = 30
+    requests_per_minute: int = 6_000
+    webhook_private_hosts: tuple[str, ...] = field(default=())
+
+    def problems(self) -> list[str]:
+        """What is impossible about these values, in words; empty when all is well."""
+        wrong = [
+            f"{f.name} must be positive, not {getattr(self, f.name)!r}"
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), int | float) and getattr(self, f.name) <= 0
+        ]
+        if self.lease_seconds < 3:
+            wrong.append("lease_seconds must be at least 3: heartbeats go out at a third of it")
+        return wrong
+
+
+def known_keys() -> frozenset[str]:
+    """The keys that the `JOBQUEUE` setting may hold."""
+    return frozenset(f.name for f in fields(Conf))
+
+
+@lru_cache(maxsize=1)
+def conf() -> Conf:
+    """The tunables in force. Unknown keys are reported by the system check, not here."""
+    given = getattr(settings, "JOBQUEUE", {})
+    return Conf(**{key: value for key, value in given.items() if key in known_keys()})
+
+
+@receiver(setting_changed)
+def _forget_conf(*, setting: str, **kwargs: object) -> None:
+    if setting == "JOBQUEUE":
+        conf.cache_clear()

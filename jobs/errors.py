@@ -1,0 +1,123 @@
+"""Every error of the project, one tree. An error owns its message, its `code` and its HTTP status.
+
+What a task raises to steer its job is at the end: `Retry`, `Discard` and `Cancel`.
+"""
+
+from typing import ClassVar
+
+
+class JobQueueError(Exception):
+    """Something the caller can act on. `code` is stable, the text is for people."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+
+    def __init__(self, detail: str, **extra: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class InvalidInput(JobQueueError):
+    """The request cannot be accepted as it is. `errors` says which field and why."""
+
+    code = "invalid_input"
+
+    def __init__(self, detail: str, *, code: str | None = None, pointer: str = "") -> None:
+        super().__init__(detail)
+        self.field_code = code or self.code
+        self.pointer = pointer
+
+
+class PayloadTooLarge(JobQueueError):
+    """A body, payload or result is larger than the limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class UnknownTask(InvalidInput):
+    """No task of that name may be called this way."""
+
+    code = "unknown_task"
+
+
+class JobNotFound(JobQueueError):
+    """There is no such job for this caller: absent and a stranger's look the same."""
+
+    code = "not_found"
+    status = 404
+
+
+class QueueNotFound(JobQueueError):
+    """The tenant has no queue of that name."""
+
+    code = "not_found"
+    status = 404
+
+
+class StatusConflict(JobQueueError):
+    """The job's status does not allow the action."""
+
+    code = "status_conflict"
+    status = 409
+
+
+class IdempotencyMismatch(JobQueueError):
+    """The idempotency key was used before with another request."""
+
+    code = "idempotency_mismatch"
+    status = 422
+
+
+class TenantInactive(JobQueueError):
+    """The tenant is switched off."""
+
+    code = "tenant_inactive"
+    status = 403
+
+
+class TooManyRequests(JobQueueError):
+    """A limit of the tenant refuses this now. `retry_after` is in whole seconds."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, detail: str, *, retry_after: int, limit: int) -> None:
+        super().__init__(detail, limit=limit)
+        self.retry_after = retry_after
+        self.limit = limit
+
+
+class QueueFull(TooManyRequests):
+    """The tenant has as many waiting jobs as it may."""
+
+    code = "queue_full"
+
+
+class TaskOutcome(Exception):
+    """Raised by a task to decide what becomes of its job."""
+
+
+class Retry(TaskOutcome):
+    """Try again after `after` seconds (default: the task's backoff). Spends an attempt."""
+
+    def __init__(self, after: float | None = None, message: str = "") -> None:
+        super().__init__(message or "the task asked for a retry")
+        self.after = after
+
+
+class Discard(TaskOutcome):
+    """Give up at once: the job goes to the DLQ without further attempts."""
+
+
+class Cancel(TaskOutcome):
+    """End the job as CANCELLED: it is no longer wanted."""
+
+
+class JobTimeout(TaskOutcome):
+    """Raised inside a task whose time is up."""
+
+
+class JobStopped(TaskOutcome):
+    """Raised inside a task whose job was cancelled or whose lease was lost."""

@@ -1,0 +1,24 @@
+"""Structured logs: one JSON object a line, with the fields that name a job. Never a payload."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+FIELDS = ("job_id", "tenant", "task", "queue", "attempt", "worker", "error_type", "count", "seconds")
+
+
+class StructuredFormatter(logging.Formatter):
+    """Formats a record as JSON; `extra` fields other than those of `FIELDS` are left out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)

@@ -1,0 +1,192 @@
+"""Use cases on jobs and queues, for REST, dashboard, admin, commands and Python callers alike.
+
+Each checks what only the domain can check, calls the store, and leaves an audit entry where an
+operator acted. None writes a row of a job itself.
+"""
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from jobs import store, wakeup
+from jobs.conf import conf
+from jobs.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    JobNotFound,
+    QueueFull,
+    QueueNotFound,
+    StatusConflict,
+    TenantInactive,
+    TooManyRequests,
+)
+from jobs.models import AuditEntry, Job, Lane, Tenant
+from jobs.statuses import Move, Status
+from jobs.submission import NewJob, Submitted
+
+
+def submit(tenant: Tenant, job: NewJob) -> Submitted:
+    """Accept one job. See `submit_many`."""
+    return submit_many(tenant, [job])[0]
+
+
+def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
+    """Accept all of the jobs, or none.
+
+    Joins the caller's transaction. A job whose idempotency key was used before with the same
+    request is answered with the earlier job, `created=False`, and spends nothing of the limits.
+
+    Raises `TenantInactive`, `InvalidInput`, `IdempotencyMismatch`, `TooManyRequests`, `QueueFull`.
+    """
+    if not tenant.is_active:
+        raise TenantInactive(f"The tenant {tenant.slug!r} is switched off; ask its operator.")
+    if len(jobs) > conf().max_bulk_jobs:
+        raise InvalidInput(f"At most {conf().max_bulk_jobs} jobs can be submitted at once.")
+    with transaction.atomic(), store.transaction():
+        submitted = store.insert_jobs(tenant.pk, jobs)
+        _refuse_mismatches(submitted)
+        _respect_limits(tenant, created=sum(s.created for s in submitted))
+    if any(s.created for s in submitted):
+        transaction.on_commit(wakeup.signal)
+    return submitted
+
+
+def _refuse_mismatches(submitted: Iterable[Submitted]) -> None:
+    for index, one in enumerate(submitted):
+        if one.mismatch:
+            raise IdempotencyMismatch(
+                "This idempotency key was used before with another request; use a new key.",
+                index=index,
+            )
+
+
+def _respect_limits(tenant: Tenant, *, created: int) -> None:
+    """Raise if the jobs just inserted are more than the tenant's limits allow."""
+    if not created:
+        return
+    rate = tenant.submissions_per_minute
+    if rate is not None:
+        retry_after = store.take_submissions(tenant.pk, count=created, limit=rate)
+        if retry_after:
+            raise TooManyRequests(
+                f"The tenant {tenant.slug!r} may submit {rate} jobs in 60 seconds; "
+                f"try again in {retry_after} seconds.",
+                retry_after=retry_after,
+                limit=rate,
+            )
+    cap = tenant.max_pending
+    if cap is not None and store.count_waiting(tenant.pk, at_most=cap + 1) > cap:
+        raise QueueFull(
+            f"The tenant {tenant.slug!r} may have {cap} waiting jobs; try again when some ran.",
+            retry_after=5,
+            limit=cap,
+        )
+
+
+def cancel(job: Job, *, actor: str) -> Job:
+    """Cancel a job: at once while it waits, at its worker's next heartbeat while it runs.
+
+    Cancelling a cancelled job changes nothing. Raises `StatusConflict` for DONE and DLQ.
+    """
+    return _move_one(job, Move.CANCEL, actor, store.cancel([job.pk]), settled={Status.CANCELLED})
+
+
+def retry(job: Job, *, actor: str) -> Job:
+    """Make a FAILED job ready now, or redrive a dead letter.
+
+    Raises `StatusConflict` for every other status.
+    """
+    moved = store.retry([job.pk]) or store.redrive([job.pk])
+    return _move_one(job, Move.RETRY, actor, moved)
+
+
+def _move_one(
+    job: Job,
+    move: Move,
+    actor: str,
+    moved: Collection[uuid.UUID],
+    settled: Collection[Status] = (),
+) -> Job:
+    try:
+        job.refresh_from_db()
+    except Job.DoesNotExist:
+        raise JobNotFound("There is no such job.") from None
+    if not moved and job.status not in settled:
+        raise StatusConflict(f"A job that is {job.status} cannot be moved by {move.value!r}.")
+    if moved:
+        audit(actor, move.value, job.tenant_id, str(job.pk))
+        transaction.on_commit(wakeup.signal)
+    return job
+
+
+def redrive(
+    job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None, payload: bytes | None = None
+) -> list[uuid.UUID]:
+    """Send dead letters back with their attempts reset; answers the ids that were dead letters.
+
+    `payload` replaces the payload of a single job on the way.
+    """
+    if payload is not None and len(job_ids) != 1:
+        raise InvalidInput("A payload can be edited for one job at a time.")
+    with transaction.atomic():
+        moved = store.redrive(job_ids, payload=payload)
+        _audit_many(actor, "redrive", tenant, moved, edited=payload is not None)
+    transaction.on_commit(wakeup.signal)
+    return moved
+
+
+def discard(
+    job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None
+) -> list[uuid.UUID]:
+    """Delete dead letters with their attempts; answers the ids that were dead letters."""
+    with transaction.atomic():
+        gone = store.discard(job_ids)
+        _audit_many(actor, "discard", tenant, gone)
+    return gone
+
+
+def set_queue_paused(tenant: Tenant, queue: str, *, paused: bool, actor: str) -> Lane:
+    """Pause or resume a queue of the tenant.
+
+    When a pause was answered, no job of the queue starts any more; running ones go on.
+    Raises `QueueNotFound`.
+    """
+    with transaction.atomic():
+        store.pass_gate_alone()
+        if not Lane.objects.filter(tenant=tenant, queue=queue).update(is_paused=paused):
+            raise QueueNotFound(f"The tenant {tenant.slug!r} has no queue {queue!r}.")
+        audit(actor, "pause" if paused else "resume", tenant.pk, queue)
+    transaction.on_commit(wakeup.signal)
+    return Lane.objects.get(tenant=tenant, queue=queue)
+
+
+def change_limits(target: Tenant | Lane, *, actor: str, **changes: Any) -> None:
+    """Change limits, weight or activity of a tenant or lane; in force at the next claim."""
+    before = {name: getattr(target, name) for name in changes}
+    for name, value in changes.items():
+        setattr(target, name, value)
+    target.full_clean(validate_unique=False, validate_constraints=False)
+    tenant_id = target.pk if isinstance(target, Tenant) else target.tenant_id
+    with transaction.atomic():
+        store.pass_gate_alone()
+        target.save(update_fields=list(changes))
+        audit(actor, "change_limits", tenant_id, str(target), before=before, after=changes)
+    transaction.on_commit(wakeup.signal)
+
+
+def audit(actor: str, action: str, tenant_id: int | None, target: str, **details: Any) -> None:
+    """Append to the audit log. `actor` is `user:name`, `key:prefix` or `command:name`."""
+    AuditEntry.objects.create(
+        actor=actor, action=action, tenant_id=tenant_id, target=target[:200], details=details
+    )
+
+
+def _audit_many(
+    actor: str, action: str, tenant: Tenant | None, job_ids: Sequence[uuid.UUID], **details: Any
+) -> None:
+    if job_ids:
+        target = str(job_ids[0]) if len(job_ids) == 1 else f"{len(job_ids)} jobs"
+        sample = [str(job_id) for job_id in job_ids[:100]]
+        audit(actor, action, tenant.pk if tenant else None, target, jobs=sample, **details)
