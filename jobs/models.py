@@ -206,10 +206,31 @@ class Job(models.Model):
                 ),
                 name="job_unusual",
             ),
+            # Dead letters of all tenants, newest first; written only when a job dies.
+            models.Index(models.F("id").desc(), condition=Q(status=Status.DLQ), name="job_dead"),
         ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class DeadLetters(models.Manager["DeadLetter"]):
+    """The jobs that used up their attempts."""
+
+    def get_queryset(self) -> models.QuerySet["DeadLetter"]:
+        """Jobs in the DLQ, of all tenants."""
+        return super().get_queryset().filter(status=Status.DLQ)
+
+
+class DeadLetter(Job):
+    """A job that used up its attempts, as a list of its own. Same rows, same rights as `Job`."""
+
+    objects = DeadLetters()
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = "dead letter"
 
 
 class JobTag(models.Model):
