@@ -1,0 +1,47 @@
+# PORT and DATABASE_URL are honoured by every target; PYTHON chooses the interpreter for .venv.
+PORT ?= 8000
+VENV := .venv
+PY := $(VENV)/bin/python
+export PORT
+
+.PHONY: help demo run proof test check clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s%s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/installed ## web, workers and a live workload on http://127.0.0.1:$PORT/
+	@$(PY) manage.py demo --port $(PORT)
+
+run: $(VENV)/installed ## the same without the generated workload
+	@$(PY) manage.py serve --port $(PORT)
+
+proof: $(VENV)/installed ## 1,000 jobs, a worker killed among them, everything accounted for
+	@$(PY) manage.py proof
+
+test: $(VENV)/installed-dev ## every test, on SQLite and on a real PostgreSQL (ARGS="-k claim")
+	@failed=0; \
+	echo "== SQLite"; env -u DATABASE_URL $(PY) -m pytest $(ARGS) || failed=1; \
+	echo "== PostgreSQL"; $(PY) -m tests.postgres -m pytest $(ARGS) || failed=1; \
+	exit $$failed
+
+check: $(VENV)/installed-dev ## style, types, migrations, deployment settings, container files
+	@failed=0; \
+	check() { echo "== $$*"; "$$@" || failed=1; }; \
+	check $(PY) -m ruff check .; \
+	check $(PY) -m ruff format --check .; \
+	check $(PY) -m mypy; \
+	check $(PY) manage.py makemigrations --check --dry-run; \
+	check env HTTPS=1 SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
+		$(PY) manage.py check --deploy --fail-level WARNING; \
+	exit $$failed
+
+clean: ## remove .venv, caches and var/ (the data)
+	rm -rf $(VENV) var staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/installed: requirements.txt .ci/venv
+	@sh .ci/venv $(VENV) requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@sh .ci/venv $(VENV) requirements-dev.txt
+	@touch $@

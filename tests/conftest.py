@@ -1,0 +1,122 @@
+"""What every test has: a world of tenants, and the proof that it left nothing behind."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import psutil
+import pytest
+from django.core.cache import cache
+from django.db import connection
+
+from jobs.models import Tenant
+from tests.postgres import Server, own_server
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = tuple(str(ROOT / app) for app in ("jobs", "workers", "dashboard", "demo"))
+LEFTOVER_GRACE_SECONDS = 3
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """After each test, no thread and no child process of ours is alive."""
+    before = _children()
+    yield
+    deadline = time.monotonic() + LEFTOVER_GRACE_SECONDS
+    while left := _own_threads() + _describe(_children() - before):
+        if time.monotonic() > deadline:
+            pytest.fail(f"The test left behind: {', '.join(left)}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """No test sees another's cached values or spent rates."""
+    cache.clear()
+
+
+@pytest.fixture
+def make_tenant(db: None) -> Callable[..., Tenant]:
+    """Makes tenants, without limits unless told."""
+
+    def make(slug: str, **fields: object) -> Tenant:
+        unlimited = {"max_running": None, "submissions_per_minute": None}
+        return Tenant.objects.create(slug=slug, **unlimited | fields)
+
+    return make
+
+
+@pytest.fixture
+def alice(make_tenant: Callable[..., Tenant]) -> Tenant:
+    """The tenant that most tests act as; without limits."""
+    return make_tenant("alice")
+
+
+@pytest.fixture
+def mallory(make_tenant: Callable[..., Tenant]) -> Tenant:
+    """A stranger, who must never see anything of Alice's; without limits."""
+    return make_tenant("mallory")
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[Server]:
+    """The server under the tests, to be stopped and started; it runs again afterwards."""
+    server = own_server()
+    if server is None:
+        pytest.skip("needs a PostgreSQL of the tests' own: python -m tests.postgres -m pytest")
+    yield server
+    connection.close()
+    if server.pid is None:
+        server.start()
+
+
+def _own_threads() -> list[str]:
+    """Threads that run code of ours, and non-daemon ones that nobody accounts for."""
+    frames = sys._current_frames()
+    others = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    return [
+        f"thread {t.name}"
+        for t in others
+        if _runs_our_code(frames.get(t.ident or 0)) or not (t.daemon or _is_pool_of_library(t))
+    ]
+
+
+def _runs_our_code(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(OURS):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_pool_of_library(thread: threading.Thread) -> bool:
+    """asgiref's and asyncio's executors keep idle threads; ours have names of their own."""
+    return thread.name.startswith(("ThreadPoolExecutor-", "asyncio_"))
+
+
+def _children() -> set[psutil.Process]:
+    """Live child processes, but for the database server and multiprocessing's bookkeeper."""
+    server = own_server()
+    return {
+        child
+        for child in psutil.Process().children(recursive=True)
+        if not _is_infrastructure(child, server.pid if server else None)
+    }
+
+
+def _is_infrastructure(process: psutil.Process, server_pid: int | None) -> bool:
+    try:
+        return (
+            process.status() == psutil.STATUS_ZOMBIE
+            or server_pid in {process.pid, process.ppid()}
+            or "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+        )
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _describe(processes: set[psutil.Process]) -> list[str]:
+    return [f"process {p.pid} ({p.name()})" for p in processes if p.is_running()]
