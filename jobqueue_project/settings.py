@@ -1,4 +1,4 @@
-"""Settings: composition only. Everything that differs between installations is an environment variable.
+"""Settings: composition only. What differs between installations is an environment variable.
 
 DATABASE_URL   default SQLite in var/; postgres://user:password@host/name for PostgreSQL
 CACHE_URL      default files in var/cache; redis://… when web processes run on several machines
@@ -6,15 +6,17 @@ SECRET_KEY     default: made once and kept in var/secret-key
 ALLOWED_HOSTS  default localhost; comma separated
 HTTPS          1: secure cookies, HSTS and redirect to https
 DEBUG          1: Django's debug pages
+JOBQUEUE       tunables of jobs/conf.py as a JSON object, such as {"lease_seconds": 10}
 """
 
+import json
 import logging
 import os
 import secrets
 from pathlib import Path
 
-import django
 import dj_database_url
+import django
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -27,6 +29,17 @@ def env_flag(name: str) -> bool:
     if value not in {"0", "1"}:
         raise ImproperlyConfigured(f"{name} must be 0 or 1, not {value!r}")
     return value == "1"
+
+
+def env_object(name: str) -> dict[str, object]:
+    """An environment variable that is a JSON object, empty by default; anything else is refused."""
+    try:
+        value = json.loads(os.environ.get(name) or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"{name} must be a JSON object, such as {{}}")
+    return value
 
 
 def kept_secret() -> str:
@@ -140,7 +153,7 @@ TASKS = {
         "OPTIONS": {"tenant": "default"},
     }
 }
-JOBQUEUE: dict[str, object] = {}
+JOBQUEUE = env_object("JOBQUEUE")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["jobs.api.authentication.BearerAuthentication"],
