@@ -21,6 +21,10 @@ from jobs.tasksapi import Task
 _exposed: dict[str, "QueueTask"] = {}
 
 
+class RawJSON(bytes):
+    """A task's return value that is JSON already; it is stored as it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueTask(Task):  # type: ignore[type-arg]
     """A task with the queue's own options; every field is an argument of `@task`.

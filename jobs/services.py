@@ -44,7 +44,7 @@ def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
         raise TenantInactive(f"The tenant {tenant.slug!r} is switched off; ask its operator.")
     if len(jobs) > conf().max_bulk_jobs:
         raise InvalidInput(f"At most {conf().max_bulk_jobs} jobs can be submitted at once.")
-    with transaction.atomic(), store.transaction():
+    with transaction.atomic():
         submitted = store.insert_jobs(tenant.pk, jobs)
         _refuse_mismatches(submitted)
         _respect_limits(tenant, created=sum(s.created for s in submitted))
@@ -137,9 +137,7 @@ def redrive(
     return moved
 
 
-def discard(
-    job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None
-) -> list[uuid.UUID]:
+def discard(job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None) -> list[uuid.UUID]:
     """Delete dead letters with their attempts; answers the ids that were dead letters."""
     with transaction.atomic():
         gone = store.discard(job_ids)

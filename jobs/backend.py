@@ -1,0 +1,193 @@
+"""The backend of Django's Tasks interface: `enqueue` submits a job, results are read from jobs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from jobs import services
+from jobs.access import get_job
+from jobs.errors import JobNotFound, UnknownTask
+from jobs.models import Attempt, Job, Tenant
+from jobs.registry import QueueTask, find
+from jobs.statuses import Status
+from jobs.submission import NewJob
+from jobs.tasksapi import (
+    BaseTaskBackend,
+    Task,
+    TaskError,
+    TaskResult,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_enqueued,
+)
+
+STATUSES: Mapping[Status, TaskResultStatus] = {
+    Status.SCHEDULED: TaskResultStatus.READY,
+    Status.BLOCKED: TaskResultStatus.READY,
+    Status.PENDING: TaskResultStatus.READY,
+    Status.FAILED: TaskResultStatus.READY,
+    Status.RUNNING: TaskResultStatus.RUNNING,
+    Status.DONE: TaskResultStatus.SUCCESSFUL,
+    Status.DLQ: TaskResultStatus.FAILED,
+    Status.CANCELLED: TaskResultStatus.FAILED,
+}
+"""What Django calls our statuses."""
+
+
+class JobCancelled(Exception):
+    """The error of a result whose job was cancelled."""
+
+
+class JobQueueBackend(BaseTaskBackend):
+    """Runs Django's tasks as jobs of a tenant.
+
+    The option `tenant` is the slug of the owner of tasks that name none; that tenant is made, with
+    no limits, when it is first needed. A task enqueued in a transaction is there when it commits.
+    """
+
+    task_class = QueueTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:  # type: ignore[override, type-arg]
+        """Submit the call as a job. Raises what `services.submit_many` raises."""
+        self.validate_task(task)
+        tenant = self._tenant(task)
+        new = new_job(task, args, kwargs)
+        submitted = services.submit(tenant, new)
+        result = self._result(task, submitted.job_id, args, kwargs)
+        task_enqueued.send_robust(type(self), task_result=result)
+        return result
+
+    def get_result(self, result_id: str) -> TaskResult:  # type: ignore[type-arg]
+        """The state of a job, as Django's result. Raises `TaskResultDoesNotExist`."""
+        try:
+            job = get_job(Job.objects.all(), result_id)
+            return job_result(job, find(job.task), self.alias)
+        except (JobNotFound, UnknownTask) as error:
+            raise TaskResultDoesNotExist(result_id) from error
+
+    def _tenant(self, task: Task) -> Tenant:  # type: ignore[type-arg]
+        slug = getattr(task, "tenant", None)
+        if slug is not None:
+            return Tenant.objects.get(slug=slug)
+        default = self.options.get("tenant", "default")
+        no_limits = {"max_running": None, "submissions_per_minute": None}
+        return Tenant.objects.get_or_create(slug=default, defaults=no_limits)[0]
+
+    def _result(
+        self,
+        task: Task,
+        job_id: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],  # type: ignore[type-arg]
+    ) -> TaskResult:  # type: ignore[type-arg]
+        return TaskResult(
+            task=task,
+            id=str(job_id),
+            status=TaskResultStatus.READY,
+            enqueued_at=timezone.now(),
+            started_at=None,
+            finished_at=None,
+            last_attempted_at=None,
+            args=list(args),
+            kwargs=dict(kwargs),
+            backend=self.alias,
+            errors=[],
+            worker_ids=[],
+        )
+
+
+def new_job(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NewJob:  # type: ignore[type-arg]
+    """The job of a Python call. Its payload is the keyword arguments, or both kinds if needed."""
+    options = task if isinstance(task, QueueTask) else QueueTask(func=task.func)
+    payload = {"args": list(args), "kwargs": dict(kwargs)} if args else dict(kwargs)
+    return NewJob(
+        task=options.job_task,
+        payload=json.dumps(payload, ensure_ascii=False).encode(),
+        has_args=bool(args),
+        queue=task.queue_name,
+        priority=task.priority,
+        run_at=task.run_after,
+        max_retries=options.retries,
+        timeout_seconds=options.timeout,
+        tags=options.tags,
+        idempotency_key=options.idempotency_key,
+    )
+
+
+def call_arguments(
+    payload: Any, task: QueueTask, *, has_args: bool
+) -> tuple[list[Any], dict[str, Any]]:
+    """The positional and keyword arguments that a payload stands for."""
+    if has_args:
+        return payload["args"], payload["kwargs"]
+    if task.takes_payload:
+        return [payload], {}
+    return [], payload
+
+
+def job_result(job: Job, task: QueueTask, alias: str) -> TaskResult:  # type: ignore[type-arg]
+    """A job as Django's result."""
+    attempts = list(job.attempts.order_by("fence"))
+    args, kwargs = call_arguments(json.loads(bytes(job.payload)), task, has_args=job.has_args)
+    result: TaskResult = TaskResult(  # type: ignore[type-arg]
+        task=_as_enqueued(task, job),
+        id=str(job.pk),
+        status=STATUSES[Status(job.status)],
+        enqueued_at=job.created_at,
+        started_at=attempts[0].started_at if attempts else job.started_at,
+        finished_at=job.finished_at,
+        last_attempted_at=job.started_at,
+        args=args,
+        kwargs=kwargs,
+        backend=alias,
+        errors=_errors(job, attempts),
+        worker_ids=_worker_ids(job, attempts),
+    )
+    if job.result is not None:
+        object.__setattr__(result, "_return_value", json.loads(bytes(job.result)))
+    return result
+
+
+def _as_enqueued(task: QueueTask, job: Job) -> QueueTask:
+    """The task with the options of the job.
+
+    Set past the dataclass's validation: a job of a queue or with a priority that is no longer
+    allowed must still be readable.
+    """
+    copy = object.__new__(QueueTask)
+    for name in QueueTask.__dataclass_fields__:
+        object.__setattr__(copy, name, getattr(task, name))
+    run_after = job.run_at if job.run_at > job.created_at + timedelta(seconds=1) else None
+    for name, value in (
+        ("priority", job.priority),
+        ("queue_name", job.queue),
+        ("run_after", run_after),
+    ):
+        object.__setattr__(copy, name, value)
+    return copy
+
+
+def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
+    errors = [
+        TaskError(exception_class_path=attempt.error_type, traceback=attempt.traceback)
+        for attempt in attempts
+    ]
+    if job.status == Status.CANCELLED:
+        path = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
+        errors.append(TaskError(exception_class_path=path, traceback="The job was cancelled."))
+    return errors
+
+
+def _worker_ids(job: Job, attempts: Sequence[Attempt]) -> list[str]:
+    """One entry for each attempt: Django counts attempts by them."""
+    ids = [attempt.worker for attempt in attempts]
+    if job.attempt > len(ids):
+        ids += [job.worker] * (job.attempt - len(ids))
+    return ids

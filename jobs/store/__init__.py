@@ -1,0 +1,39 @@
+"""The only writer of job state. Two databases, one semantics.
+
+Every statement stands above the function that runs it and is written once, in PostgreSQL's words
+with the few tokens of `dialect`; only the claim, the insert and the finish have two forms. Time is
+the database's. Every write about a running job names its fence: zero rows means that the lease was
+lost, which is an answer and not an error.
+"""
+
+from jobs.store.claim import ClaimedJob, ReadyLane, Share, claim, ready_lanes
+from jobs.store.control import cancel, discard, redrive, retry
+from jobs.store.finish import Outcome, finish
+from jobs.store.gate import pass_gate_alone
+from jobs.store.insert import insert_jobs
+from jobs.store.lease import Lease, extend, lose_worker, promote, reap, release
+from jobs.store.limits import count_waiting, take_submissions
+
+__all__ = [
+    "ClaimedJob",
+    "Lease",
+    "Outcome",
+    "ReadyLane",
+    "Share",
+    "cancel",
+    "claim",
+    "count_waiting",
+    "discard",
+    "extend",
+    "finish",
+    "insert_jobs",
+    "lose_worker",
+    "pass_gate_alone",
+    "promote",
+    "ready_lanes",
+    "reap",
+    "redrive",
+    "release",
+    "retry",
+    "take_submissions",
+]

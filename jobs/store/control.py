@@ -1,0 +1,81 @@
+"""What people do to jobs: cancel, retry, redrive, discard."""
+
+import uuid
+from collections.abc import Iterable
+
+from django.db import connection, transaction
+
+from jobs.statuses import TRANSITIONS, Move, Status
+from jobs.store.dialect import array, as_uuid, sql
+
+
+def _sources(move: Move) -> str:
+    """The statuses a move may start from, as an SQL list."""
+    return ", ".join(f"'{status}'" for status in sorted(TRANSITIONS[move].sources))
+
+
+# One statement, so that a job cannot slip from waiting to running in between.
+_CANCEL = f"""
+UPDATE jobs_job SET
+    status = CASE WHEN status = '{Status.RUNNING}' THEN status
+        ELSE '{TRANSITIONS[Move.CANCEL].target}' END,
+    finished_at = CASE WHEN status = '{Status.RUNNING}' THEN NULL ELSE NOW() END,
+    cancel_requested = TRUE
+WHERE id = ANY(%(ids)s) AND status IN ({_sources(Move.CANCEL)}, '{Status.RUNNING}')
+RETURNING id"""
+
+
+def cancel(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
+    """Cancel what waits; ask the workers to stop what runs. Answers the ids it applied to."""
+    return _execute(_CANCEL, job_ids)
+
+
+_RETRY = f"""
+UPDATE jobs_job SET status = '{TRANSITIONS[Move.RETRY].target}', run_at = NOW()
+WHERE id = ANY(%(ids)s) AND status IN ({_sources(Move.RETRY)})
+RETURNING id"""
+
+
+def retry(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
+    """Make failed jobs ready now instead of after their backoff; answers their ids."""
+    return _execute(_RETRY, job_ids)
+
+
+_REDRIVE = f"""
+UPDATE jobs_job SET status = '{TRANSITIONS[Move.REDRIVE].target}', run_at = NOW(),
+    attempt = 0, lost_count = 0, error_type = '', error_message = '', reason = '',
+    cancel_requested = FALSE, started_at = NULL, finished_at = NULL, worker = '',
+    payload = coalesce(%(payload)s, payload)
+WHERE id = ANY(%(ids)s) AND status IN ({_sources(Move.REDRIVE)})
+RETURNING id"""
+
+
+def redrive(job_ids: Iterable[uuid.UUID], *, payload: bytes | None = None) -> list[uuid.UUID]:
+    """Send dead letters back as if new, but with their history; answers the ids of those."""
+    return _execute(_REDRIVE, job_ids, payload=payload)
+
+
+_DEAD = f"""
+SELECT id FROM jobs_job
+WHERE id = ANY(%(ids)s) AND status = '{Status.DLQ}' LOCK SKIPPING ROWS"""
+_DELETE = (
+    "DELETE FROM jobs_attempt WHERE job_id = ANY(%(ids)s)",
+    "DELETE FROM jobs_jobtag WHERE job_id = ANY(%(ids)s)",
+    "DELETE FROM jobs_job WHERE id = ANY(%(ids)s)",
+)
+
+
+def discard(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
+    """Delete dead letters with all that belongs to them; answers the ids of those."""
+    with transaction.atomic():
+        dead = _execute(_DEAD, job_ids)
+        with connection.cursor() as cursor:
+            for statement in _DELETE:
+                cursor.execute(sql(statement), {"ids": array(dead)})
+    return dead
+
+
+def _execute(statement: str, job_ids: Iterable[uuid.UUID], **parameters: object) -> list[uuid.UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql(statement), {"ids": array(job_ids), **parameters})
+        return [as_uuid(job_id) for (job_id,) in cursor.fetchall()]

@@ -1,0 +1,89 @@
+"""What differs between PostgreSQL and SQLite, and nothing else.
+
+`sql()` turns these tokens of a statement into the words of the database in use:
+
+    NOW()                the time, by the database's clock
+    MINUTE()             the minute that NOW() is in
+    EPOCH()              whole seconds since 1970
+    IN_SECONDS(x)        the time in x seconds
+    SECONDS(a, b)        seconds from a to b
+    = ANY(x)             membership in an `array()` parameter
+    LOCK SKIPPING ROWS   row locks that pass over locked rows; SQLite has one writer at a time
+    HAD_TIME(a, x)       whether the server has been up since the time a, or for x seconds
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection
+
+_ARGUMENT = r"([^(),]+(?:\([^()]*\)[^(),]*)?)"
+_IN_SECONDS = re.compile(rf"IN_SECONDS\({_ARGUMENT}\)")
+_SECONDS = re.compile(rf"\bSECONDS\({_ARGUMENT}, {_ARGUMENT}\)")
+_ANY = re.compile(rf"= ANY\({_ARGUMENT}\)")
+_HAD_TIME = re.compile(rf"HAD_TIME\({_ARGUMENT}, {_ARGUMENT}\)")
+_SQLITE_TIME = "'%%Y-%%m-%%d %%H:%%M:%%f', 'now'"
+
+
+def is_postgresql() -> bool:
+    """Whether the database in use is PostgreSQL; otherwise it is SQLite."""
+    return connection.vendor == "postgresql"
+
+
+def sql(statement: str) -> str:
+    """The statement in the words of the database in use."""
+    return _postgresql(statement) if is_postgresql() else _sqlite(statement)
+
+
+@lru_cache(maxsize=256)
+def _postgresql(statement: str) -> str:
+    statement = _IN_SECONDS.sub(r"clock_timestamp() + make_interval(secs => \1)", statement)
+    statement = _SECONDS.sub(r"extract(epoch FROM \2 - \1)::float8", statement)
+    statement = _HAD_TIME.sub(
+        r"(\1 > pg_postmaster_start_time()"
+        r" OR clock_timestamp() - pg_postmaster_start_time() > make_interval(secs => \2))",
+        statement,
+    )
+    return (
+        statement.replace("NOW()", "clock_timestamp()")
+        .replace("MINUTE()", "date_trunc('minute', clock_timestamp())")
+        .replace("EPOCH()", "extract(epoch FROM clock_timestamp())::bigint")
+        .replace("LOCK SKIPPING ROWS", "FOR UPDATE SKIP LOCKED")
+    )
+
+
+@lru_cache(maxsize=256)
+def _sqlite(statement: str) -> str:
+    statement = _IN_SECONDS.sub(rf"strftime({_SQLITE_TIME}, (\1) || ' seconds')", statement)
+    statement = _SECONDS.sub(r"(julianday(\2) - julianday(\1)) * 86400", statement)
+    statement = _ANY.sub(r"IN (SELECT value FROM json_each(\1))", statement)
+    statement = _HAD_TIME.sub("TRUE", statement)
+    return (
+        statement.replace("NOW()", f"strftime({_SQLITE_TIME})")
+        .replace("MINUTE()", "strftime('%%Y-%%m-%%d %%H:%%M:00', 'now')")
+        .replace("EPOCH()", "CAST(strftime('%%s', 'now') AS INTEGER)")
+        .replace("LOCK SKIPPING ROWS", "")
+    )
+
+
+def array(values: Iterable[Any]) -> Any:
+    """A parameter for `= ANY(...)`."""
+    if is_postgresql():
+        return list(values)
+    return json.dumps([scalar(value) for value in values])
+
+
+def scalar(value: Any) -> Any:
+    """A parameter as the database's driver takes it: SQLite keeps UUIDs as 32 hex digits."""
+    if isinstance(value, uuid.UUID) and not is_postgresql():
+        return value.hex
+    return value
+
+
+def as_uuid(value: Any) -> uuid.UUID:
+    """A UUID as a row holds it."""
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)

@@ -1,0 +1,201 @@
+"""Outcomes are recorded, in batches, under their fences."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from django.db import connection, transaction
+
+from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
+from jobs.store.dialect import as_uuid, is_postgresql, scalar, sql
+
+ENDINGS = {TRANSITIONS[move].target for move in (Move.ACK, Move.FAIL, Move.BURY, Move.STOP)}
+"""The statuses an attempt may end in."""
+
+SHARDS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one attempt, decided as a value before anything is written.
+
+    `attempt_outcome` is None for an attempt that leaves no row in the attempts: it succeeded or was
+    cancelled. `retry_in` is the wait in seconds before the next attempt of a FAILED job.
+    """
+
+    job_id: uuid.UUID
+    fence: int
+    lane_id: int
+    tenant_id: int
+    status: Status
+    result: bytes | None = None
+    attempt_outcome: AttemptOutcome | None = None
+    error_type: str = ""
+    error_message: str = ""
+    traceback: str = ""
+    reason: Reason | None = None
+    retry_in: float = 0
+    waited_seconds: float = 0
+    ran_seconds: float = 0
+
+    def __post_init__(self) -> None:
+        if self.status not in ENDINGS:
+            raise ValueError(f"An attempt cannot end in {self.status}.")
+
+
+# A failed attempt of a job whose cancellation was asked for is its last.
+_ENDED = f"""
+    status = CASE WHEN ended.status = '{Status.FAILED}' AND jobs_job.cancel_requested
+        THEN '{Status.CANCELLED}' ELSE ended.status END,
+    result = ended.result, error_type = ended.error_type, error_message = ended.error_message,
+    reason = ended.reason, lost_count = jobs_job.lost_count + ended.lost,
+    run_at = CASE WHEN ended.status = '{Status.FAILED}'
+        THEN IN_SECONDS(ended.retry_in) ELSE jobs_job.run_at END,
+    finished_at = CASE WHEN ended.status = '{Status.FAILED}' AND NOT jobs_job.cancel_requested
+        THEN NULL ELSE NOW() END,
+    lease_expires_at = NULL"""
+
+# The row is found by its primary key. With a plain condition on the status the planner may go
+# through the small index of running jobs instead, which gets slow as that index churns.
+_FENCED = f"""
+    jobs_job.id = ended.id AND jobs_job.fence = ended.fence
+    AND jobs_job.status || '' = '{Status.RUNNING}'"""
+
+_FINISH_POSTGRESQL = f"""
+UPDATE jobs_job SET {_ENDED}
+FROM unnest(
+    %(id)s::uuid[], %(fence)s::bigint[], %(status)s::text[], %(result)s::bytea[],
+    %(error_type)s::text[], %(error_message)s::text[], %(reason)s::text[], %(lost)s::int[],
+    %(retry_in)s::float8[]
+) AS ended (id, fence, status, result, error_type, error_message, reason, lost, retry_in)
+WHERE {_FENCED}
+RETURNING jobs_job.id, jobs_job.status"""
+
+_FINISH_SQLITE = f"""
+UPDATE jobs_job SET {_ENDED}
+FROM (
+    SELECT %(id)s AS id, %(fence)s AS fence, %(status)s AS status, %(result)s AS result,
+        %(error_type)s AS error_type, %(error_message)s AS error_message, %(reason)s AS reason,
+        %(lost)s AS lost, %(retry_in)s AS retry_in
+) AS ended
+WHERE {_FENCED}
+RETURNING id, status"""
+
+
+def finish(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    """Record the outcomes whose fence is current; answers the ids of those.
+
+    For the others the lease was lost before and nothing is written. Repeating a call that was
+    committed, because its answer got lost, changes nothing.
+    """
+    with transaction.atomic():
+        ended = _finish(outcomes)
+        recorded = [outcome for outcome in outcomes if outcome.job_id in ended]
+        _insert_attempts(recorded)
+        _count_minutes(worker, recorded, ended)
+    return set(ended)
+
+
+def _finish(outcomes: Sequence[Outcome]) -> dict[uuid.UUID, Status]:
+    rows = [_values(outcome) for outcome in outcomes]
+    with connection.cursor() as cursor:
+        if is_postgresql():
+            cursor.execute(
+                sql(_FINISH_POSTGRESQL), {name: [row[name] for row in rows] for name in rows[0]}
+            )
+            return {job_id: Status(status) for job_id, status in cursor.fetchall()}
+        ended = {}
+        for row in rows:
+            cursor.execute(sql(_FINISH_SQLITE), row)
+            ended |= {as_uuid(job_id): Status(status) for job_id, status in cursor.fetchall()}
+        return ended
+
+
+def _values(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "id": scalar(outcome.job_id),
+        "fence": outcome.fence,
+        "status": outcome.status.value,
+        "result": outcome.result,
+        "error_type": outcome.error_type,
+        "error_message": outcome.error_message,
+        "reason": outcome.reason.value if outcome.reason else "",
+        "lost": int(outcome.attempt_outcome is AttemptOutcome.LOST),
+        "retry_in": outcome.retry_in,
+    }
+
+
+# Runs after the update and in its transaction: the row still has the attempt's number and times.
+_INSERT_ATTEMPT = """
+INSERT INTO jobs_attempt (job_id, number, fence, outcome, error_type, message, traceback, worker,
+    started_at, finished_at)
+SELECT id, attempt, fence, %(outcome)s, %(error_type)s, %(message)s, %(traceback)s, worker,
+    started_at, NOW()
+FROM jobs_job WHERE id = %(id)s"""
+
+
+def _insert_attempts(outcomes: Sequence[Outcome]) -> None:
+    rows = [
+        {
+            "id": scalar(outcome.job_id),
+            "outcome": outcome.attempt_outcome.value,
+            "error_type": outcome.error_type,
+            "message": outcome.error_message,
+            "traceback": outcome.traceback,
+        }
+        for outcome in outcomes
+        if outcome.attempt_outcome
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql(_INSERT_ATTEMPT), rows)
+
+
+# The rows are written in the order of their lanes, so that two batches never wait for each other.
+_COUNT_MINUTE = """
+INSERT INTO jobs_laneminute (lane_id, tenant_id, minute, shard, done, failed, dead, cancelled,
+    started, wait_seconds, max_wait_seconds, run_seconds)
+VALUES (%(lane_id)s, %(tenant_id)s, MINUTE(), %(shard)s, %(done)s, %(failed)s, %(dead)s,
+    %(cancelled)s, %(started)s, %(wait)s, %(max_wait)s, %(run)s)
+ON CONFLICT (lane_id, minute, shard) DO UPDATE SET
+    done = jobs_laneminute.done + excluded.done, failed = jobs_laneminute.failed + excluded.failed,
+    dead = jobs_laneminute.dead + excluded.dead,
+    cancelled = jobs_laneminute.cancelled + excluded.cancelled,
+    started = jobs_laneminute.started + excluded.started,
+    wait_seconds = jobs_laneminute.wait_seconds + excluded.wait_seconds,
+    max_wait_seconds = CASE WHEN jobs_laneminute.max_wait_seconds > excluded.max_wait_seconds
+        THEN jobs_laneminute.max_wait_seconds ELSE excluded.max_wait_seconds END,
+    run_seconds = jobs_laneminute.run_seconds + excluded.run_seconds"""
+
+
+def _count_minutes(
+    worker: str, outcomes: Sequence[Outcome], ended: Mapping[uuid.UUID, Status]
+) -> None:
+    lanes: dict[tuple[int, int], list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        lanes[outcome.lane_id, outcome.tenant_id].append(outcome)
+    shard = crc32(worker.encode()) % SHARDS
+    rows = [
+        {"lane_id": lane_id, "tenant_id": tenant_id, "shard": shard, **_figures(of_lane, ended)}
+        for (lane_id, tenant_id), of_lane in sorted(lanes.items())
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql(_COUNT_MINUTE), rows)
+
+
+def _figures(outcomes: Sequence[Outcome], ended: Mapping[uuid.UUID, Status]) -> dict[str, float]:
+    statuses = [ended[outcome.job_id] for outcome in outcomes]
+    return {
+        "done": statuses.count(Status.DONE),
+        "failed": statuses.count(Status.FAILED),
+        "dead": statuses.count(Status.DLQ),
+        "cancelled": statuses.count(Status.CANCELLED),
+        "started": len(outcomes),
+        "wait": sum(outcome.waited_seconds for outcome in outcomes),
+        "max_wait": max(outcome.waited_seconds for outcome in outcomes),
+        "run": sum(outcome.ran_seconds for outcome in outcomes),
+    }

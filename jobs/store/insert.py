@@ -1,0 +1,165 @@
+"""Jobs come into being."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection, transaction
+
+from jobs.models import JobTag, Lane
+from jobs.statuses import Status
+from jobs.store.dialect import array, as_uuid, is_postgresql, scalar, sql
+from jobs.submission import NewJob, Submitted
+from jobs.uuid7 import uuid7
+
+_COLUMNS = """
+    id, tenant_id, lane_id, queue, task, status, priority, payload, has_args, attempt, max_retries,
+    lost_count, timeout_seconds, fence, worker, cancel_requested, error_type, error_message, reason,
+    tags, idempotency_key, request_hash, created_at, run_at"""
+
+# A time that has come, or none, is now; what is later waits as SCHEDULED. The lane is looked up on
+# the way: a job whose lane does not exist yet is simply not inserted by this statement.
+_SELECTED = f"""
+    id, %(tenant_id)s, lane_id, queue, task,
+    CASE WHEN run_at > NOW() THEN '{Status.SCHEDULED}' ELSE '{Status.PENDING}' END,
+    priority, payload, has_args, 0, max_retries, 0, timeout_seconds, 0, '', FALSE, '', '', '',
+    tags, idempotency_key, request_hash, NOW(),
+    CASE WHEN run_at > NOW() THEN run_at ELSE NOW() END"""
+
+# The key's index is partial: the condition has to be named for it to be found.
+_UNLESS_KEY_IS_USED = (
+    "ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+)
+
+_INSERT_POSTGRESQL = f"""
+INSERT INTO jobs_job ({_COLUMNS})
+SELECT {_SELECTED}
+FROM (
+    SELECT new.*, lane.id AS lane_id,
+        coalesce(new.given_run_at, NOW() + make_interval(secs => new.delay_seconds)) AS run_at
+    FROM unnest(
+        %(id)s::uuid[], %(queue)s::text[], %(task)s::text[], %(priority)s::smallint[],
+        %(payload)s::bytea[], %(has_args)s::boolean[], %(max_retries)s::smallint[],
+        %(timeout_seconds)s::float8[], %(tags)s::jsonb[], %(idempotency_key)s::text[],
+        %(request_hash)s::text[], %(run_at)s::timestamptz[], %(delay_seconds)s::float8[]
+    ) AS new (
+        id, queue, task, priority, payload, has_args, max_retries, timeout_seconds, tags,
+        idempotency_key, request_hash, given_run_at, delay_seconds)
+    JOIN jobs_lane AS lane ON lane.tenant_id = %(tenant_id)s AND lane.queue = new.queue
+) AS ready
+{_UNLESS_KEY_IS_USED}
+RETURNING id"""
+
+_INSERT_SQLITE = f"""
+INSERT INTO jobs_job ({_COLUMNS})
+SELECT {_SELECTED}
+FROM (
+    SELECT %(id)s AS id, %(queue)s AS queue, %(task)s AS task, %(priority)s AS priority,
+        %(payload)s AS payload, %(has_args)s AS has_args, %(max_retries)s AS max_retries,
+        %(timeout_seconds)s AS timeout_seconds, %(tags)s AS tags,
+        %(idempotency_key)s AS idempotency_key, %(request_hash)s AS request_hash,
+        lane.id AS lane_id,
+        coalesce(%(run_at)s, IN_SECONDS(%(delay_seconds)s)) AS run_at
+    FROM jobs_lane AS lane WHERE lane.tenant_id = %(tenant_id)s AND lane.queue = %(queue)s
+)
+WHERE TRUE {_UNLESS_KEY_IS_USED}
+RETURNING id"""
+
+
+def insert_jobs(tenant_id: int, jobs: Sequence[NewJob]) -> list[Submitted]:
+    """Insert the jobs; answer, in their order, the id of each and whether this call made it.
+
+    A job whose idempotency key the tenant has used gets the earlier job's id, and `mismatch` if
+    that was another request. Call it in a transaction that ends if anything raises.
+    """
+    rows = [(uuid7(), job) for job in jobs]
+    with transaction.atomic():
+        inserted = _insert(tenant_id, rows)
+        if len(inserted) < len(rows):
+            missing = [row for row in rows if row[0] not in inserted]
+            _make_lanes(tenant_id, {job.queue for _, job in missing})
+            inserted |= _insert(tenant_id, missing)
+        _insert_tags(tenant_id, [row for row in rows if row[0] in inserted])
+        if len(inserted) == len(rows):
+            return [Submitted(job_id, created=True) for job_id, _ in rows]
+        return _with_earlier(tenant_id, rows, inserted)
+
+
+def _insert(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> set[uuid.UUID]:
+    with connection.cursor() as cursor:
+        if is_postgresql():
+            cursor.execute(sql(_INSERT_POSTGRESQL), _columns(tenant_id, rows))
+            return {job_id for (job_id,) in cursor.fetchall()}
+        inserted: set[uuid.UUID] = set()
+        for row in rows:
+            cursor.execute(sql(_INSERT_SQLITE), _values(tenant_id, *row))
+            inserted |= {as_uuid(job_id) for (job_id,) in cursor.fetchall()}
+        return inserted
+
+
+def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
+    adapt = connection.ops.adapt_datetimefield_value
+    return {
+        "tenant_id": tenant_id,
+        "id": scalar(job_id),
+        "queue": job.queue,
+        "task": job.task,
+        "priority": job.priority,
+        "payload": job.payload,
+        "has_args": job.has_args,
+        "max_retries": job.max_retries,
+        "timeout_seconds": job.timeout_seconds,
+        "tags": json.dumps(job.tags),
+        "idempotency_key": job.idempotency_key,
+        "request_hash": job.request_hash,
+        "run_at": adapt(job.run_at) if job.run_at else None,
+        "delay_seconds": job.delay_seconds or 0,
+    }
+
+
+def _columns(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> dict[str, Any]:
+    values = [_values(tenant_id, *row) for row in rows]
+    columns: dict[str, Any] = {name: [value[name] for value in values] for name in values[0]}
+    return columns | {"tenant_id": tenant_id}
+
+
+def _make_lanes(tenant_id: int, queues: set[str]) -> None:
+    Lane.objects.bulk_create(
+        [Lane(tenant_id=tenant_id, queue=queue) for queue in sorted(queues)], ignore_conflicts=True
+    )
+
+
+def _insert_tags(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> None:
+    tags = [
+        JobTag(job_id=job_id, tenant_id=tenant_id, tag=tag)
+        for job_id, job in rows
+        for tag in dict.fromkeys(job.tags)
+    ]
+    if tags:
+        JobTag.objects.bulk_create(tags)
+
+
+# A statement of its own, after the insert: only a new snapshot sees the job of a racing caller that
+# has just committed under the same key.
+_EARLIER = """
+SELECT idempotency_key, id, request_hash FROM jobs_job
+WHERE tenant_id = %(tenant_id)s AND idempotency_key = ANY(%(keys)s)"""
+
+
+def _with_earlier(
+    tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]], inserted: set[uuid.UUID]
+) -> list[Submitted]:
+    keys = {job.idempotency_key for job_id, job in rows if job_id not in inserted}
+    with connection.cursor() as cursor:
+        cursor.execute(sql(_EARLIER), {"tenant_id": tenant_id, "keys": array(keys)})
+        earlier = {key: (as_uuid(job_id), digest) for key, job_id, digest in cursor.fetchall()}
+    answers = []
+    for job_id, job in rows:
+        if job_id in inserted:
+            answers.append(Submitted(job_id, created=True))
+        else:
+            first_id, digest = earlier[job.idempotency_key]
+            mismatch = digest != job.request_hash
+            answers.append(Submitted(first_id, created=False, mismatch=mismatch))
+    return answers

@@ -1,0 +1,187 @@
+"""Leases in force: extended, given back, taken away; and jobs whose time has come."""
+
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.db import connection, transaction
+
+from jobs.conf import conf
+from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
+from jobs.store.dialect import as_uuid, is_postgresql, scalar, sql
+from jobs.store.finish import Outcome, finish
+
+
+class Lease(NamedTuple):
+    """The right to act for a job."""
+
+    job_id: uuid.UUID
+    fence: int
+
+
+_EXTEND = f"""
+UPDATE jobs_job SET lease_expires_at = IN_SECONDS(%(lease)s)
+WHERE id = %(id)s AND fence = %(fence)s AND status || '' = '{Status.RUNNING}'
+RETURNING id, cancel_requested"""
+
+_EXTEND_POSTGRESQL = f"""
+UPDATE jobs_job SET lease_expires_at = IN_SECONDS(%(lease)s)
+FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS held (id, fence)
+WHERE jobs_job.id = held.id AND jobs_job.fence = held.fence
+    AND jobs_job.status || '' = '{Status.RUNNING}'
+RETURNING jobs_job.id, jobs_job.cancel_requested"""
+
+
+def extend(leases: Sequence[Lease], *, lease_seconds: float) -> dict[uuid.UUID, bool]:
+    """The heartbeat: extend the leases that are still held.
+
+    Answers for each of them whether its cancellation was asked for; a job that is not in the answer
+    has been lost.
+    """
+    rows = _under_fences(_EXTEND_POSTGRESQL, _EXTEND, leases, lease=lease_seconds)
+    return {as_uuid(job_id): bool(cancel_requested) for job_id, cancel_requested in rows}
+
+
+_RELEASED = f"""
+    status = CASE WHEN jobs_job.cancel_requested
+        THEN '{Status.CANCELLED}' ELSE '{TRANSITIONS[Move.RELEASE].target}' END,
+    finished_at = CASE WHEN jobs_job.cancel_requested THEN NOW() ELSE NULL END,
+    attempt = jobs_job.attempt - 1, worker = '', started_at = NULL, lease_expires_at = NULL"""
+
+_RELEASE = f"""
+UPDATE jobs_job SET {_RELEASED}
+WHERE id = %(id)s AND fence = %(fence)s AND status || '' = '{Status.RUNNING}'
+RETURNING id, status"""
+
+_RELEASE_POSTGRESQL = f"""
+UPDATE jobs_job SET {_RELEASED}
+FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS held (id, fence)
+WHERE jobs_job.id = held.id AND jobs_job.fence = held.fence
+    AND jobs_job.status || '' = '{Status.RUNNING}'
+RETURNING jobs_job.id, jobs_job.status"""
+
+
+def release(leases: Sequence[Lease]) -> set[uuid.UUID]:
+    """Give jobs back with their attempt unspent; answers the ids of those still held."""
+    rows = _under_fences(_RELEASE_POSTGRESQL, _RELEASE, leases)
+    return {as_uuid(job_id) for job_id, _ in rows}
+
+
+def _under_fences(
+    postgresql: str, sqlite: str, leases: Sequence[Lease], **parameters: object
+) -> list[tuple[object, ...]]:
+    """Run the statement for all of the leases; answers its rows."""
+    rows: list[tuple[object, ...]] = []
+    with transaction.atomic(), connection.cursor() as cursor:
+        if is_postgresql():
+            ids, fences = [lease.job_id for lease in leases], [lease.fence for lease in leases]
+            cursor.execute(sql(postgresql), parameters | {"id": ids, "fence": fences})
+            return cursor.fetchall()
+        for job_id, fence in leases:
+            cursor.execute(sql(sqlite), parameters | {"id": scalar(job_id), "fence": fence})
+            rows += cursor.fetchall()
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A running job as the reaper sees it."""
+
+    id: uuid.UUID
+    fence: int
+    lane_id: int
+    tenant_id: int
+    attempt: int
+    max_retries: int
+    lost_count: int
+
+
+_HELD = "id, fence, lane_id, tenant_id, attempt, max_retries, lost_count"
+
+# While the database was down nobody could extend a lease: it gives everybody a lease's time first.
+_EXPIRED = f"""
+SELECT {_HELD} FROM jobs_job
+WHERE status = '{Status.RUNNING}' AND lease_expires_at < NOW()
+    AND HAD_TIME(started_at, %(lease)s)
+LIMIT %(limit)s LOCK SKIPPING ROWS"""
+
+
+def reap(worker: str, delay: Callable[[int], float], *, limit: int = 500) -> list[uuid.UUID]:
+    """Take jobs away from workers whose leases ran out; answers their ids.
+
+    Each counts as a failed attempt and as a loss; `delay` gives the seconds to the next attempt by
+    the number of losses. A job lost `max_lost` times goes to the DLQ as poison. Needs no leader:
+    reapers pass over each other's rows.
+    """
+    with transaction.atomic():
+        held = _select_held(_EXPIRED, lease=conf().lease_seconds, limit=limit)
+        outcomes = [_lost(job, delay, "The lease ran out: its worker went silent.") for job in held]
+        return list(finish(worker, outcomes)) if outcomes else []
+
+
+_OF_WORKER = f"""
+SELECT {_HELD} FROM jobs_job
+WHERE status = '{Status.RUNNING}' AND worker = %(worker)s LOCK SKIPPING ROWS"""
+
+
+def lose_worker(
+    worker: str, started: Collection[Lease], delay: Callable[[int], float]
+) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
+    """Settle the jobs of a worker process that is known to be dead; answers (lost, released).
+
+    Those it had `started` count as lost; those it had only claimed go back unspent.
+    """
+    with transaction.atomic():
+        held = _select_held(_OF_WORKER, worker=worker)
+        lost = [job for job in held if Lease(job.id, job.fence) in started]
+        spared = [
+            Lease(job.id, job.fence) for job in held if Lease(job.id, job.fence) not in started
+        ]
+        outcomes = [_lost(job, delay, f"The worker process {worker} died.") for job in lost]
+        recorded = finish(worker, outcomes) if outcomes else set()
+        released = release(spared) if spared else set()
+    return list(recorded), list(released)
+
+
+def _select_held(statement: str, **parameters: object) -> list[_Held]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql(statement), parameters)
+        return [_Held(as_uuid(job_id), *rest) for job_id, *rest in cursor.fetchall()]
+
+
+def _lost(job: _Held, delay: Callable[[int], float], message: str) -> Outcome:
+    losses = job.lost_count + 1
+    reason = None
+    if losses >= conf().max_lost:
+        reason = Reason.POISON
+    elif job.attempt > job.max_retries:
+        reason = Reason.RETRIES_EXHAUSTED
+    return Outcome(
+        job_id=job.id,
+        fence=job.fence,
+        lane_id=job.lane_id,
+        tenant_id=job.tenant_id,
+        status=Status.DLQ if reason else Status.FAILED,
+        attempt_outcome=AttemptOutcome.LOST,
+        error_type="lease_lost",
+        error_message=message,
+        reason=reason,
+        retry_in=0 if reason else delay(losses),
+    )
+
+
+_PROMOTE = f"""
+UPDATE jobs_job SET status = '{TRANSITIONS[Move.PROMOTE].target}'
+WHERE status IN ('{Status.SCHEDULED}', '{Status.FAILED}') AND id IN (
+    SELECT id FROM jobs_job
+    WHERE status IN ('{Status.SCHEDULED}', '{Status.FAILED}') AND run_at <= NOW()
+    ORDER BY run_at LIMIT %(limit)s LOCK SKIPPING ROWS
+)"""
+
+
+def promote(*, limit: int = 1_000) -> int:
+    """Make jobs ready whose time has come; answers how many. Needs no leader either."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql(_PROMOTE), {"limit": limit})
+        return int(cursor.rowcount)

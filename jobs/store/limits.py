@@ -1,0 +1,85 @@
+"""What a tenant may submit, counted exactly."""
+
+from django.db import connection
+
+from jobs.statuses import Status
+from jobs.store.dialect import is_postgresql, sql
+
+WINDOW_SECONDS = 60
+
+_LOCK = "SELECT pg_advisory_xact_lock(7204, %s)"
+
+
+def _lock_submissions(tenant_id: int) -> None:
+    """Submissions of one limited tenant count one after the other."""
+    if is_postgresql():
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK, [tenant_id])
+
+
+# A second counts until it has left the window as a whole.
+_WINDOW = f"""
+SELECT second, submitted, EPOCH() AS now FROM jobs_submissionsecond
+WHERE tenant_id = %(tenant_id)s AND second >= EPOCH() - {WINDOW_SECONDS} ORDER BY second"""
+
+_FORGET = f"""
+DELETE FROM jobs_submissionsecond
+WHERE tenant_id = %(tenant_id)s AND second < EPOCH() - {WINDOW_SECONDS}"""
+
+_TAKE = """
+INSERT INTO jobs_submissionsecond (tenant_id, second, submitted)
+VALUES (%(tenant_id)s, EPOCH(), %(count)s)
+ON CONFLICT (tenant_id, second)
+DO UPDATE SET submitted = jobs_submissionsecond.submitted + excluded.submitted"""
+
+
+def take_submissions(tenant_id: int, *, count: int, limit: int) -> int:
+    """Count `count` submissions against the limit of any 60 seconds.
+
+    Answers 0 when they were taken, otherwise the whole seconds after which they could be.
+    """
+    _lock_submissions(tenant_id)
+    parameters = {"tenant_id": tenant_id, "count": count}
+    with connection.cursor() as cursor:
+        cursor.execute(sql(_WINDOW), parameters)
+        window = cursor.fetchall()
+        wait = _wait(window, count, limit)
+        if wait == 0:
+            cursor.execute(sql(_FORGET), parameters)
+            cursor.execute(sql(_TAKE), parameters)
+    return wait
+
+
+def _wait(window: list[tuple[int, int, int]], count: int, limit: int) -> int:
+    over = sum(submitted for _, submitted, _ in window) + count - limit
+    if over <= 0:
+        return 0
+    for second, submitted, now in window:
+        over -= submitted
+        if over <= 0:
+            return second + WINDOW_SECONDS + 1 - now
+    return WINDOW_SECONDS
+
+
+# Two parts, each served by its own partial index.
+_WAITING = f"""
+SELECT count(*) FROM (
+    SELECT 1 FROM (
+        SELECT 1 FROM jobs_job
+        WHERE lane_id IN (SELECT id FROM jobs_lane WHERE tenant_id = %(tenant_id)s)
+            AND status = '{Status.PENDING}'
+        UNION ALL
+        SELECT 1 FROM jobs_job
+        WHERE tenant_id = %(tenant_id)s
+            AND status IN ('{Status.SCHEDULED}', '{Status.BLOCKED}', '{Status.FAILED}')
+    ) AS waiting LIMIT %(at_most)s
+) AS counted"""
+
+
+def count_waiting(tenant_id: int, *, at_most: int) -> int:
+    """The tenant's waiting jobs, counted up to `at_most`; its other submissions wait meanwhile."""
+    _lock_submissions(tenant_id)
+    with connection.cursor() as cursor:
+        cursor.execute(sql(_WAITING), {"tenant_id": tenant_id, "at_most": at_most})
+        (count,) = cursor.fetchone()
+    return int(count)
