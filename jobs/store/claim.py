@@ -110,7 +110,7 @@ def claim(
             return []
         return sorted(
             _grant(worker, quotas, lanes, lease_seconds=lease_seconds, unknown=unknown),
-            key=lambda job: (-job.priority, -job.waited_seconds),
+            key=lambda job: (-job.priority, -job.waited_seconds, job.id),
         )
 
 
@@ -202,7 +202,7 @@ class _Room:
 
 _GRANTED = f"""
     status = '{TRANSITIONS[Move.CLAIM].target}', attempt = jobs_job.attempt + 1,
-    fence = jobs_job.fence + 1, worker = %(worker)s, started_at = NOW(),
+    fence = jobs_job.fence + 1, worker = %(worker)s, started_at = STATEMENT_TIME(),
     lease_expires_at = IN_SECONDS(%(lease)s)"""
 _RETURNED = """
     jobs_job.id, jobs_job.fence, jobs_job.lane_id, jobs_job.queue, jobs_job.task, jobs_job.payload,

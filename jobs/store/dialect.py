@@ -3,6 +3,7 @@
 `sql()` turns these tokens of a statement into the words of the database in use:
 
     NOW()                the time, by the database's clock
+    STATEMENT_TIME()     the time at which the statement began: the same for all of its rows
     MINUTE()             the minute that NOW() is in
     EPOCH()              whole seconds since 1970
     IN_SECONDS(x)        the time in x seconds
@@ -50,6 +51,7 @@ def _postgresql(statement: str) -> str:
     )
     return (
         statement.replace("NOW()", "clock_timestamp()")
+        .replace("STATEMENT_TIME()", "statement_timestamp()")
         .replace("MINUTE()", "date_trunc('minute', clock_timestamp())")
         .replace("EPOCH()", "extract(epoch FROM clock_timestamp())::bigint")
         .replace("LOCK SKIPPING ROWS", "FOR UPDATE SKIP LOCKED")
@@ -64,6 +66,7 @@ def _sqlite(statement: str) -> str:
     statement = _HAD_TIME.sub("TRUE", statement)
     return (
         statement.replace("NOW()", f"strftime({_SQLITE_TIME})")
+        .replace("STATEMENT_TIME()", f"strftime({_SQLITE_TIME})")
         .replace("MINUTE()", "strftime('%%Y-%%m-%%d %%H:%%M:00', 'now')")
         .replace("EPOCH()", "CAST(strftime('%%s', 'now') AS INTEGER)")
         .replace("LOCK SKIPPING ROWS", "")
