@@ -1,0 +1,51 @@
+"""The audit log: who did what to what. It is written by the services and only read here."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from jobs.admin.lanes import TenantFilter
+from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ReadOnly, ValueFilter, newest
+from jobs.models import AuditEntry
+
+SEARCHED_AT_MOST = 100_000
+
+
+class ActionFilter(ValueFilter):
+    """Entries of one kind of action."""
+
+    title = parameter_name = column = "action"
+
+    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+        """The actions among the newest entries."""
+        recent = newest(AuditEntry.objects.all(), SEARCHED_AT_MOST).order_by("action")
+        return recent.values_list("action", flat=True).distinct()[:CHOICES_AT_MOST]
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly, BoundedList):
+    """Append only: there is no way to change an entry here."""
+
+    list_display = ["at", "actor", "action", "tenant", "target"]
+    list_filter = [ActionFilter, TenantFilter]
+    list_select_related = ["tenant"]
+    search_fields = ["actor", "target"]
+    search_help_text = "A part of the actor or the target, in the newest 100,000 entries."
+    fields = ["at", "actor", "action", "tenant", "target", "details_text"]
+
+    @admin.display(description="details")
+    def details_text(self, entry: AuditEntry) -> str:
+        """What else is known, laid out."""
+        return format_html("<pre>{}</pre>", json.dumps(entry.details, indent=2, ensure_ascii=False))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search the newest entries alone."""
+        searched = newest(queryset, SEARCHED_AT_MOST) if search_term else queryset
+        return super().get_search_results(request, searched, search_term)

@@ -1,0 +1,155 @@
+"""Actions that ask first: a page names how many rows and shows a sample, then the action runs.
+
+What is confirmed is what was shown: the page carries the ids, so that rows which match the filter
+only later are not swept along.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import display_for_field, label_for_field, lookup_field
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from jobs.admin.lists import actor_of
+from jobs.errors import JobQueueError
+
+SAMPLE_ROWS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One thing that can be done to rows.
+
+    act: does it to the rows of these primary keys, for this actor; answers how many it was done to
+    permission: who may; `operate` asks the admin's `has_operate_permission`
+    consequence: what the confirmation page says will happen
+    """
+
+    label: str
+    done: str
+    consequence: str
+    permission: str
+    act: Callable[[Sequence[Any], str], int]
+    is_destructive: bool = False
+
+
+class AskingAdmin(admin.ModelAdmin):
+    """A list whose actions are `verbs`, each behind a confirmation page."""
+
+    verbs: ClassVar[Mapping[str, Verb]] = {}
+    most_at_once = 10_000
+
+    def __init__(self, model: type[Model], admin_site: admin.AdminSite) -> None:
+        super().__init__(model, admin_site)
+        self.actions = [_asking(name, verb) for name, verb in self.verbs.items()]
+
+    def get_urls(self) -> list[URLPattern]:
+        """The admin's own addresses and the confirmation page."""
+        confirm = path(
+            "confirm/<slug:name>/",
+            self.admin_site.admin_view(self.confirm_view),
+            name=f"{self.opts.app_label}_{self.opts.model_name}_confirm",
+        )
+        return [confirm, *super().get_urls()]
+
+    def confirm_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask about the rows of `?ids=`; on POST, do it to the rows of `ids`."""
+        if request.method == "POST":
+            return self._act(request, self._verb(request, name))
+        chosen = self._parse_ids(request.GET.get("ids", ""))
+        return self.ask(request, name, self.get_queryset(request).filter(pk__in=chosen))
+
+    def _verb(self, request: HttpRequest, name: str) -> Verb:
+        if name not in self.verbs:
+            raise Http404(f"There is no action {name!r}.")
+        verb = self.verbs[name]
+        if not getattr(self, f"has_{verb.permission}_permission")(request):
+            raise PermissionDenied
+        return verb
+
+    def ask(self, request: HttpRequest, name: str, queryset: QuerySet[Any]) -> HttpResponse:
+        """The confirmation page for these rows."""
+        verb = self._verb(request, name)
+        # One row more than may be done, then a count that is bounded too.
+        ids = list(queryset.values_list("pk", flat=True)[: self.most_at_once])
+        back = request.GET.urlencode() if request.method == "POST" else ""
+        left = queryset.order_by()[self.most_at_once : 10 * self.most_at_once].count()
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"{verb.label}: are you sure?",
+            "verb": verb,
+            "action": reverse(f"admin:jobs_{self.opts.model_name}_confirm", args=[name]),
+            "ids": ",".join(str(pk) for pk in ids),
+            "count": len(ids),
+            "left": left,
+            "back": back,
+            "list": self._list_address(back),
+            **self._sample(request, queryset),
+        }
+        return TemplateResponse(request, "admin/jobs/confirm.html", context)
+
+    def _sample(self, request: HttpRequest, queryset: QuerySet[Any]) -> dict[str, Any]:
+        columns = list(self.get_list_display(request))
+        return {
+            "columns": [label_for_field(column, self.model, self) for column in columns],
+            "rows": [
+                [self._cell(column, row) for column in columns] for row in queryset[:SAMPLE_ROWS]
+            ],
+        }
+
+    def _cell(self, column: Any, row: Any) -> Any:
+        field, _, value = lookup_field(column, row, self)
+        return display_for_field(value, field, "-") if field else value
+
+    def _act(self, request: HttpRequest, verb: Verb) -> HttpResponse:
+        ids = self._parse_ids(request.POST.get("ids", ""))
+        try:
+            count = verb.act(ids, actor_of(request))
+        except JobQueueError as error:
+            messages.error(request, error.detail)
+        else:
+            self._report(request, verb, count, asked=len(ids))
+        return HttpResponseRedirect(self._list_address(request.POST.get("back", "")))
+
+    def _report(self, request: HttpRequest, verb: Verb, count: int, *, asked: int) -> None:
+        nouns = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
+        messages.success(request, f"{verb.done} {count:,} {nouns}.")
+        if asked > count:
+            messages.warning(
+                request, f"Left alone: {asked - count:,}, which others had changed meanwhile."
+            )
+        left = request.POST.get("left", "0")
+        if left.isdecimal() and int(left):
+            messages.warning(request, f"{int(left):,} more matched and remain for another round.")
+
+    def _list_address(self, filters: str) -> str:
+        address = reverse(f"admin:jobs_{self.opts.model_name}_changelist")
+        return f"{address}?{filters}" if filters else address
+
+    def _parse_ids(self, text: str) -> list[Any]:
+        parse = self.opts.pk.to_python
+        try:
+            ids = [parse(part) for part in text.split(",") if part]
+        except ValidationError as error:
+            raise BadRequest("That is not a list of ids.") from error
+        if len(ids) > self.most_at_once:
+            raise BadRequest(f"At most {self.most_at_once} at once.")
+        return ids
+
+
+def _asking(name: str, verb: Verb) -> Callable[..., HttpResponse]:
+    """The list's action that leads to the confirmation page of a verb."""
+
+    @admin.action(description=verb.label, permissions=[verb.permission])
+    def ask(model_admin: AskingAdmin, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
+        return model_admin.ask(request, name, rows)
+
+    ask.__name__ = name
+    return ask

@@ -1,0 +1,196 @@
+"""Dead letters: grouped by error, read, then sent back as they were, or edited, or discarded."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Count, Max, Min
+from django.db.models.functions import Left
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.text import Truncator
+
+from jobs import services
+from jobs.admin.confirmation import AskingAdmin, Verb
+from jobs.admin.edited_redrive import EditedRedrive
+from jobs.admin.jobs import JobPages
+from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, newest
+from jobs.models import DeadLetter, Tenant
+from jobs.statuses import Reason
+
+GROUPED_AT_MOST = 10_000
+"""Dead letters that the table of groups, and the choices of the filters, look at."""
+GROUPS_AT_MOST = 50
+AT_ONCE = 1_000
+"""Dead letters per transaction: a claim never waits long for an operator."""
+
+
+class DeadLetterFilter(ValueFilter):
+    """Dead letters with one value in a column."""
+
+    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+        """The values among the newest dead letters."""
+        recent = newest(DeadLetter.objects.all(), GROUPED_AT_MOST).order_by(self.column)
+        return recent.values_list(self.column, flat=True).distinct()[:CHOICES_AT_MOST]
+
+
+class TenantFilter(DeadLetterFilter):
+    """Dead letters of one tenant."""
+
+    title = parameter_name = "tenant"
+    column = "tenant__slug"
+
+
+class QueueFilter(DeadLetterFilter):
+    """Dead letters of one queue."""
+
+    title = parameter_name = column = "queue"
+
+
+class TaskFilter(DeadLetterFilter):
+    """Dead letters of one task."""
+
+    title = parameter_name = column = "task"
+
+
+class ErrorFilter(DeadLetterFilter):
+    """Dead letters that died of one type of error."""
+
+    title, parameter_name, column = "error", "error", "error_type"
+
+
+class ReasonFilter(ValueFilter):
+    """Dead letters that are dead for one reason."""
+
+    title = parameter_name = column = "reason"
+
+    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+        """All reasons."""
+        return [reason.value for reason in Reason]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorGroup:
+    """Dead letters that died of the same error in the same task."""
+
+    error_type: str
+    task: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    sample: str
+    link: str
+
+
+def error_groups(changes: ChangeList) -> list[ErrorGroup]:
+    """The largest groups among the newest dead letters of the list as it is filtered."""
+    groups = (
+        newest(changes.queryset, GROUPED_AT_MOST)
+        .order_by()
+        .values("error_type", "task")
+        .annotate(
+            count=Count("pk"),
+            first_at=Min("finished_at"),
+            last_at=Max("finished_at"),
+            sample=Max(Left("error_message", 200)),
+        )
+        .order_by("-count", "-last_at")[:GROUPS_AT_MOST]
+    )
+    return [ErrorGroup(**group, link=_link(changes, group)) for group in groups]
+
+
+def _link(changes: ChangeList, group: dict[str, Any]) -> str:
+    return changes.get_query_string({"error": group["error_type"], "task": group["task"]})
+
+
+def redrive(ids: Sequence[uuid.UUID], actor: str) -> int:
+    """Send these dead letters back; answers how many were dead letters."""
+    return _in_parts(services.redrive, ids, actor)
+
+
+def discard(ids: Sequence[uuid.UUID], actor: str) -> int:
+    """Delete these dead letters; answers how many were dead letters."""
+    return _in_parts(services.discard, ids, actor)
+
+
+def _in_parts(act: Callable[..., list[uuid.UUID]], ids: Sequence[uuid.UUID], actor: str) -> int:
+    """Act tenant by tenant, so that each tenant's part is in the audit log under its name."""
+    return sum(
+        len(act(part, actor=actor, tenant=tenant))
+        for tenant, own_ids in _by_tenant(ids)
+        for part in _parts(own_ids)
+    )
+
+
+def _by_tenant(ids: Sequence[uuid.UUID]) -> Iterator[tuple[Tenant | None, list[uuid.UUID]]]:
+    own_ids = defaultdict(list)
+    for part in _parts(ids):
+        rows = DeadLetter.objects.filter(pk__in=part).values_list("tenant_id", "pk")
+        for tenant_id, job_id in rows:
+            own_ids[tenant_id].append(job_id)
+    tenants = Tenant.objects.in_bulk(own_ids)
+    for tenant_id, job_ids in own_ids.items():
+        yield tenants.get(tenant_id), job_ids
+
+
+def _parts(ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
+    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(AskingAdmin, JobPages):
+    """Jobs that used up their attempts, for a person to decide about."""
+
+    list_display = ["id", "tenant", "queue", "task", "error_line", "reason", "finished_at"]
+    list_filter = [TenantFilter, QueueFilter, TaskFilter, ErrorFilter, ReasonFilter]
+    verbs = {
+        "redrive": Verb(
+            label="Redrive",
+            done="Sent back",
+            consequence="They run again as soon as there is room, with all their attempts.",
+            permission="operate",
+            act=redrive,
+        ),
+        "discard": Verb(
+            label="Discard",
+            done="Discarded",
+            consequence="They are deleted with their payloads and attempts. This cannot be undone.",
+            permission="operate",
+            act=discard,
+            is_destructive=True,
+        ),
+    }
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Who may decide about dead letters."""
+        return request.user.has_perm("jobs.operate_job")
+
+    def get_urls(self) -> list[URLPattern]:
+        """The admin's addresses, and the form that edits a payload."""
+        edit = path(
+            "<uuid:job_id>/edit/",
+            self.admin_site.admin_view(EditedRedrive.as_view(model_admin=self)),
+            name="jobs_deadletter_edit",
+        )
+        return [edit, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, and above it the groups of errors."""
+        response = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None) or {}
+        if "cl" in context:
+            context["groups"] = error_groups(context["cl"])
+            context["grouped_at_most"] = GROUPED_AT_MOST
+        return response
+
+    @admin.display(description="error")
+    def error_line(self, job: DeadLetter) -> str:
+        """The error in one line."""
+        return Truncator(f"{job.error_type}: {job.error_message}").chars(120)

@@ -1,0 +1,138 @@
+"""Send one dead letter back with another payload: write it, compare it, confirm it."""
+
+import uuid
+from collections.abc import Iterator
+from difflib import unified_diff
+from itertools import takewhile
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.views import View
+
+from jobs import exact_json, services
+from jobs.admin.lists import actor_of
+from jobs.conf import conf
+from jobs.errors import InvalidInput
+from jobs.json_text import packed, readable
+from jobs.models import DeadLetter
+
+COMPARED_LINES = 2_000
+"""More lines than this, where they differ, are not matched: it could take minutes."""
+COMPARED_CHARACTERS = 5_000_000
+CONTEXT_LINES = 3
+
+
+class PayloadForm(forms.Form):
+    """A payload that is strict JSON, as small as it must be, and of the shape its task takes."""
+
+    payload = forms.CharField(
+        strip=False, widget=forms.Textarea(attrs={"rows": 25, "class": "vLargeTextField json"})
+    )
+
+    def __init__(self, *args: Any, has_args: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.has_args = has_args
+
+    def clean_payload(self) -> bytes:
+        """The payload as the bytes to store."""
+        text = self.cleaned_data["payload"]
+        try:
+            value = exact_json.loads(text.encode(), max_depth=conf().max_json_depth).value
+        except InvalidInput as error:
+            raise ValidationError(error.detail) from error
+        if self.has_args and not _is_call(value):
+            raise ValidationError('This task takes {"args": [...], "kwargs": {...}}.')
+        payload = packed(text)
+        if len(payload) > conf().max_payload_bytes:
+            raise ValidationError(f"A payload may have {conf().max_payload_bytes:,} bytes.")
+        return payload
+
+
+def _is_call(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"args", "kwargs"}
+        and isinstance(value["args"], list)
+        and isinstance(value["kwargs"], dict)
+    )
+
+
+class EditedRedrive(View):
+    """The form on GET; on POST the comparison, and once that is confirmed the redrive."""
+
+    model_admin: admin.ModelAdmin = None  # type: ignore[assignment]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Refuse who may not operate jobs or not read payloads."""
+        if not request.user.has_perms(["jobs.operate_job", "jobs.view_payload"]):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    def get(self, request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
+        """The form with the payload as it is."""
+        job = get_object_or_404(DeadLetter, pk=job_id)
+        form = PayloadForm(initial={"payload": _editable(job.payload)}, has_args=job.has_args)
+        return self._render("edit", job, form)
+
+    def post(self, request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
+        """The comparison with what is stored; if it was confirmed, the redrive."""
+        job = get_object_or_404(DeadLetter, pk=job_id)
+        form = PayloadForm(request.POST, has_args=job.has_args)
+        if not form.is_valid() or "edit_again" in request.POST:
+            return self._render("edit", job, form)
+        if "confirmed" in request.POST:
+            return self._redrive(job, form.cleaned_data["payload"])
+        changes = list(compared(bytes(job.payload), form.cleaned_data["payload"]))
+        return self._render("compare", job, form, changes=changes)
+
+    def _redrive(self, job: DeadLetter, payload: bytes) -> HttpResponse:
+        actor = actor_of(self.request)
+        if services.redrive([job.pk], actor=actor, tenant=job.tenant, payload=payload):
+            messages.success(self.request, f"Sent back {job.pk} with the edited payload.")
+        else:
+            messages.warning(self.request, f"{job.pk} is no dead letter any more; left alone.")
+        return redirect("admin:jobs_deadletter_changelist")
+
+    def _render(self, step: str, job: DeadLetter, form: PayloadForm, **more: Any) -> HttpResponse:
+        context = {
+            **self.model_admin.admin_site.each_context(self.request),
+            "opts": self.model_admin.opts,
+            "title": "Edit the payload and redrive",
+            "job": job,
+            "form": form,
+            **more,
+        }
+        return TemplateResponse(self.request, f"admin/jobs/deadletter/{step}.html", context)
+
+
+def compared(before: bytes, after: bytes) -> Iterator[tuple[str, str]]:
+    """The lines that differ and some around them, each with its kind: `-`, `+`, `@` or a space."""
+    old, new = (
+        readable(text, at_most=COMPARED_CHARACTERS).splitlines() for text in (before, after)
+    )
+    start = max(_same_at_start(old, new) - CONTEXT_LINES, 0)
+    old, new = old[start:], new[start:]
+    end = max(_same_at_start(old[::-1], new[::-1]) - CONTEXT_LINES, 0)
+    old, new = old[: len(old) - end], new[: len(new) - end]
+    if max(len(old), len(new)) > COMPARED_LINES:
+        yield "@", f"From line {start + 1:,} on too much differs to be compared line by line."
+        return
+    # The first two lines would name files.
+    for line in list(unified_diff(old, new, n=CONTEXT_LINES, lineterm=""))[2:]:
+        yield line[0], "…" if line[0] == "@" else line
+
+
+def _same_at_start(old: list[str], new: list[str]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+
+
+def _editable(stored: bytes | memoryview) -> str:
+    """The payload laid out, unless that would be many times its size."""
+    source = bytes(stored)
+    text = readable(source, at_most=2 * len(source) + 10_000)
+    return text if packed(text) == packed(source.decode()) else source.decode()

@@ -1,0 +1,132 @@
+"""Tenants: made, limited, switched off; with what they have running, waiting and dead."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Func, IntegerField, Model, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+
+from jobs.admin.lists import BoundedList, actor_of
+from jobs.models import Job, Tenant
+from jobs.services import audit, change_limits
+from jobs.statuses import WAITING, Status
+from jobs.tenants import create_tenant
+
+LIMITS = ("is_active", "weight", "max_running", "submissions_per_minute", "max_pending")
+COUNTED_AT_MOST = 1_000
+"""Jobs that a figure in the list counts; beyond, it says so."""
+
+
+def _counted(**conditions: Any) -> Subquery:
+    """How many jobs fulfil these, counted up to a bound: the inner query ends there."""
+    some = Job.objects.filter(**conditions).order_by().values("pk")[: COUNTED_AT_MOST + 1]
+    count = Func("pk", function="COUNT", output_field=IntegerField())
+    return Subquery(Job.objects.filter(pk__in=some).order_by().annotate(n=count).values("n"))
+
+
+@admin.register(Tenant)
+class TenantAdmin(BoundedList):
+    """Who owns jobs, keys and limits."""
+
+    list_display = ["slug", "is_active", "running", "waiting", "dead", *LIMITS[1:]]
+    search_fields = ["slug"]
+    search_help_text = "A part of the slug."
+    ordering = ["slug"]
+    autocomplete_fields = ["members"]
+    fieldsets = [
+        (None, {"fields": ["slug", "is_active"]}),
+        ("Limits", {"fields": list(LIMITS[1:]), "description": "In force at the next claim."}),
+        ("People", {"fields": ["members"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        """Tenants with their figures, each counted up to a bound through an index of its own."""
+        tenant_id = OuterRef(OuterRef("pk"))
+        own, own_lanes = {"tenant": tenant_id}, {"lane__tenant": tenant_id}
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                running_jobs=_counted(status=Status.RUNNING, **own),
+                # Ready jobs are indexed by lane, the other waiting ones by tenant.
+                ready_jobs=_counted(status=Status.PENDING, **own_lanes),
+                later_jobs=_counted(status__in=WAITING - {Status.PENDING}, **own),
+                dead_jobs=_counted(status=Status.DLQ, **own),
+            )
+        )
+
+    @admin.display(description="running")
+    def running(self, tenant: Any) -> str:
+        """Jobs that run now, as a link to them."""
+        return _linked("job", tenant, tenant.running_jobs, status=Status.RUNNING)
+
+    @admin.display(description="waiting")
+    def waiting(self, tenant: Any) -> str:
+        """Jobs that will run: ready, scheduled, blocked or to be retried."""
+        return _figure(tenant.ready_jobs + tenant.later_jobs)
+
+    @admin.display(description="dead")
+    def dead(self, tenant: Any) -> str:
+        """Dead letters, as a link to them."""
+        return _linked("deadletter", tenant, tenant.dead_jobs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """The fields; for a tenant that exists, its figures as well."""
+        figures = ("Now", {"fields": ["running", "waiting", "dead", "created_at"]})
+        return [figures, *self.fieldsets] if obj else self.fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        """Figures are computed, and a slug is what keys, logs and addresses refer to."""
+        return ["running", "waiting", "dead", "created_at", *(["slug"] if obj else [])]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """A tenant that is switched off and has no jobs may be deleted, one at a time."""
+        if not isinstance(obj, Tenant) or obj.is_active:
+            return False
+        is_empty = not Job.objects.filter(tenant=obj).exists()
+        return is_empty and super().has_delete_permission(request, obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, ...]:
+        """What goes with a tenant: its lanes and keys, whatever may be done to them otherwise."""
+        to_delete, counts, _, protected = super().get_deleted_objects(objs, request)
+        return to_delete, counts, set(), protected
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        """Make the tenant, or change what was changed of its limits."""
+        if not change:
+            limits = {name: form.cleaned_data[name] for name in LIMITS}
+            made = create_tenant(obj.slug, actor=actor_of(request), **limits)
+            obj.pk, obj.created_at = made.pk, made.created_at
+            return
+        changes = {name: form.cleaned_data[name] for name in LIMITS if name in form.changed_data}
+        if changes:
+            change_limits(Tenant.objects.get(pk=obj.pk), actor=actor_of(request), **changes)
+
+    def save_related(
+        self, request: HttpRequest, form: forms.ModelForm, formsets: Any, change: bool
+    ) -> None:
+        """Set the members, and note who they are now."""
+        super().save_related(request, form, formsets, change)
+        if "members" in form.changed_data:
+            members = [user.get_username() for user in form.cleaned_data["members"]]
+            tenant = form.instance
+            audit(actor_of(request), "set_members", tenant.pk, tenant.slug, members=members)
+
+    def delete_model(self, request: HttpRequest, obj: Tenant) -> None:
+        """Delete the tenant, and note that."""
+        audit(actor_of(request), "delete_tenant", None, obj.slug)
+        super().delete_model(request, obj)
+
+
+def _figure(count: int) -> str:
+    return f"{COUNTED_AT_MOST:,}+" if count > COUNTED_AT_MOST else f"{count:,}"
+
+
+def _linked(model_name: str, tenant: Tenant, count: int, **parameters: str) -> str:
+    address = reverse(
+        f"admin:jobs_{model_name}_changelist", query={"tenant": tenant.slug} | parameters
+    )
+    return format_html('<a href="{}">{}</a>', address, _figure(count))

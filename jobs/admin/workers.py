@@ -1,0 +1,59 @@
+"""Worker processes: who is there, and when they were last heard of."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+
+from jobs.admin.lists import BoundedList, ReadOnly
+from jobs.conf import conf
+from jobs.models import Worker
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnly, BoundedList):
+    """Processes that are, or were lately, alive."""
+
+    list_display = [
+        *("id", "state", "host", "pid", "busy", "memory", "queue_names"),
+        *("started_at", "seen_at", "stopped_at"),
+    ]
+    search_fields = ["host"]
+    search_help_text = "A part of the host's name."
+    fields = [
+        *("id", "state", "host", "pid", "busy", "memory", "queue_names", "tasks"),
+        *("started_at", "seen_at", "stopped_at"),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        """Workers with the time since they were heard of, by the database's clock."""
+        silence = ExpressionWrapper(Now() - F("seen_at"), output_field=DurationField())
+        return super().get_queryset(request).annotate(silence=silence)
+
+    @admin.display(description="state")
+    def state(self, worker: Any) -> str:
+        """Stopped, silent for as long as leases last, draining or running."""
+        if worker.stopped_at:
+            return "stopped"
+        if worker.silence > timedelta(seconds=conf().lease_seconds):
+            return "silent"
+        return "draining" if worker.is_draining else "running"
+
+    @admin.display(description="busy slots")
+    def busy(self, worker: Worker) -> str:
+        """Running jobs out of the slots."""
+        return f"{worker.running} of {worker.slots}"
+
+    @admin.display(description="memory")
+    def memory(self, worker: Worker) -> str:
+        """Resident memory."""
+        return filesizeformat(worker.memory_bytes)
+
+    @admin.display(description="queues")
+    def queue_names(self, worker: Worker) -> str:
+        """The queues that it takes jobs from."""
+        return ", ".join(worker.queues) or "all"
