@@ -21,6 +21,7 @@ class Conf:
     max_result_bytes: int = 1_000_000
     max_json_depth: int = 64
     max_bulk_jobs: int = 1_000
+    max_body_bytes: int = 5_000_000
     max_tags: int = 20
     max_delay_seconds: float = 366 * 86_400
     max_timeout_seconds: float = 86_400
@@ -34,12 +35,13 @@ class Conf:
 
     # Leases: a worker that is silent for `lease_seconds` loses its jobs.
     lease_seconds: float = 30
+    heartbeat_seconds: float = 3
     reap_interval_seconds: float = 2
     max_lost: int = 3
 
     # The engine.
     poll_interval_seconds: float = 1
-    promote_interval_seconds: float = 0.25
+    promote_interval_seconds: float = 0.5
     claim_batch: int = 500
     claim_buffer_seconds: float = 0.05
     finish_batch: int = 500
@@ -62,8 +64,8 @@ class Conf:
             for f in fields(self)
             if isinstance(getattr(self, f.name), int | float) and getattr(self, f.name) <= 0
         ]
-        if self.lease_seconds < 3:
-            wrong.append("lease_seconds must be at least 3: heartbeats go out at a third of it")
+        if self.heartbeat_seconds > self.lease_seconds / 3:
+            wrong.append("heartbeat_seconds must be at most a third of lease_seconds")
         return wrong
 
 

@@ -3,6 +3,7 @@
 What a task raises to steer its job is at the end: `Retry`, `Discard` and `Cancel`.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -27,6 +28,16 @@ class InvalidInput(JobQueueError):
         super().__init__(detail)
         self.field_code = code or self.code
         self.pointer = pointer
+
+
+class InvalidFields(InvalidInput):
+    """Something is wrong with one or more fields; `errors` holds each on its own."""
+
+    def __init__(self, errors: Sequence[InvalidInput]) -> None:
+        codes = {error.field_code for error in errors}
+        detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are invalid."
+        super().__init__(detail, code=codes.pop() if len(codes) == 1 else None)
+        self.errors = errors
 
 
 class PayloadTooLarge(JobQueueError):
@@ -70,6 +81,20 @@ class IdempotencyMismatch(JobQueueError):
     status = 422
 
 
+class ForeignTenant(JobQueueError):
+    """The request names another tenant than that of its key."""
+
+    code = "foreign_tenant"
+    status = 403
+
+
+class InsufficientScope(JobQueueError):
+    """The key is not allowed to do this."""
+
+    code = "insufficient_scope"
+    status = 403
+
+
 class TenantInactive(JobQueueError):
     """The tenant is switched off."""
 
@@ -78,10 +103,15 @@ class TenantInactive(JobQueueError):
 
 
 class TooManyRequests(JobQueueError):
-    """A limit of the tenant refuses this now. `retry_after` is in whole seconds."""
+    """A limit of the tenant refuses this now. `retry_after` is in whole seconds.
+
+    `policy` is what the `RateLimit` headers call the limit, `window` its length in seconds.
+    """
 
     code = "rate_limited"
     status = 429
+    policy: ClassVar[str] = "submissions"
+    window: ClassVar[int | None] = 60
 
     def __init__(self, detail: str, *, retry_after: int, limit: int) -> None:
         super().__init__(detail, limit=limit)
@@ -93,6 +123,22 @@ class QueueFull(TooManyRequests):
     """The tenant has as many waiting jobs as it may."""
 
     code = "queue_full"
+    policy = "waiting-jobs"
+    window = None
+
+
+class TooManyFailures(TooManyRequests):
+    """Too many wrong keys came from one address."""
+
+    code = "too_many_failures"
+    policy = "authentication-failures"
+
+
+class TooManyCalls(TooManyRequests):
+    """One key called too often."""
+
+    code = "too_many_calls"
+    policy = "calls"
 
 
 class TaskOutcome(Exception):

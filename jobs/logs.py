@@ -4,7 +4,18 @@ import json
 import logging
 from datetime import UTC, datetime
 
-FIELDS = ("job_id", "tenant", "task", "queue", "attempt", "worker", "error_type", "count", "seconds")
+FIELDS = (
+    "request_id",
+    "job_id",
+    "tenant",
+    "task",
+    "queue",
+    "attempt",
+    "worker",
+    "error_type",
+    "count",
+    "seconds",
+)
 
 
 class StructuredFormatter(logging.Formatter):

@@ -6,6 +6,7 @@ import path of the function.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Self
@@ -91,6 +92,7 @@ class QueueTask(Task):  # type: ignore[type-arg]
         return self.backoff or default
 
 
+@cache
 def discover() -> None:
     """Import the `tasks` module of every installed app, so that exposed tasks are known."""
     for app in apps.get_app_configs():

@@ -1,0 +1,108 @@
+"""Dead letters: list, redrive, discard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs import services
+from jobs.api.fields import Field, ids, read_fields, text
+from jobs.api.pages import DEAD_LETTER_FILTERS, filtered, page_of, read_page
+from jobs.api.parsers import body_of
+from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters, object_of
+from jobs.api.view import TenantView
+from jobs.errors import InvalidInput, StatusConflict
+from jobs.keys import Scope
+from jobs.models import Job
+from jobs.statuses import Status
+
+MAX_REDRIVE = 1_000
+
+REDRIVE_FIELDS: Mapping[str, Field] = {
+    "ids": Field(
+        ids, {"type": "array", "items": {"type": "string", "format": "uuid"}, "maxItems": 1_000}
+    ),
+    "queue": Field(text, {"type": "string"}),
+    "task": Field(text, {"type": "string"}),
+    "error_type": Field(text, {"type": "string"}),
+}
+
+
+class DeadLetters(TenantView):
+    """`/dlq`"""
+
+    scopes = {"GET": Scope.READ}
+    query = None
+
+    @described(
+        "list_dead_letters",
+        "List dead letters, newest first",
+        answers={200: JOB_PAGE},
+        parameters=list_parameters(DEAD_LETTER_FILTERS),
+    )
+    def get(self, request: Request) -> Response:
+        """A page of the tenant's dead letters."""
+        page = read_page(request, self.tenant, DEAD_LETTER_FILTERS)
+        chosen = filtered(_dead(self.jobs), self.tenant, page.filters)
+        return Response(page_of(request, chosen, page))
+
+
+class Redrive(TenantView):
+    """`/dlq/redrive`"""
+
+    scopes = {"POST": Scope.ADMIN}
+
+    @described(
+        "redrive_dead_letters",
+        "Send dead letters back",
+        request=object_of(REDRIVE_FIELDS),
+        answers={200: REDRIVE_ANSWER},
+    )
+    def post(self, request: Request) -> Response:
+        """Those of `ids`, or up to 1,000 that match the filter, the oldest first.
+
+        `more` says whether others match: repeat the call until it is false.
+        """
+        given = read_fields(body_of(request), REDRIVE_FIELDS)
+        chosen = _chosen(self.jobs, given)
+        wanted = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_REDRIVE + 1])
+        moved = services.redrive(wanted[:MAX_REDRIVE], actor=self.actor, tenant=self.tenant)
+        answer = {
+            "count": len(moved),
+            "ids": [str(job_id) for job_id in moved],
+            "more": len(wanted) > MAX_REDRIVE,
+        }
+        return Response(answer)
+
+
+class OneDeadLetter(TenantView):
+    """`/dlq/{id}`"""
+
+    scopes = {"DELETE": Scope.ADMIN}
+
+    @described("discard_dead_letter", "Discard a dead letter", answers={204: None}, problems=(409,))
+    def delete(self, request: Request, job_id: str) -> Response:
+        """It is gone for good, with its attempts."""
+        job = self.job(job_id)
+        if not services.discard([job.pk], actor=self.actor, tenant=self.tenant):
+            raise StatusConflict(f"A job that is {job.status} is no dead letter.")
+        return Response(status=204)
+
+
+def _dead(jobs: QuerySet[Job]) -> QuerySet[Job]:
+    return jobs.filter(status=Status.DLQ)
+
+
+def _chosen(jobs: QuerySet[Job], given: dict[str, Any]) -> QuerySet[Job]:
+    """The dead letters that a redrive is about; ids that are none of the tenant's are passed by."""
+    if not given or ("ids" in given and len(given) > 1):
+        raise InvalidInput("Give ids, or at least one of queue, task and error_type.")
+    if "ids" not in given:
+        return _dead(jobs).filter(**given)
+    if len(given["ids"]) > MAX_REDRIVE:
+        raise InvalidInput(
+            f"At most {MAX_REDRIVE} ids can be given.", code="out_of_range", pointer="ids"
+        )
+    return _dead(jobs).filter(pk__in=given["ids"])

@@ -1,0 +1,134 @@
+"""The fields of a request body: each with what reads it strictly and what documents it.
+
+Nothing is coerced: "1" is not 1, true is not 1, and a field that nobody knows is an error.
+"""
+
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.errors import InvalidFields, InvalidInput
+
+MAX_ERRORS = 10
+
+_RFC3339 = re.compile(
+    r"\A(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """How one member of a body is read, and its JSON Schema."""
+
+    read: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+
+
+def read_fields(body: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The members of the body by name, read. Raises `InvalidFields` with all that is wrong."""
+    if not isinstance(body, dict):
+        raise InvalidInput("A JSON object is expected.", code="not_an_object")
+    given: dict[str, Any] = {}
+    errors: list[InvalidInput] = []
+    for name, value in body.items():
+        try:
+            given[name] = _read(name, value, fields)
+        except InvalidInput as error:
+            errors.append(error)
+    if errors:
+        raise InvalidFields(errors[:MAX_ERRORS])
+    return given
+
+
+def _read(name: str, value: Any, fields: Mapping[str, Field]) -> Any:
+    if name not in fields:
+        raise InvalidInput(
+            f"There is no field {name[:50]!r}; known are {', '.join(fields)}.",
+            code="unknown_field",
+            pointer=pointer_token(name[:50]),
+        )
+    try:
+        return fields[name].read(value)
+    except InvalidInput as error:
+        pointer = f"{name}/{error.pointer}" if error.pointer else name
+        raise InvalidInput(
+            f"{name} {error.detail}", code=error.field_code, pointer=pointer
+        ) from None
+
+
+def pointer_token(name: str) -> str:
+    """A member's name as a JSON Pointer (RFC 6901) writes it."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def text(value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise _wrong_type("must be a string.")
+    return value
+
+
+def integer(value: Any) -> int:
+    """A whole number written without a fraction."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong_type("must be an integer.")
+    return value
+
+
+def number(value: Any) -> float:
+    """A number; true and false are none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _wrong_type("must be a number.")
+    if abs(value) > 1e15:
+        raise InvalidInput("is out of range.", code="out_of_range")
+    return float(value)
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of strings; repeated ones count once."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _wrong_type("must be a list of strings.")
+    return tuple(dict.fromkeys(value))
+
+
+def ids(value: Any) -> list[uuid.UUID]:
+    """A list of job ids."""
+    if not isinstance(value, list):
+        raise _wrong_type("must be a list of job ids.")
+    return [_job_id(item, index) for index, item in enumerate(value)]
+
+
+def moment(value: Any) -> datetime:
+    """An instant as RFC 3339 writes it, with an offset."""
+    found = _RFC3339.match(text(value))
+    if found is None:
+        raise InvalidInput("must be a time such as 2030-01-01T00:00:00Z.", code="invalid_time")
+    day_and_time, fraction, offset = found.groups()
+    if offset is None:
+        raise InvalidInput(
+            "needs an offset, such as 2030-01-01T00:00:00Z.", code="timezone_required"
+        )
+    try:
+        offset = offset.upper().replace("Z", "+00:00")
+        return datetime.fromisoformat(day_and_time + (fraction or "") + offset).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput("is a time that does not exist.", code="invalid_time") from None
+
+
+def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """As `read`, but null is allowed and means that nothing was given."""
+    return lambda value: None if value is None else read(value)
+
+
+def _job_id(value: Any, index: int) -> uuid.UUID:
+    try:
+        return uuid.UUID(text(value))
+    except (ValueError, InvalidInput):
+        raise InvalidInput("must hold job ids.", code="invalid_id", pointer=str(index)) from None
+
+
+def _wrong_type(problem: str) -> InvalidInput:
+    return InvalidInput(problem, code="invalid_type")

@@ -1,0 +1,152 @@
+"""Jobs: submit, list, look at, explain, cancel, retry."""
+
+from typing import Any
+
+from django.urls import reverse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs import services
+from jobs.api.pages import JOB_FILTERS, filtered, page_of, read_page
+from jobs.api.parsers import body_of
+from jobs.api.rate_limits import submission_headers
+from jobs.api.schema import (
+    BULK_ANSWER,
+    BULK_REQUEST,
+    EXPLANATION,
+    JOB,
+    JOB_PAGE,
+    JOB_REQUEST,
+    JOB_WITH_ATTEMPTS,
+    described,
+    list_parameters,
+)
+from jobs.api.submissions import read_bulk, read_job
+from jobs.api.view import TenantView
+from jobs.conf import conf
+from jobs.errors import InvalidInput, PayloadTooLarge
+from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
+from jobs.keys import Scope
+from jobs.models import Job
+from jobs.why import explain
+
+
+def address(job: Job) -> str:
+    """Where the job is found."""
+    return reverse("api-job", args=[job.pk])
+
+
+class Jobs(TenantView):
+    """`/jobs`"""
+
+    scopes = {"POST": Scope.SUBMIT, "GET": Scope.READ}
+    query = None
+
+    @described(
+        "submit_job",
+        "Submit a job",
+        request=JOB_REQUEST,
+        answers={201: JOB, 200: JOB},
+        problems=(403, 413, 415, 422, 429),
+        takes_idempotency_key=True,
+    )
+    def post(self, request: Request) -> Response:
+        """201 with the new job; 200 with the earlier one for a repeated idempotency key."""
+        new = read_job(
+            body_of(request), self.tenant, header_key=request.headers.get("Idempotency-Key")
+        )
+        submitted = services.submit(self.tenant, new)
+        job = self.job(submitted.job_id)
+        headers = {"Location": address(job), **submission_headers(self.tenant)}
+        status = 201 if submitted.created else 200
+        return Response(job_as_json(job), status=status, headers=headers)
+
+    @described(
+        "list_jobs",
+        "List jobs, newest first",
+        answers={200: JOB_PAGE},
+        parameters=list_parameters(JOB_FILTERS),
+    )
+    def get(self, request: Request) -> Response:
+        """A page of the tenant's jobs."""
+        page = read_page(request, self.tenant, JOB_FILTERS)
+        chosen = filtered(self.jobs, self.tenant, page.filters)
+        return Response(page_of(request, chosen, page))
+
+
+class BulkJobs(TenantView):
+    """`/jobs/bulk`"""
+
+    scopes = {"POST": Scope.SUBMIT}
+    is_bulk = True
+
+    @described(
+        "submit_jobs",
+        "Submit up to 1,000 jobs, all or none",
+        request=BULK_REQUEST,
+        answers={201: BULK_ANSWER, 200: BULK_ANSWER},
+        problems=(403, 413, 415, 422, 429),
+    )
+    def post(self, request: Request) -> Response:
+        """201 with the ids in order; 200 if every one of them was submitted before."""
+        if "Idempotency-Key" in request.headers:
+            raise InvalidInput("In bulk, give each job an idempotency_key of its own.")
+        body = body_of(request)
+        _refuse_too_many(body.get("jobs"))
+        submitted = services.submit_many(self.tenant, read_bulk(body, self.tenant))
+        created = sum(one.created for one in submitted)
+        answer = {"ids": [str(one.job_id) for one in submitted], "created": created}
+        headers = submission_headers(self.tenant)
+        return Response(answer, status=201 if created else 200, headers=headers)
+
+
+class OneJob(TenantView):
+    """`/jobs/{id}`"""
+
+    scopes = {"GET": Scope.READ}
+
+    @described("get_job", "One job with its failed attempts", answers={200: JOB_WITH_ATTEMPTS})
+    def get(self, request: Request, job_id: str) -> Response:
+        """The job, its attempts oldest first."""
+        job = self.job(job_id)
+        attempts = [attempt_as_json(attempt) for attempt in job.attempts.order_by("fence")]
+        return Response({**job_as_json(job), "attempts": attempts})
+
+
+class CancelJob(TenantView):
+    """`/jobs/{id}/cancel`"""
+
+    scopes = {"POST": Scope.SUBMIT}
+
+    @described("cancel_job", "Cancel a job", answers={200: JOB}, problems=(404, 409))
+    def post(self, request: Request, job_id: str) -> Response:
+        """At once while it waits; a running job is stopped at its worker's next heartbeat."""
+        return Response(job_as_json(services.cancel(self.job(job_id), actor=self.actor)))
+
+
+class RetryJob(TenantView):
+    """`/jobs/{id}/retry`"""
+
+    scopes = {"POST": Scope.SUBMIT}
+
+    @described("retry_job", "Run a failed or dead job now", answers={200: JOB}, problems=(404, 409))
+    def post(self, request: Request, job_id: str) -> Response:
+        """A failed job skips the rest of its backoff; a dead letter starts afresh."""
+        return Response(job_as_json(services.retry(self.job(job_id), actor=self.actor)))
+
+
+class WhyJob(TenantView):
+    """`/jobs/{id}/why`"""
+
+    scopes = {"GET": Scope.READ}
+
+    @described("explain_job", "Why a job does not run now", answers={200: EXPLANATION})
+    def get(self, request: Request, job_id: str) -> Response:
+        """The gates in its way, in the order in which they open."""
+        return Response(explanation_as_json(explain(self.job(job_id))))
+
+
+def _refuse_too_many(jobs: Any) -> None:
+    limit = conf().max_bulk_jobs
+    if isinstance(jobs, list) and len(jobs) > limit:
+        raise PayloadTooLarge(f"At most {limit} jobs can be submitted at once.")

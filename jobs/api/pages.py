@@ -1,0 +1,190 @@
+"""Lists: query parameters read strictly, pages by cursor.
+
+A page ends after `limit` jobs or when its bodies would be too large to hold. The cursor names the
+last job and is signed together with the tenant and the filter, so it serves nobody and nothing
+else. Ids are UUIDv7: newest first is the order of the primary key.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.core import signing
+from django.db.models import QuerySet
+from django.db.models.functions import Coalesce, Length
+from rest_framework.request import Request
+
+from jobs.api.fields import moment
+from jobs.errors import InvalidInput
+from jobs.job_json import job_as_json
+from jobs.models import NAME_PATTERN, Job, JobTag, Tenant
+from jobs.statuses import Status
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+MAX_PAGE_BYTES = 8_000_000
+CLOCKS_AGREE_WITHIN = timedelta(days=1)
+"""Ids carry the time of the web process that made them, `created_at` that of the database."""
+
+_SALT = "jobs.api.cursor"
+_name = re.compile(rf"\A{NAME_PATTERN}\Z")
+
+
+class Page(NamedTuple):
+    """What a list request asks for."""
+
+    filters: dict[str, Any]
+    limit: int
+    after: uuid.UUID | None
+    seal: list[Any]
+
+
+Reader = Callable[[str], Any]
+
+
+def read_query(request: Request, known: Mapping[str, Reader]) -> dict[str, Any]:
+    """The query parameters by name, read. Raises `InvalidInput` for unknown or repeated ones."""
+    given: dict[str, Any] = {}
+    for name, values in request.query_params.lists():
+        if name not in known:
+            raise InvalidInput(
+                f"There is no parameter {name[:50]!r}; known are {', '.join(known) or 'none'}.",
+                code="unknown_parameter",
+            )
+        if len(values) > 1:
+            raise InvalidInput(f"{name} is given twice.", code="invalid_parameter")
+        given[name] = _read(name, values[0], known[name])
+    return given
+
+
+def _read(name: str, value: str, reader: Reader) -> Any:
+    try:
+        return reader(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name} {error.detail}", code=error.field_code) from None
+
+
+def name(value: str) -> str:
+    """The name of a queue, task or tag."""
+    if not _name.match(value):
+        raise InvalidInput("is not a name.", code="invalid_name")
+    return value
+
+
+def plain(value: str) -> str:
+    """Any text that a database can look for."""
+    if len(value) > 200 or not value.isprintable():
+        raise InvalidInput("must be up to 200 printable characters.", code="invalid_parameter")
+    return value
+
+
+def statuses(value: str) -> list[Status]:
+    """One status or several, separated by commas."""
+    try:
+        return [Status(one) for one in value.split(",")]
+    except ValueError:
+        raise InvalidInput(f"is one of {', '.join(Status)}.", code="invalid_choice") from None
+
+
+def limit(value: str) -> int:
+    """How many jobs a page may have."""
+    if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_LIMIT:
+        raise InvalidInput(f"is from 1 to {MAX_LIMIT}.", code="out_of_range")
+    return int(value)
+
+
+def read_page(request: Request, tenant: Tenant, filters: Mapping[str, Reader]) -> Page:
+    """What the request asks for. Raises `InvalidInput`."""
+    known = {**filters, "limit": limit, "cursor": str}
+    given = read_query(request, known)
+    size, cursor = given.pop("limit", DEFAULT_LIMIT), given.pop("cursor", None)
+    sources = sorted((key, request.query_params[key]) for key in given)
+    digest = hashlib.sha256(repr((request.path, sources)).encode()).hexdigest()[:16]
+    seal = [tenant.pk, digest]
+    return Page(given, size, _open(cursor, seal), seal)
+
+
+def _open(cursor: str | None, seal: list[Any]) -> uuid.UUID | None:
+    if cursor is None:
+        return None
+    try:
+        *sealed, last = signing.loads(cursor, salt=_SALT)
+    except signing.BadSignature:
+        sealed, last = [], ""
+    if sealed != seal:
+        raise InvalidInput("The cursor is not one of this list.", code="invalid_cursor")
+    return uuid.UUID(last)
+
+
+def page_of(request: Request, jobs: QuerySet[Job], page: Page) -> dict[str, Any]:
+    """One page of the jobs, newest first, and the address of the next."""
+    jobs = jobs.order_by("-pk")
+    if page.after:
+        jobs = jobs.filter(pk__lt=page.after)
+    chosen, has_more = _chosen(jobs, page.limit)
+    rows = list(jobs.filter(pk__in=chosen)) if chosen else []
+    return {
+        "results": [job_as_json(job) for job in rows],
+        "next": _next(request, page, chosen[-1]) if has_more else None,
+    }
+
+
+def _chosen(jobs: QuerySet[Job], size: int) -> tuple[list[uuid.UUID], bool]:
+    """The ids of a page whose bodies are not too large together, and whether more follow."""
+    weights = jobs.values_list("pk", Length("payload") + Coalesce(Length("result"), 0))
+    chosen: list[uuid.UUID] = []
+    weight = 0
+    for job_id, own in weights[: size + 1]:
+        weight += own
+        if len(chosen) == size or (chosen and weight > MAX_PAGE_BYTES):
+            return chosen, True
+        chosen.append(job_id)
+    return chosen, False
+
+
+def _next(request: Request, page: Page, last: uuid.UUID) -> str:
+    query = request._request.GET.copy()
+    query["cursor"] = signing.dumps([*page.seal, str(last)], salt=_SALT)
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+
+
+JOB_FILTERS: Mapping[str, Reader] = {
+    "status": statuses,
+    "queue": name,
+    "task": name,
+    "tag": name,
+    "created_after": moment,
+    "created_before": moment,
+}
+DEAD_LETTER_FILTERS: Mapping[str, Reader] = {"queue": name, "task": name, "error_type": plain}
+
+
+def filtered(jobs: QuerySet[Job], tenant: Tenant, filters: Mapping[str, Any]) -> QuerySet[Job]:
+    """The jobs that match every filter."""
+    conditions = [_condition(tenant, key, value) for key, value in filters.items()]
+    for condition in conditions:
+        jobs = jobs.filter(**condition)
+    return jobs
+
+
+def _condition(tenant: Tenant, key: str, value: Any) -> dict[str, Any]:
+    match key:
+        case "status":
+            return {"status__in": value}
+        case "tag":
+            tagged = JobTag.objects.filter(tenant_id=tenant.pk, tag=value)
+            return {"pk__in": tagged.values("job_id")}
+        case "created_after":
+            return {"created_at__gt": value, "pk__gt": _first_id(value - CLOCKS_AGREE_WITHIN)}
+        case "created_before":
+            return {"created_at__lt": value, "pk__lt": _first_id(value + CLOCKS_AGREE_WITHIN)}
+        case _:
+            return {key: value}
+
+
+def _first_id(moment: datetime) -> uuid.UUID:
+    """The smallest UUIDv7 of that moment, so that a time bounds a walk along the primary key."""
+    milliseconds = int(moment.timestamp() * 1_000)
+    return uuid.UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)

@@ -1,0 +1,62 @@
+"""Request bodies: JSON in UTF-8 of bounded size, and nothing else."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from jobs.conf import conf
+from jobs.errors import InvalidInput, PayloadTooLarge
+from jobs.exact_json import loads_object
+
+
+class StrictJSONParser(BaseParser):
+    """Parses a JSON object; see `exact_json` for what is refused and what keeps its bytes."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The body as a dict."""
+        request: Request = (parser_context or {})["request"]
+        _refuse_encodings(request)
+        return loads_object(_read(stream, request), max_depth=conf().max_json_depth)
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The parsed body. DRF asks no parser about a body of no bytes, so that is refused here."""
+    if not request.data:
+        if int(request.META.get("CONTENT_LENGTH") or 0) == 0:
+            raise InvalidInput("The body is empty; JSON is expected.", code="malformed_json")
+        return {}
+    return dict(request.data)
+
+
+def _refuse_encodings(request: Request) -> None:
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding: {encoding[:50]}")
+    charset = request._request.content_params.get("charset", "utf-8")
+    if charset.lower() not in {"utf-8", "utf8"}:
+        raise UnsupportedMediaType(f"{request.content_type}"[:100])
+
+
+def _read(stream: IO[Any], request: Request) -> bytes:
+    """At most the bytes allowed, so that a larger body is never held as a whole."""
+    limit = conf().max_body_bytes
+    if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+        raise _too_large(limit)
+    body: bytes = stream.read(limit + 1)
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"A request body may have {limit} bytes.")

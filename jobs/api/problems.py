@@ -1,0 +1,144 @@
+"""Every error as `application/problem+json` (RFC 9457), the framework's own included.
+
+`code` is stable and for programs, `detail` for people; `errors` points at the fields. Neither ever
+repeats a payload. docs/errors.md explains each code.
+"""
+
+import logging
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.signals import got_request_exception
+from django.db import OperationalError
+from django.http import Http404, HttpRequest
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from jobs.api.rate_limits import refusal_headers
+from jobs.errors import InvalidFields, InvalidInput, JobQueueError, TooManyRequests
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:jobqueue:error:"
+RETRY_UNAVAILABLE_SECONDS = 5
+
+logger = logging.getLogger(__name__)
+_acceptable_id = re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a request, ready to be told."""
+
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, str]] = field(default_factory=list)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
+    """DRF's exception handler."""
+    set_rollback()
+    request = context["request"]
+    problem = _problem_of(exc, context)
+    body = {
+        "type": TYPE_PREFIX + problem.code,
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail[:500],
+        "instance": request.path[:500],
+        "code": problem.code,
+        "request_id": request_id(request),
+    }
+    if problem.errors:
+        body["errors"] = problem.errors
+    return Response(
+        body, status=problem.status, headers=dict(problem.headers), content_type=MEDIA_TYPE
+    )
+
+
+def request_id(request: Request | HttpRequest) -> str:
+    """The request's id: the caller's `X-Request-Id` if it is a decent one, otherwise made here."""
+    known: str | None = request.META.get("jobs.request_id")
+    if known is None:
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        known = given if _acceptable_id.match(given) else f"req_{secrets.token_hex(12)}"
+        request.META["jobs.request_id"] = known
+    return known
+
+
+def _problem_of(exc: Exception, context: Mapping[str, Any]) -> Problem:
+    match exc:
+        case InvalidInput():
+            return _invalid(exc)
+        case TooManyRequests():
+            return Problem(exc.status, exc.code, exc.detail, headers=refusal_headers(exc))
+        case JobQueueError():
+            return Problem(exc.status, exc.code, exc.detail, errors=_item(exc, context["view"]))
+        case APIException():
+            return _of_rest_framework(exc)
+        case _:
+            return _of_django(exc, context["request"])
+
+
+def _invalid(error: InvalidInput) -> Problem:
+    each = error.errors if isinstance(error, InvalidFields) else [error]
+    return Problem(
+        error.status,
+        error.field_code,
+        error.detail,
+        errors=[
+            {"pointer": f"/{one.pointer}", "code": one.field_code, "detail": one.detail[:300]}
+            for one in each
+            if one.pointer
+        ],
+    )
+
+
+def _item(error: JobQueueError, view: Any) -> list[dict[str, str]]:
+    """In a bulk request, which item the error is about."""
+    index = error.extra.get("index")
+    if index is None or not getattr(view, "is_bulk", False):
+        return []
+    return [{"pointer": f"/jobs/{index}", "code": error.code, "detail": error.detail}]
+
+
+def _of_rest_framework(exc: APIException) -> Problem:
+    headers = {"WWW-Authenticate": exc.auth_header} if getattr(exc, "auth_header", None) else {}
+    code = exc.default_code if isinstance(exc.default_code, str) else "error"
+    return Problem(exc.status_code, code, str(exc.detail), headers=headers)
+
+
+def _of_django(exc: Exception, request: Request) -> Problem:
+    match exc:
+        case Http404():
+            return Problem(404, NotFound.default_code, "There is nothing here.")
+        case PermissionDenied():
+            return Problem(403, "permission_denied", "This is not allowed.")
+        case RequestDataTooBig():
+            return Problem(413, "too_large", "The request body is too large.")
+        case SuspiciousOperation():
+            return Problem(400, "invalid_input", "The request is malformed.")
+        case _:
+            return _failure(exc, request)
+
+
+def _failure(exc: Exception, request: Request) -> Problem:
+    """An error of ours: logged with its traceback, told to Django's signal, named to nobody."""
+    logger.error("request failed", exc_info=exc, extra={"request_id": request_id(request)})
+    if isinstance(exc, OperationalError):
+        return Problem(
+            503,
+            "unavailable",
+            "The database cannot be used at the moment; try again.",
+            headers={"Retry-After": str(RETRY_UNAVAILABLE_SECONDS)},
+        )
+    got_request_exception.send(sender=None, request=request._request)
+    return Problem(500, "internal_error", "Something went wrong here; it has been logged.")

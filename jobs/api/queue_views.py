@@ -1,0 +1,96 @@
+"""The tenant's queues and figures."""
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs import figures, services
+from jobs.api.schema import FIGURES, LANE, LANES, described
+from jobs.api.view import TenantView
+from jobs.errors import QueueNotFound
+from jobs.instants import instant
+from jobs.keys import Scope
+
+
+class Queues(TenantView):
+    """`/queues`"""
+
+    scopes = {"GET": Scope.READ}
+
+    @described("list_queues", "The queues with depth, oldest age and limits", answers={200: LANES})
+    def get(self, request: Request) -> Response:
+        """All of them, by name."""
+        lanes = [_lane_as_json(lane) for lane in figures.lanes(self.tenant)]
+        return Response({"results": lanes, "next": None})
+
+
+class _SetPaused(TenantView):
+    scopes = {"POST": Scope.ADMIN}
+    paused: bool
+
+    def change(self, queue: str) -> Response:
+        """Pause or resume the queue and answer how it stands then."""
+        services.set_queue_paused(self.tenant, queue, paused=self.paused, actor=self.actor)
+        for lane in figures.lanes(self.tenant):
+            if lane.lane.queue == queue:
+                return Response(_lane_as_json(lane))
+        raise QueueNotFound(f"The tenant {self.tenant.slug!r} has no queue {queue!r}.")
+
+
+class PauseQueue(_SetPaused):
+    """`/queues/{name}/pause`"""
+
+    paused = True
+
+    @described("pause_queue", "Start no more jobs of a queue", answers={200: LANE}, problems=(404,))
+    def post(self, request: Request, queue: str) -> Response:
+        """Once this has answered, no job of the queue starts; running ones go on."""
+        return self.change(queue)
+
+
+class ResumeQueue(_SetPaused):
+    """`/queues/{name}/resume`"""
+
+    paused = False
+
+    @described("resume_queue", "Start jobs of a queue again", answers={200: LANE}, problems=(404,))
+    def post(self, request: Request, queue: str) -> Response:
+        """Waiting jobs start as workers find room for them."""
+        return self.change(queue)
+
+
+class Figures(TenantView):
+    """`/metrics`"""
+
+    scopes = {"GET": Scope.READ}
+
+    @described("get_figures", "The tenant's figures", answers={200: FIGURES})
+    def get(self, request: Request) -> Response:
+        """Counts per status, the last hour by minute, waits and runs, and the limits."""
+        tenant = self.tenant
+        minutes = figures.throughput(tenant)
+        answer = {
+            "counts": figures.status_counts(tenant),
+            "throughput": [{**row, "minute": instant(row["minute"])} for row in minutes],
+            **figures.waits_and_runs(tenant),
+            "limits": {
+                "max_running": tenant.max_running,
+                "submissions_per_minute": tenant.submissions_per_minute,
+                "max_pending": tenant.max_pending,
+            },
+        }
+        return Response(answer)
+
+
+def _lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
+    lane = figures_of.lane
+    return {
+        "name": lane.queue,
+        "paused": lane.is_paused,
+        "weight": lane.weight,
+        "max_running": lane.max_running,
+        "depth": {status.value: figures_of.depth[status] for status in figures.LIVE},
+        "dead": figures_of.depth["DLQ"],
+        "oldest_waiting_seconds": figures_of.oldest_waiting_seconds,
+    }

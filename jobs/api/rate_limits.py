@@ -1,0 +1,90 @@
+"""The edge: how often an address may fail and a key may call, and the headers about limits.
+
+Counts live in the cache that the web processes share (django-ratelimit, fixed windows of a
+minute). A tenant's own limit on submissions is exact and belongs to the store, not to this file.
+Headers: draft-ietf-httpapi-ratelimit-headers.
+"""
+
+import time
+from typing import Any
+
+from django.db.models import Min, Sum
+from django_ratelimit.core import get_usage
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from jobs.conf import conf
+from jobs.errors import TooManyCalls, TooManyFailures, TooManyRequests
+from jobs.models import ApiKey, SubmissionSecond, Tenant
+
+WINDOW_SECONDS = 60
+
+
+def count_failure(request: Request) -> None:
+    """Count a wrong key against its address. Raises `TooManyFailures` above the limit."""
+    limit = conf().authentication_failures_per_minute
+    seconds = _seconds_to_wait(request, "authentication-failures", "ip", limit)
+    if seconds:
+        raise TooManyFailures(
+            f"Too many wrong keys came from this address; try again in {seconds} seconds.",
+            retry_after=seconds,
+            limit=limit,
+        )
+
+
+class CallsPerKey(BaseThrottle):
+    """Bounds how often one key may call."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """True, or `TooManyCalls`."""
+        if not isinstance(request.auth, ApiKey):
+            return True
+        prefix, limit = request.auth.prefix, conf().requests_per_minute
+        seconds = _seconds_to_wait(request, "calls", lambda *_: prefix, limit)
+        if seconds:
+            raise TooManyCalls(
+                f"A key may call {limit} times a minute; try again in {seconds} seconds.",
+                retry_after=seconds,
+                limit=limit,
+            )
+        return True
+
+
+def _seconds_to_wait(request: Request, group: str, key: Any, limit: int) -> int:
+    """Count one; 0 within the limit, otherwise the seconds until the window ends."""
+    usage = get_usage(
+        request._request, group=f"jobs.{group}", key=key, rate=f"{limit}/m", increment=True
+    )
+    if usage is None or not usage["should_limit"]:
+        return 0
+    return max(1, int(usage["time_left"]))
+
+
+def refusal_headers(error: TooManyRequests) -> dict[str, str]:
+    """What a 429 says about the limit that was met."""
+    return {
+        "Retry-After": str(error.retry_after),
+        "RateLimit-Policy": _policy(error.policy, error.limit, error.window),
+        "RateLimit": f'"{error.policy}";r=0;t={error.retry_after}',
+    }
+
+
+def submission_headers(tenant: Tenant) -> dict[str, str]:
+    """What a limited tenant may still submit; nothing for an unlimited one."""
+    limit = tenant.submissions_per_minute
+    if limit is None:
+        return {}
+    now = int(time.time())
+    window = SubmissionSecond.objects.filter(
+        tenant_id=tenant.pk, second__gte=now - WINDOW_SECONDS
+    ).aggregate(used=Sum("submitted"), oldest=Min("second"))
+    remaining = max(0, limit - (window["used"] or 0))
+    reset = (window["oldest"] or now) + WINDOW_SECONDS + 1 - now
+    return {
+        "RateLimit-Policy": _policy(TooManyRequests.policy, limit, WINDOW_SECONDS),
+        "RateLimit": f'"{TooManyRequests.policy}";r={remaining};t={max(0, reset)}',
+    }
+
+
+def _policy(name: str, quota: int, window: int | None) -> str:
+    return f'"{name}";q={quota}' + (f";w={window}" if window else "")

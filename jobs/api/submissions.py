@@ -1,0 +1,186 @@
+"""From a request body to the `NewJob` that it asks for."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from inspect import Signature, signature
+from typing import Any
+
+from django.utils import timezone
+
+from jobs.api.fields import Field, integer, moment, number, optional, read_fields, text, texts
+from jobs.conf import conf
+from jobs.errors import ForeignTenant, InvalidFields, InvalidInput
+from jobs.exact_json import Raw, canonical
+from jobs.models import NAME_PATTERN, Tenant
+from jobs.registry import QueueTask, find_exposed
+from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_WORDS, NewJob
+
+DEFAULT_TASK = "echo"
+
+
+def _payload(value: Any) -> Any:
+    return value
+
+
+def _priority(value: Any) -> int:
+    if isinstance(value, str):
+        if value not in PRIORITY_WORDS:
+            raise InvalidInput(
+                f"must be an integer or one of {', '.join(PRIORITY_WORDS)}.", code="invalid_choice"
+            )
+        return PRIORITY_WORDS[value]
+    return integer(value)
+
+
+def _tenant(value: Any) -> str:
+    return value if isinstance(value, str) else str(integer(value))
+
+
+_NAME_SCHEMA = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+
+JOB_FIELDS: Mapping[str, Field] = {
+    "task": Field(text, {**_NAME_SCHEMA, "default": DEFAULT_TASK}),
+    "payload": Field(_payload, {"description": "Any JSON; kept byte for byte.", "default": None}),
+    "queue": Field(text, {**_NAME_SCHEMA, "description": "Default: the task's own queue."}),
+    "priority": Field(
+        _priority,
+        {
+            "description": "Larger is sooner. Default: the task's own.",
+            "oneOf": [
+                {"type": "integer", "minimum": MIN_PRIORITY, "maximum": MAX_PRIORITY},
+                {"type": "string", "enum": list(PRIORITY_WORDS)},
+            ],
+        },
+    ),
+    "run_at": Field(optional(moment), {"type": ["string", "null"], "format": "date-time"}),
+    "delay_seconds": Field(optional(number), {"type": ["number", "null"], "minimum": 0}),
+    "max_retries": Field(integer, {"type": "integer", "minimum": 0}),
+    "timeout_seconds": Field(optional(number), {"type": ["number", "null"], "minimum": 0.1}),
+    "idempotency_key": Field(
+        optional(text), {"type": ["string", "null"], "minLength": 1, "maxLength": 255}
+    ),
+    "tags": Field(texts, {"type": "array", "items": _NAME_SCHEMA}),
+    "tenant_id": Field(
+        _tenant,
+        {"type": ["string", "integer"], "description": "If given, must be the key's own tenant."},
+    ),
+}
+
+BULK_FIELDS: Mapping[str, Field] = {"jobs": Field(_payload, {"type": "array"})}
+
+
+def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> NewJob:
+    """The job that a body asks for; `header_key` is the `Idempotency-Key` header.
+
+    Raises `InvalidInput`, `UnknownTask`, `PayloadTooLarge` or `ForeignTenant`.
+    """
+    given = read_fields(body, JOB_FIELDS)
+    _require_own(tenant, given.get("tenant_id"))
+    task = find_exposed(given.get("task", DEFAULT_TASK))
+    key = _one_key(given.get("idempotency_key"), header_key)
+    return NewJob(
+        task=task.job_task,
+        payload=_payload_for(task, given.get("payload")),
+        queue=given.get("queue", task.queue_name),
+        priority=given.get("priority", task.priority),
+        run_at=_within_reach(given.get("run_at")),
+        delay_seconds=given.get("delay_seconds"),
+        max_retries=given.get("max_retries", task.retries),
+        timeout_seconds=_first(given.get("timeout_seconds"), task.timeout),
+        tags=given.get("tags", ()),
+        idempotency_key=key,
+        request_hash=_request_hash(body) if key is not None else "",
+    )
+
+
+def read_bulk(body: Any, tenant: Tenant) -> list[NewJob]:
+    """The jobs of a bulk body, all of them valid. Errors point at the item: `/jobs/3/queue`."""
+    items = read_fields(body, BULK_FIELDS).get("jobs")
+    if not isinstance(items, list) or not items:
+        raise InvalidInput(
+            "jobs must be a list with at least one job.", code="invalid_type", pointer="jobs"
+        )
+    return [_read_item(index, item, tenant) for index, item in enumerate(items)]
+
+
+def _read_item(index: int, item: Any, tenant: Tenant) -> NewJob:
+    try:
+        return read_job(item, tenant)
+    except InvalidFields as error:
+        raise InvalidFields([_inside(index, one) for one in error.errors]) from None
+    except InvalidInput as error:
+        raise _inside(index, error) from None
+
+
+def _inside(index: int, error: InvalidInput) -> InvalidInput:
+    pointer = f"jobs/{index}/{error.pointer}" if error.pointer else f"jobs/{index}"
+    return InvalidInput(error.detail, code=error.field_code, pointer=pointer)
+
+
+def _require_own(tenant: Tenant, claimed: str | None) -> None:
+    if claimed is not None and claimed not in {tenant.slug, str(tenant.pk)}:
+        raise ForeignTenant("tenant_id names another tenant than that of the key.")
+
+
+def _one_key(in_body: str | None, in_header: str | None) -> str | None:
+    if in_header is not None and "," in in_header:
+        raise InvalidInput(
+            "Send one Idempotency-Key header, without commas.", pointer="idempotency_key"
+        )
+    if in_body is not None and in_header is not None and in_body != in_header:
+        raise InvalidInput(
+            "The Idempotency-Key header and idempotency_key differ.", pointer="idempotency_key"
+        )
+    return _first(in_body, in_header)
+
+
+def _first(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def _within_reach(run_at: Any) -> Any:
+    limit = conf().max_delay_seconds
+    if run_at is not None and run_at > timezone.now() + timedelta(seconds=limit):
+        raise InvalidInput(
+            f"run_at may be at most {limit / 86_400:g} days ahead.",
+            code="out_of_range",
+            pointer="run_at",
+        )
+    return run_at
+
+
+def _payload_for(task: QueueTask, payload: Raw | None) -> bytes:
+    """The payload's bytes, if the task can take it."""
+    if task.takes_payload:
+        return b"null" if payload is None else payload.source
+    arguments = {} if payload is None else payload.value
+    if not isinstance(arguments, dict):
+        raise InvalidInput(
+            f"The task {task.job_task!r} takes named arguments: a JSON object.",
+            code="invalid_payload",
+            pointer="payload",
+        )
+    try:
+        _arguments_of(task.func, task.takes_context).bind(**arguments)
+    except TypeError as error:
+        raise InvalidInput(
+            f"The task {task.job_task!r} cannot take this payload: {error}.",
+            code="invalid_payload",
+            pointer="payload",
+        ) from None
+    return b"{}" if payload is None else payload.source
+
+
+@cache
+def _arguments_of(function: Any, takes_context: bool) -> Signature:
+    """What callers of the task may give: its parameters without the context."""
+    whole = signature(function)
+    return whole.replace(parameters=list(whole.parameters.values())[bool(takes_context) :])
+
+
+def _request_hash(body: dict[str, Any]) -> str:
+    """Equal for equal requests, whether the idempotency key came in the body or in the header."""
+    request = {name: value for name, value in body.items() if name != "idempotency_key"}
+    return hashlib.sha256(canonical(request)).hexdigest()

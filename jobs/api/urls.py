@@ -1,0 +1,33 @@
+"""The addresses of the API. None ends in a slash."""
+
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView
+
+from jobs.api import dead_letter_views, docs_views, health_views, job_views, queue_views
+from jobs.api.view import UnknownAddress
+
+version_1 = [
+    path("jobs", job_views.Jobs.as_view(), name="api-jobs"),
+    path("jobs/bulk", job_views.BulkJobs.as_view(), name="api-bulk"),
+    path("jobs/<str:job_id>", job_views.OneJob.as_view(), name="api-job"),
+    path("jobs/<str:job_id>/cancel", job_views.CancelJob.as_view(), name="api-cancel"),
+    path("jobs/<str:job_id>/retry", job_views.RetryJob.as_view(), name="api-retry"),
+    path("jobs/<str:job_id>/why", job_views.WhyJob.as_view(), name="api-why"),
+    path("dlq", dead_letter_views.DeadLetters.as_view(), name="api-dlq"),
+    path("dlq/redrive", dead_letter_views.Redrive.as_view(), name="api-redrive"),
+    path("dlq/<str:job_id>", dead_letter_views.OneDeadLetter.as_view(), name="api-dead-letter"),
+    path("queues", queue_views.Queues.as_view(), name="api-queues"),
+    path("queues/<str:queue>/pause", queue_views.PauseQueue.as_view(), name="api-pause"),
+    path("queues/<str:queue>/resume", queue_views.ResumeQueue.as_view(), name="api-resume"),
+    path("metrics", queue_views.Figures.as_view(), name="api-figures"),
+]
+
+urlpatterns = [
+    path("api/v1/", include(version_1)),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", docs_views.Docs.as_view(), name="api-docs"),
+    re_path(r"^api/", UnknownAddress.as_view(), name="api-unknown"),
+    path("health/live", health_views.Live.as_view(), name="health-live"),
+    path("health/ready", health_views.Ready.as_view(), name="health-ready"),
+    path("metrics", health_views.Metrics.as_view(), name="metrics"),
+]

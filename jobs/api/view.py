@@ -1,0 +1,115 @@
+"""What every view of the API has: a request id, strict query parameters, one tenant in sight."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from jobs.access import get_job, jobs_of_tenant
+from jobs.api.pages import Reader, read_query
+from jobs.api.problems import request_id
+from jobs.errors import JobQueueError
+from jobs.keys import Scope
+from jobs.models import ApiKey, Job, Tenant
+
+
+class NothingHere(JobQueueError):
+    """No address of the API looks like this."""
+
+    code = "not_found"
+    status = 404
+
+
+class AnyAnswer(BaseContentNegotiation):
+    """Answers probes and scrapers whatever they claim to accept."""
+
+    def select_parser(self, request: Request, parsers: Sequence[Any]) -> Any:
+        """The only one."""
+        return parsers[0]
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """The only one."""
+        return renderers[0], renderers[0].media_type
+
+
+class ApiView(APIView):
+    """Answers with the request's id, and is kept by no cache."""
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Add the headers that every answer has."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["X-Request-Id"] = request_id(request)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class PublicView(ApiView):
+    """For probes: needs no key, and nobody is counted or refused."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = ()
+    content_negotiation_class = AnyAnswer
+
+
+class UnknownAddress(PublicView):
+    """Everything under `/api/` that no other view answers."""
+
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raise `NothingHere`, whatever the method."""
+        raise NothingHere("There is nothing at this address.")
+
+
+class TenantView(ApiView):
+    """Sees what belongs to the key's tenant. `scopes` says what each method needs of the key.
+
+    `query` are the parameters that it knows; None where the view reads them itself.
+    """
+
+    scopes: ClassVar[Mapping[str, Scope]] = {}
+    query: ClassVar[Mapping[str, Reader] | None] = {}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, authorise, count, and refuse parameters that would be ignored."""
+        super().initial(request, *args, **kwargs)
+        if self.query is not None:
+            read_query(request, self.query)
+
+    @property
+    def key(self) -> ApiKey:
+        """The key of the request."""
+        key = self.request.auth
+        if not isinstance(key, ApiKey):
+            raise TypeError("a tenant's view was reached without a key")
+        return key
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant of the key."""
+        return self.key.tenant
+
+    @property
+    def actor(self) -> str:
+        """Who the audit log names."""
+        return f"key:{self.key.prefix}"
+
+    @property
+    def jobs(self) -> QuerySet[Job]:
+        """The jobs of the tenant."""
+        return jobs_of_tenant(self.tenant)
+
+    def job(self, job_id: str | UUID) -> Job:
+        """One job of the tenant. Raises `JobNotFound`."""
+        return get_job(self.jobs, job_id)

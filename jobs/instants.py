@@ -1,0 +1,15 @@
+"""How instants are written for the outside."""
+
+from datetime import UTC, datetime
+from typing import overload
+
+
+@overload
+def instant(moment: datetime) -> str: ...
+@overload
+def instant(moment: datetime | None) -> str | None: ...
+def instant(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the microsecond: `2030-01-01T00:00:00.000000Z`."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
