@@ -11,7 +11,7 @@ from jobs.store.control import cancel, discard, redrive, retry
 from jobs.store.finish import Outcome, finish
 from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
-from jobs.store.lease import Lease, extend, lose_worker, promote, reap, release
+from jobs.store.lease import Lease, extend, lose_worker, lost, promote, reap, release
 from jobs.store.limits import count_waiting, take_submissions
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "finish",
     "insert_jobs",
     "lose_worker",
+    "lost",
     "pass_gate_alone",
     "promote",
     "ready_lanes",

@@ -44,6 +44,7 @@ class ClaimedJob:
     priority: int
     attempt: int
     max_retries: int
+    lost_count: int
     timeout_seconds: float | None
     waited_seconds: float
 
@@ -207,7 +208,7 @@ _GRANTED = f"""
 _RETURNED = """
     jobs_job.id, jobs_job.fence, jobs_job.lane_id, jobs_job.queue, jobs_job.task, jobs_job.payload,
     jobs_job.has_args, jobs_job.priority, jobs_job.attempt, jobs_job.max_retries,
-    jobs_job.timeout_seconds, SECONDS(jobs_job.run_at, jobs_job.started_at)"""
+    jobs_job.lost_count, jobs_job.timeout_seconds, SECONDS(jobs_job.run_at, jobs_job.started_at)"""
 
 # MATERIALIZED: a planner that runs the locking part again takes more jobs than the quota.
 _GRANT_POSTGRESQL = f"""

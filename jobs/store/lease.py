@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
+from jobs.store.claim import ClaimedJob
 from jobs.store.dialect import as_uuid, is_postgresql, scalar, sql
 from jobs.store.finish import Outcome, finish
 
@@ -85,8 +86,8 @@ def _under_fences(
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A running job as the reaper sees it."""
+class RunningJob:
+    """A running job as the reaper sees it; a `ClaimedJob` has all of this too."""
 
     id: uuid.UUID
     fence: int
@@ -116,7 +117,7 @@ def reap(worker: str, delay: Callable[[int], float], *, limit: int = 500) -> lis
     """
     with transaction.atomic():
         held = _select_held(_EXPIRED, lease=conf().lease_seconds, limit=limit)
-        outcomes = [_lost(job, delay, "The lease ran out: its worker went silent.") for job in held]
+        outcomes = [lost(job, delay, "The lease ran out: its worker went silent.") for job in held]
         return list(finish(worker, outcomes)) if outcomes else []
 
 
@@ -134,20 +135,20 @@ def lose_worker(
     """
     with transaction.atomic():
         held = _select_held(_OF_WORKER, worker=worker)
-        lost = [job for job in held if Lease(job.id, job.fence) in started]
+        charged = [job for job in held if Lease(job.id, job.fence) in started]
         spared = [
             Lease(job.id, job.fence) for job in held if Lease(job.id, job.fence) not in started
         ]
-        outcomes = [_lost(job, delay, f"The worker process {worker} died.") for job in lost]
+        outcomes = [lost(job, delay, f"The worker process {worker} died.") for job in charged]
         recorded = finish(worker, outcomes) if outcomes else set()
         released = release(spared) if spared else set()
     return list(recorded), list(released)
 
 
-def _select_held(statement: str, **parameters: object) -> list[_Held]:
+def _select_held(statement: str, **parameters: object) -> list[RunningJob]:
     with connection.cursor() as cursor:
         cursor.execute(sql(statement), parameters)
-        return [_Held(as_uuid(job_id), *rest) for job_id, *rest in cursor.fetchall()]
+        return [RunningJob(as_uuid(job_id), *rest) for job_id, *rest in cursor.fetchall()]
 
 
 def _lost(job: _Held, delay: Callable[[int], float], message: str) -> Outcome:

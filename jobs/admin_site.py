@@ -1,4 +1,7 @@
-"""The admin site: its names, the dead letters first, and their number on the first page."""
+"""The admin site: its names, the dead letters first, and their number on the first page.
+
+Not a part of `jobs.admin`, whose modules register themselves with this site as they are imported.
+"""
 
 from typing import Any
 

@@ -1,0 +1,173 @@
+"""One attempt of one job: the user's function called, its ending turned into an outcome."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from inspect import iscoroutinefunction
+from typing import Any
+
+from django.dispatch import Signal
+from django.utils import timezone
+
+from jobs.backend import JobQueueBackend, call_arguments
+from jobs.registry import QueueTask
+from jobs.statuses import Status
+from jobs.store import ClaimedJob, Outcome
+from jobs.tasksapi import (
+    TaskContext,
+    TaskResult,
+    TaskResultStatus,
+    task_finished,
+    task_started,
+)
+from workers import outcomes
+from workers.held import Stop
+
+LONG_AGO = "(earlier attempt)"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext(TaskContext):
+    """What a task with `takes_context` gets: Django's context, and the job's own facts.
+
+    `fence` rises with every attempt: hand it to systems that can refuse late writers. `payload` is
+    the JSON as it was sent.
+    """
+
+    job_id: str
+    tenant: str
+    fence: int
+    payload: bytes
+
+
+def run(job: ClaimedJob, task: QueueTask, worker: str) -> Outcome:
+    """Run a synchronous task in this thread, or an asynchronous one on a loop of its own."""
+    if iscoroutinefunction(task.func):
+        return asyncio.run(run_async(job, task, worker, lambda: None))
+    started = time.monotonic()
+    try:
+        args, kwargs = _call(job, task, worker)
+        value = task.func(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001  (SystemExit of a task is its failure, not ours)
+        return _failed(job, task, worker, error, time.monotonic() - started)
+    return _returned(job, task, worker, value, time.monotonic() - started)
+
+
+async def run_async(
+    job: ClaimedJob, task: QueueTask, worker: str, stop_reason: Callable[[], Stop | None]
+) -> Outcome:
+    """Run an asynchronous task; `stop_reason` tells why it was cancelled, if it was."""
+    started = time.monotonic()
+    try:
+        args, kwargs = _call(job, task, worker)
+        value = await task.func(*args, **kwargs)
+    except asyncio.CancelledError as error:
+        reason = stop_reason()
+        cause = stopped(reason, task) if reason else error
+        return _failed(job, task, worker, cause, time.monotonic() - started)
+    except BaseException as error:  # noqa: BLE001  (as above)
+        return _failed(job, task, worker, error, time.monotonic() - started)
+    return _returned(job, task, worker, value, time.monotonic() - started)
+
+
+def stopped(reason: Stop, task: QueueTask) -> BaseException:
+    """The exception that stands for a stop."""
+    return reason.exception(f"{task.job_task}: {reason.value}")
+
+
+def _call(job: ClaimedJob, task: QueueTask, worker: str) -> tuple[list[Any], dict[str, Any]]:
+    payload = json.loads(job.payload)
+    args, kwargs = call_arguments(payload, task, has_args=job.has_args)
+    result = _result(job, task, worker, TaskResultStatus.RUNNING, args, kwargs)
+    _send(task_started, result)
+    if task.takes_context:
+        context = JobContext(
+            task_result=result,
+            job_id=str(job.id),
+            tenant=job.tenant,
+            fence=job.fence,
+            payload=job.payload,
+        )
+        args = [context, *args]
+    return args, kwargs
+
+
+def _returned(
+    job: ClaimedJob, task: QueueTask, worker: str, value: Any, ran_seconds: float
+) -> Outcome:
+    outcome = outcomes.of_value(job, value, ran_seconds)
+    _conclude(job, task, worker, outcome, value)
+    return outcome
+
+
+def _failed(
+    job: ClaimedJob, task: QueueTask, worker: str, error: BaseException, ran_seconds: float
+) -> Outcome:
+    outcome = outcomes.of_error(job, task, error, ran_seconds)
+    _conclude(job, task, worker, outcome, None)
+    return outcome
+
+
+def _conclude(job: ClaimedJob, task: QueueTask, worker: str, outcome: Outcome, value: Any) -> None:
+    if outcome.error_type:
+        level = logging.ERROR if outcome.status is Status.DLQ else logging.WARNING
+        message = "dead letter" if outcome.status is Status.DLQ else "attempt failed; will retry"
+        _log.log(level, message, extra=described(job, worker) | {"error_type": outcome.error_type})
+    if outcome.status is not Status.FAILED:
+        done = outcome.status is Status.DONE
+        status = TaskResultStatus.SUCCESSFUL if done else TaskResultStatus.FAILED
+        result = _result(job, task, worker, status, [], {})
+        object.__setattr__(result, "_return_value", value)
+        _send(task_finished, result)
+
+
+def described(job: ClaimedJob, worker: str) -> dict[str, object]:
+    """The fields that name a job in a log line."""
+    return {
+        "job_id": str(job.id),
+        "tenant": job.tenant,
+        "task": job.task,
+        "queue": job.queue,
+        "attempt": job.attempt,
+        "worker": worker,
+    }
+
+
+def _result(
+    job: ClaimedJob,
+    task: QueueTask,
+    worker: str,
+    status: TaskResultStatus,
+    args: list[Any],
+    kwargs: dict[str, Any],
+) -> TaskResult:  # type: ignore[type-arg]
+    now = timezone.now()
+    return TaskResult(
+        task=task,
+        id=str(job.id),
+        status=status,
+        enqueued_at=now - timedelta(seconds=job.waited_seconds),
+        started_at=now,
+        finished_at=None if status is TaskResultStatus.RUNNING else now,
+        last_attempted_at=now,
+        args=args,
+        kwargs=kwargs,
+        backend=task.backend,
+        errors=[],
+        worker_ids=[LONG_AGO] * (job.attempt - 1) + [worker],
+    )
+
+
+def _send(signal: Signal, result: TaskResult) -> None:  # type: ignore[type-arg]
+    """Tell the receivers; one that raises is logged and does not touch the job."""
+    for receiver, response in signal.send_robust(JobQueueBackend, task_result=result):
+        if isinstance(response, Exception):
+            _log.error(
+                "a receiver of %s failed", receiver, exc_info=response, extra={"job_id": result.id}
+            )

@@ -1,0 +1,35 @@
+"""The program of a child process: runs killable jobs that its parent sends, one at a time."""
+
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+
+from django.db import close_old_connections
+
+from jobs.registry import find
+from workers import attempt
+
+
+def serve(descriptor: int, worker: str) -> None:
+    """Run jobs from the pipe until the parent closes it or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=[os.getppid()], daemon=True).start()
+    pipe = Connection(descriptor)
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        close_old_connections()
+        outcome = attempt.run(job, find(job.task), worker)
+        close_old_connections()
+        pipe.send(outcome)
+
+
+def _end_with_parent(parent: int) -> None:
+    """A busy job does not read its pipe: look who the parent is."""
+    pause = threading.Event()
+    while os.getppid() == parent:
+        pause.wait(1)
+    os._exit(1)

@@ -1,0 +1,98 @@
+"""Killable jobs: each runs in a child process, which a timeout or a cancel ends whatever it does."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import cast
+
+from jobs.store import Outcome
+from workers import attempt, outcomes
+from workers.held import HeldJob, Stop
+
+
+class Child:
+    """A child process that runs one job at a time. It ends when its parent does."""
+
+    def __init__(self, worker: str) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "django", "runchild", str(theirs.fileno()), worker],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._pipe = Connection(ours.detach())
+
+    def run(self, held: HeldJob) -> Outcome | None:
+        """Run the job; None if the child died over it."""
+        try:
+            self._pipe.send(held.job)
+            return cast(Outcome, self._pipe.recv())
+        except (EOFError, OSError):
+            return None
+
+    def kill(self) -> None:
+        """End the child and all that it started, now."""
+        try:
+            os.killpg(self._process.pid, 9)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+
+
+class Children:
+    """The children of a worker process: made as they are needed, used again while they live."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._idle: list[Child] = []
+        self._all: set[Child] = set()
+        self._lock = threading.Lock()
+
+    def run(self, held: HeldJob) -> Outcome:
+        """Run the job in a child and wait for its outcome."""
+        child = self._take()
+        held.interruptible(lambda _: child.kill())
+        outcome = child.run(held)
+        held.uninterruptible()
+        if outcome is None:
+            self._forget(child)
+            return self._outcome_of_death(held)
+        with self._lock:
+            self._idle.append(child)
+        return outcome
+
+    def kill(self) -> None:
+        """End all of them."""
+        with self._lock:
+            children = list(self._all)
+        for child in children:
+            child.kill()
+
+    def _take(self) -> Child:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        child = Child(self._worker)
+        with self._lock:
+            self._all.add(child)
+        return child
+
+    def _forget(self, child: Child) -> None:
+        child.kill()
+        with self._lock:
+            self._all.discard(child)
+
+    def _outcome_of_death(self, held: HeldJob) -> Outcome:
+        seconds = held.running_seconds(time.monotonic())
+        if held.stop_reason is Stop.CANCELLED:
+            return outcomes.cancelled(held.job, seconds)
+        if held.stop_reason:
+            error = attempt.stopped(held.stop_reason, held.task)
+            return outcomes.of_error(held.job, held.task, error, seconds)
+        return outcomes.of_loss(held.job, "The child process that ran the job died.")

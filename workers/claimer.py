@@ -1,0 +1,96 @@
+"""The claimer: keeps the slots busy with claimed jobs, in fair shares."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+
+from jobs import store
+from jobs.conf import conf
+from jobs.errors import UnknownTask
+from jobs.registry import QueueTask, find
+from jobs.shares import FairShares
+from jobs.store import ClaimedJob
+from workers.held import HeldJob, HeldJobs
+from workers.pace import Pace
+from workers.role import Role
+
+BATCHING_SECONDS = 0.004
+"""At speed, room is claimed when there is so much time's worth of it, and not job by job."""
+
+_log = logging.getLogger(__name__)
+
+
+class Claimer(Role):
+    """Claims what can start within a moment: the free slots, and what the pace allows on top."""
+
+    def __init__(
+        self,
+        worker: str,
+        held: HeldJobs,
+        *,
+        queues: Collection[str],
+        run: Callable[[Sequence[HeldJob]], None],
+    ) -> None:
+        super().__init__("claimer")
+        self._worker = worker
+        self._held = held
+        self._queues = queues
+        self._run = run
+        self._shares = FairShares()
+        self._pace = Pace()
+        self._tasks: dict[str, QueueTask] = {}
+        self._unknown: set[str] = set()
+
+    def tick(self) -> float:
+        """Claim once if there is room."""
+        per_second = self._pace.per_second(self._held.recorded)
+        buffer = min(int(per_second * conf().claim_buffer_seconds), 2 * conf().claim_batch)
+        room = self._held.slots + buffer - len(self._held)
+        if room <= 0:
+            return 0.05
+        if room < per_second * BATCHING_SECONDS:
+            return BATCHING_SECONDS / 2
+        claimed = self._claim(min(room, conf().claim_batch))
+        if not claimed:
+            return conf().poll_interval_seconds
+        self._start(claimed)
+        return 0
+
+    def _claim(self, places: int) -> list[ClaimedJob]:
+        lanes = store.ready_lanes(self._queues)
+        shares = self._shares.divide(lanes, places)
+        if not shares:
+            return []
+        claimed = store.claim(
+            self._worker, shares, lease_seconds=conf().lease_seconds, unknown=self._unknown
+        )
+        self._shares.charge(lanes, Counter(job.lane_id for job in claimed))
+        return claimed
+
+    def _start(self, claimed: Sequence[ClaimedJob]) -> None:
+        known = [job for job in claimed if self._knows(job.task)]
+        held = [HeldJob(job, self._tasks[job.task]) for job in known]
+        self._held.add(held)
+        self._run(held)
+        if len(known) < len(claimed):
+            strange = [job for job in claimed if job.task not in self._tasks]
+            store.release([store.Lease(job.id, job.fence) for job in strange])
+
+    def _knows(self, name: str) -> bool:
+        """Whether this process has the task; if not, it will leave such jobs to others."""
+        if name not in self._tasks and name not in self._unknown:
+            try:
+                self._tasks[name] = find(name)
+            except UnknownTask:
+                self._unknown.add(name)
+                _log.warning(
+                    "unknown task; its jobs are left to other workers", extra={"task": name}
+                )
+        return name in self._tasks
+
+
+def stale(held: Collection[HeldJob], after_seconds: float) -> list[HeldJob]:
+    """The jobs that were claimed so long ago without having started."""
+    now = time.monotonic()
+    return [one for one in held if one.started_at is None and now - one.claimed_at > after_seconds]

@@ -1,0 +1,109 @@
+"""The finisher: records outcomes in batches, for as long as it takes."""
+
+import logging
+import queue
+from collections.abc import Callable, Sequence
+
+from django.db import DataError, IntegrityError
+
+from jobs import store
+from jobs.conf import conf
+from jobs.statuses import AttemptOutcome, Reason, Status
+from jobs.store import Outcome
+from workers.held import HeldJob, HeldJobs
+from workers.ledger import Ledger
+from workers.role import Role
+
+_log = logging.getLogger(__name__)
+
+
+class Finisher(Role):
+    """Takes outcomes from the executor and writes them; a job's room is free only afterwards.
+
+    While the database cannot be reached the outcomes are kept and tried again: they are fenced, so
+    that writing one twice does no harm.
+    """
+
+    def __init__(self, worker: str, held: HeldJobs, ledger: Ledger) -> None:
+        super().__init__("finisher")
+        self._worker = worker
+        self._held = held
+        self._ledger = ledger
+        self._room_made: Callable[[], None] = lambda: None
+        self._queue: queue.SimpleQueue[tuple[HeldJob, Outcome | None]] = queue.SimpleQueue()
+        self._batch: list[tuple[HeldJob, Outcome | None]] = []
+
+    def on_room(self, room_made: Callable[[], None]) -> None:
+        """Have `room_made` called when jobs have left."""
+        self._room_made = room_made
+
+    def put(self, held: HeldJob, outcome: Outcome | None) -> None:
+        """Have an outcome recorded; None: only let go of the job, whose lease was lost."""
+        self._queue.put((held, outcome))
+
+    def tick(self) -> float:
+        """Record one batch."""
+        self._fill()
+        if self._batch:
+            self._record([outcome for _, outcome in self._batch if outcome])
+            self._let_go()
+        return 0
+
+    def _fill(self) -> None:
+        """Wait a moment for an outcome, then take all that are there."""
+        limit = conf().finish_batch
+        try:
+            if not self._batch:
+                self._batch.append(self._queue.get(timeout=0.2))
+            while len(self._batch) < limit:
+                self._batch.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+
+    def _record(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        try:
+            recorded = store.finish(self._worker, outcomes)
+        except (DataError, IntegrityError):
+            recorded = set().union(*(self._record_one(outcome) for outcome in outcomes))
+        for outcome in outcomes:
+            if outcome.job_id not in recorded:
+                _log.warning(
+                    "an outcome came too late and was dropped: the lease was lost before",
+                    extra={"job_id": str(outcome.job_id), "worker": self._worker},
+                )
+
+    def _record_one(self, outcome: Outcome) -> set[object]:
+        """One outcome among which the database refuses one: that job is dead, not the batch."""
+        try:
+            return set(store.finish(self._worker, [outcome]))
+        except (DataError, IntegrityError) as error:
+            _log.error(
+                "an outcome could not be stored; the job goes to the DLQ",
+                exc_info=error,
+                extra={"job_id": str(outcome.job_id), "worker": self._worker},
+            )
+            return set(store.finish(self._worker, [_unstorable(outcome, error)]))
+
+    def _let_go(self) -> None:
+        for held, _ in self._batch:
+            self._ledger.strike(held.lease)
+        self._held.remove([held.job.id for held, _ in self._batch])
+        self._batch.clear()
+        self._room_made()
+
+
+def _unstorable(outcome: Outcome, error: Exception) -> Outcome:
+    return Outcome(
+        job_id=outcome.job_id,
+        fence=outcome.fence,
+        lane_id=outcome.lane_id,
+        tenant_id=outcome.tenant_id,
+        status=Status.DLQ,
+        attempt_outcome=AttemptOutcome.FAILED,
+        error_type=type(error).__name__,
+        error_message="The outcome of the task could not be stored.",
+        reason=Reason.NOT_RETRYABLE,
+        ran_seconds=outcome.ran_seconds,
+    )

@@ -1,0 +1,45 @@
+"""The heartbeat: extends the leases of the process's jobs and reports that it is alive."""
+
+import logging
+import resource
+import sys
+
+from django.db.models.functions import Now
+
+from jobs import store
+from jobs.conf import conf
+from jobs.models import Worker
+from workers.held import HeldJobs, Stop
+from workers.role import Role
+
+_log = logging.getLogger(__name__)
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class Heartbeat(Role):
+    """One statement for all jobs. Its answer also says what was cancelled and what was lost."""
+
+    def __init__(self, worker: str, held: HeldJobs) -> None:
+        super().__init__("heartbeat")
+        self._worker = worker
+        self._held = held
+
+    def tick(self) -> float:
+        """Beat once."""
+        held = self._held.snapshot()
+        if held:
+            answers = store.extend([one.lease for one in held], lease_seconds=conf().lease_seconds)
+            for one in held:
+                if one.job.id not in answers:
+                    one.stop(Stop.LOST)
+                elif answers[one.job.id]:
+                    one.stop(Stop.CANCELLED)
+        Worker.objects.filter(pk=self._worker).update(
+            seen_at=Now(), running=len(held), memory_bytes=_memory_bytes()
+        )
+        return conf().heartbeat_seconds
+
+
+def _memory_bytes() -> int:
+    """The largest resident size that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

@@ -1,0 +1,138 @@
+"""The jobs that a worker process holds leases of, from claim until their outcome is recorded."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from jobs.errors import Cancel, JobStopped, JobTimeout, TaskOutcome
+from jobs.registry import QueueTask
+from jobs.store import ClaimedJob, Lease
+
+
+class Stop(Enum):
+    """Why a running job has to stop."""
+
+    TIMEOUT = "its time is up"
+    CANCELLED = "its cancellation was asked for"
+    LOST = "its lease was lost"
+
+    @property
+    def exception(self) -> type[TaskOutcome]:
+        """What is raised in the job's code."""
+        return {Stop.TIMEOUT: JobTimeout, Stop.CANCELLED: Cancel, Stop.LOST: JobStopped}[self]
+
+
+class HeldJob:
+    """A claimed job, whether it has started, and how to stop it."""
+
+    __slots__ = (
+        "_halt",
+        "_lock",
+        "claimed_at",
+        "is_stubborn",
+        "is_withdrawn",
+        "job",
+        "started_at",
+        "stop_reason",
+        "stopped_at",
+        "task",
+    )
+
+    def __init__(self, job: ClaimedJob, task: QueueTask) -> None:
+        self.job = job
+        self.task = task
+        self.claimed_at = time.monotonic()
+        self.started_at: float | None = None
+        self.is_withdrawn = False
+        self.is_stubborn = False
+        self.stop_reason: Stop | None = None
+        self.stopped_at: float | None = None
+        self._halt: Callable[[Stop], None] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def lease(self) -> Lease:
+        """What the store asks for in every write."""
+        return Lease(self.job.id, self.job.fence)
+
+    def begin(self) -> bool:
+        """The job starts now; False if it was withdrawn before, and must not."""
+        with self._lock:
+            if self.is_withdrawn:
+                return False
+            self.started_at = time.monotonic()
+            return True
+
+    def withdraw(self) -> bool:
+        """Keep the job from starting; False if it has started already."""
+        with self._lock:
+            self.is_withdrawn = self.started_at is None
+            return self.is_withdrawn
+
+    def interruptible(self, halt: Callable[[Stop], None]) -> None:
+        """From now on `halt` stops the job's code; at once if a stop was asked for before."""
+        with self._lock:
+            self._halt = halt
+            if self.stop_reason:
+                halt(self.stop_reason)
+
+    def uninterruptible(self) -> None:
+        """The job's code has ended: nothing may be halted any more."""
+        with self._lock:
+            self._halt = None
+
+    def stop(self, reason: Stop) -> None:
+        """Have the job stopped. The first reason counts."""
+        with self._lock:
+            if self.stop_reason is None:
+                self.stop_reason = reason
+                self.stopped_at = time.monotonic()
+                if self._halt:
+                    self._halt(reason)
+
+    def running_seconds(self, now: float) -> float:
+        """How long the job has been running at the monotonic time `now`."""
+        return 0 if self.started_at is None else now - self.started_at
+
+
+class HeldJobs:
+    """All of them, with the room for more. Safe for threads."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._jobs: dict[uuid.UUID, HeldJob] = {}
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._recorded = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def recorded(self) -> int:
+        """How many jobs have left since the process began."""
+        return self._recorded
+
+    def add(self, held: Iterable[HeldJob]) -> None:
+        """Take jobs in."""
+        with self._lock:
+            self._jobs.update((one.job.id, one) for one in held)
+
+    def remove(self, job_ids: Iterable[uuid.UUID]) -> None:
+        """The store has answered about these jobs: their room is free."""
+        with self._changed:
+            for job_id in job_ids:
+                self._recorded += self._jobs.pop(job_id, None) is not None
+            self._changed.notify_all()
+
+    def snapshot(self) -> list[HeldJob]:
+        """The jobs held now."""
+        with self._lock:
+            return list(self._jobs.values())
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until no job is held; answers whether that was so in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, timeout)

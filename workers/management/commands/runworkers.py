@@ -1,0 +1,58 @@
+"""`manage.py runworkers`: run jobs until stopped."""
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError
+
+from django.core.management.base import BaseCommand
+
+from jobs.conf import conf
+from workers.process import Options
+from workers.supervisor import Supervisor
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+class Command(BaseCommand):
+    """Parses the arguments; the engine does the rest."""
+
+    help = (
+        "Runs jobs. The first SIGTERM or Ctrl-C stops claiming and lets running jobs finish; "
+        "the second gives them back at once."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The arguments."""
+        parser.add_argument(
+            "--processes", type=positive, default=os.cpu_count() or 1, help="default: one per core"
+        )
+        parser.add_argument(
+            "--concurrency", type=positive, default=10, help="slots per process (default: 10)"
+        )
+        parser.add_argument(
+            "--queues", default="", help="comma separated; default: every queue of every tenant"
+        )
+        parser.add_argument(
+            "--drain-seconds",
+            type=float,
+            default=conf().drain_seconds,
+            help="how long running jobs may finish after a stop (default: %(default)s)",
+        )
+
+    def handle(
+        self,
+        *args: object,
+        processes: int,
+        concurrency: int,
+        queues: str,
+        drain_seconds: float,
+        **options: object,
+    ) -> None:
+        """Run until a signal ends it."""
+        names = frozenset(name.strip() for name in queues.split(",") if name.strip())
+        told = Options(concurrency, names, drain_seconds)
+        raise SystemExit(Supervisor(processes, told).run())

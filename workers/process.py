@@ -1,0 +1,171 @@
+"""One worker process: its roles in one visible list, its drain, its end."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import DatabaseError, connections
+from django.db.models.functions import Now
+
+from jobs import registry, store
+from jobs.conf import conf
+from jobs.models import Worker
+from workers.claimer import Claimer, stale
+from workers.executor import Executor
+from workers.finisher import Finisher
+from workers.heartbeat import Heartbeat
+from workers.held import HeldJob, HeldJobs
+from workers.ledger import Ledger
+from workers.listener import Listener
+from workers.promoter import Promoter
+from workers.reaper import Reaper
+from workers.watchdog import Watchdog
+
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+RETIRED = 3
+"""Exit status of a process that has to be replaced because a job in it would not stop."""
+
+LOOK_SECONDS = 0.2
+MAX_BUFFERED_SECONDS = 0.5
+"""A job that was claimed so long ago and has not started waits behind a long one: it goes back."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `runworkers` was told. `queues` of nothing means all; durations are in seconds."""
+
+    concurrency: int
+    queues: frozenset[str]
+    drain_seconds: float
+
+
+def new_worker_id() -> str:
+    """An id of this incarnation, never used again, that a person can place."""
+    return f"{socket.gethostname()[:40]}:{uuid.uuid4().hex[:12]}"
+
+
+class WorkerProcess:
+    """Claims and runs jobs until it is told to drain."""
+
+    def __init__(self, worker: str, options: Options, ledger: Ledger) -> None:
+        self._worker = worker
+        self._options = options
+        self._ledger = ledger
+        self._held = HeldJobs(options.concurrency)
+        self._draining = threading.Event()
+        self._aborting = threading.Event()
+        self._retired = False
+        self._finisher = Finisher(worker, self._held, ledger)
+        self._executor = Executor(worker, options.concurrency, ledger, self._finisher.put)
+        self._claimer = Claimer(
+            worker, self._held, queues=options.queues, run=self._executor.submit
+        )
+        self._finisher.on_room(self._claimer.wake)
+        self._roles = [
+            self._finisher,
+            Heartbeat(worker, self._held),
+            Watchdog(worker, self._held, self._finisher.put, retire=self._retire),
+            Reaper(worker),
+            Promoter(self._claimer.wake),
+            Listener(self._claimer.wake),
+            self._claimer,
+        ]
+
+    def run(self) -> int:
+        """Work until drained; answers the exit status."""
+        self._install_signals()
+        registry.discover()
+        self._register()
+        for role in self._roles:
+            role.start()
+        _log.info("worker process started", extra={"worker": self._worker})
+        parent = os.getppid()
+        while os.getppid() == parent and not self._draining.wait(LOOK_SECONDS):
+            self._give_back(stale(self._held.snapshot(), MAX_BUFFERED_SECONDS))
+        self._drain()
+        return RETIRED if self._retired else 0
+
+    def drain(self) -> None:
+        """Stop claiming, let running jobs finish for the time allowed, give back the rest."""
+        self._draining.set()
+
+    def _retire(self) -> None:
+        self._retired = True
+        self.drain()
+
+    def _install_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_signal)
+        # A Ctrl-C goes to the whole group; the supervisor is the one who answers it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._draining.is_set():
+            self._aborting.set()
+        self._draining.set()
+
+    def _register(self) -> None:
+        Worker.objects.create(
+            id=self._worker,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=sorted(self._options.queues),
+            tasks=sorted(registry.exposed_tasks()),
+            slots=self._options.concurrency,
+            started_at=Now(),
+            seen_at=Now(),
+        )
+        Worker.objects.filter(
+            seen_at__lt=Now() - timedelta(seconds=conf().worker_retention_seconds)
+        ).delete()
+
+    def _drain(self) -> None:
+        """Claims stop first, heartbeats last."""
+        _log.info("draining", extra={"worker": self._worker, "count": len(self._held)})
+        self._claimer.stop()
+        self._attempt(lambda: Worker.objects.filter(pk=self._worker).update(is_draining=True))
+        self._give_back(self._held.snapshot())
+        self._wait_for_running()
+        left = [held for held in self._held.snapshot() if held.stop_reason is None]
+        self._executor.kill_children()
+        self._attempt(lambda: store.release([held.lease for held in left]))
+        for role in self._roles:
+            role.stop(timeout=1)
+        self._attempt(self._sign_off)
+        _log.info("drained", extra={"worker": self._worker, "count": len(left)})
+        connections.close_all()
+
+    def _wait_for_running(self) -> None:
+        """Until nothing runs, the time is over, or an abort was asked for."""
+        waited = 0.0
+        while len(self._held) and waited < self._options.drain_seconds:
+            if self._aborting.is_set():
+                return
+            self._held.wait_empty(0.1)
+            waited += 0.1
+
+    def _give_back(self, held: list[HeldJob]) -> None:
+        """Return jobs that have not started, their attempts unspent."""
+        withdrawn = [one for one in held if one.withdraw()]
+        if withdrawn:
+            self._attempt(lambda: store.release([one.lease for one in withdrawn]))
+            self._held.remove([one.job.id for one in withdrawn])
+
+    def _sign_off(self) -> None:
+        Worker.objects.filter(pk=self._worker).update(stopped_at=Now(), running=0)
+
+    def _attempt(self, write: Callable[[], object]) -> None:
+        """A write that helps others but that we can end without: the leases run out anyway."""
+        try:
+            write()
+        except DatabaseError as error:
+            connections.close_all()
+            _log.warning("the database did not answer", exc_info=error)

@@ -1,0 +1,162 @@
+"""The supervisor: starts worker processes, passes on signals, settles and replaces the dead."""
+
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from django.db import DatabaseError, connections
+
+from jobs import store, wakeup
+from jobs.conf import conf
+from workers import outcomes
+from workers.ledger import Ledger
+from workers.process import RETIRED, Options, WorkerProcess, new_worker_id
+
+STABLE_SECONDS = 10
+MAX_RESTART_SECONDS = 30
+ABORT_SECONDS = 5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Dead:
+    """A process that died, whose jobs are still to be settled."""
+
+    worker: str
+    ledger: Ledger
+
+
+@dataclass(slots=True)
+class _Alive:
+    worker: str
+    ledger: Ledger
+    started_at: float
+
+
+class Supervisor:
+    """Keeps `processes` worker processes running until a signal ends it."""
+
+    def __init__(self, processes: int, options: Options) -> None:
+        self._wanted = processes
+        self._options = options
+        self._alive: dict[int, _Alive] = {}
+        self._unsettled: list[_Dead] = []
+        self._signals = 0
+        self._stop_at: float | None = None
+        self._restart_at = 0.0
+        self._crashes = 0
+
+    def run(self) -> int:
+        """Supervise; answers the exit status: 0 after a drain."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        while not (self._signals and not self._alive):
+            self._start_missing()
+            self._collect()
+            self._settle()
+            self._insist()
+            time.sleep(0.05)
+        self._settle()
+        return 0
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        """The first drains, the second aborts."""
+        self._signals += 1
+        if self._signals == 1:
+            self._stop_at = time.monotonic() + self._options.drain_seconds + ABORT_SECONDS
+        elif self._stop_at is not None:
+            self._stop_at = min(self._stop_at, time.monotonic() + ABORT_SECONDS)
+        self._send(signal.SIGTERM)
+
+    def _send(self, number: int) -> None:
+        for pid in list(self._alive):
+            os.kill(pid, number)
+
+    def _start_missing(self) -> None:
+        while (
+            not self._signals
+            and len(self._alive) < self._wanted
+            and time.monotonic() >= self._restart_at
+        ):
+            self._start_one()
+
+    def _start_one(self) -> None:
+        ledger = Ledger(self._options.concurrency + 4 * conf().claim_batch)
+        connections.close_all()  # a connection must not be shared by two processes
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(write)
+            self._become_worker(ledger, read)
+        os.close(read)
+        worker = new_worker_id(pid)
+        os.write(write, worker.encode())
+        os.close(write)
+        self._alive[pid] = _Alive(worker, ledger, time.monotonic())
+
+    def _become_worker(self, ledger: Ledger, pipe: int) -> None:
+        """In the new process; never returns."""
+        status = 1
+        try:
+            worker = os.read(pipe, 256).decode()
+            os.close(pipe)
+            status = WorkerProcess(worker, self._options, ledger).run()
+        except BaseException:
+            _log.exception("the worker process failed")
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def _collect(self) -> None:
+        """Take note of processes that ended."""
+        for pid in list(self._alive):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._bury(self._alive.pop(pid), os.waitstatus_to_exitcode(status))
+
+    def _bury(self, process: _Alive, exit_code: int) -> None:
+        if exit_code == 0:
+            process.ledger.close()
+            return
+        self._unsettled.append(_Dead(process.worker, process.ledger))
+        if exit_code == RETIRED:
+            return
+        _log.error(
+            f"a worker process died with {exit_code}; it is replaced",
+            extra={"worker": process.worker},
+        )
+        stable = time.monotonic() - process.started_at > STABLE_SECONDS
+        self._crashes = 0 if stable else self._crashes + 1
+        wait = 0 if stable else min(MAX_RESTART_SECONDS, 0.1 * 2**self._crashes)
+        self._restart_at = time.monotonic() + wait
+
+    def _settle(self) -> None:
+        """Record what the dead had started as lost, and give back what they had only claimed."""
+        while self._unsettled:
+            dead = self._unsettled[0]
+            try:
+                lost, released = store.lose_worker(
+                    dead.worker, dead.ledger.read(), outcomes.loss_delay
+                )
+            except DatabaseError as error:
+                _log.warning("the dead worker's jobs are settled later", exc_info=error)
+                connections.close_all()
+                return
+            for job_id in lost:
+                _log.warning(
+                    "the attempt counts as lost: its worker process died",
+                    extra={"job_id": str(job_id), "worker": dead.worker},
+                )
+            _log.info(
+                "settled a dead worker", extra={"worker": dead.worker, "count": len(released)}
+            )
+            self._unsettled.pop(0).ledger.close()
+            wakeup.signal()
+
+    def _insist(self) -> None:
+        """Kill what has not ended in time."""
+        if self._stop_at is not None and time.monotonic() > self._stop_at:
+            self._send(signal.SIGKILL)
