@@ -4,6 +4,6 @@ from django.contrib.admin import apps
 
 
 class AdminConfig(apps.AdminConfig):
-    """Stock admin; `jobs.admin.site` orders and names it."""
+    """Stock admin; `jobs.admin_site` orders and names it."""
 
-    default_site = "jobs.admin.site.JobQueueAdminSite"
+    default_site = "jobs.admin_site.JobQueueAdminSite"
