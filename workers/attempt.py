@@ -54,7 +54,7 @@ def run(job: ClaimedJob, task: QueueTask, worker: str) -> Outcome:
     try:
         args, kwargs = _call(job, task, worker)
         value = task.func(*args, **kwargs)
-    except BaseException as error:  # noqa: BLE001  (SystemExit of a task is its failure, not ours)
+    except BaseException as error:  # SystemExit of a task is its failure, not ours
         return _failed(job, task, worker, error, time.monotonic() - started)
     return _returned(job, task, worker, value, time.monotonic() - started)
 
@@ -69,16 +69,11 @@ async def run_async(
         value = await task.func(*args, **kwargs)
     except asyncio.CancelledError as error:
         reason = stop_reason()
-        cause = stopped(reason, task) if reason else error
+        cause = reason.exception(reason.value) if reason else error
         return _failed(job, task, worker, cause, time.monotonic() - started)
-    except BaseException as error:  # noqa: BLE001  (as above)
+    except BaseException as error:
         return _failed(job, task, worker, error, time.monotonic() - started)
     return _returned(job, task, worker, value, time.monotonic() - started)
-
-
-def stopped(reason: Stop, task: QueueTask) -> BaseException:
-    """The exception that stands for a stop."""
-    return reason.exception(f"{task.job_task}: {reason.value}")
 
 
 def _call(job: ClaimedJob, task: QueueTask, worker: str) -> tuple[list[Any], dict[str, Any]]:

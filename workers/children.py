@@ -1,17 +1,18 @@
-"""Killable jobs: each runs in a child process, which a timeout or a cancel ends whatever it does."""
+"""Killable jobs: each runs in a child process that a timeout or a cancel ends, come what may."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import cast
 
 from jobs.store import Outcome
-from workers import attempt, outcomes
-from workers.held import HeldJob, Stop
+from workers import outcomes
+from workers.held import HeldJob
 
 
 class Child:
@@ -20,7 +21,7 @@ class Child:
     def __init__(self, worker: str) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  (our own program)
                 [sys.executable, "-m", "django", "runchild", str(theirs.fileno()), worker],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -38,10 +39,8 @@ class Child:
 
     def kill(self) -> None:
         """End the child and all that it started, now."""
-        try:
-            os.killpg(self._process.pid, 9)
-        except ProcessLookupError:
-            pass
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
@@ -54,7 +53,7 @@ class Children:
         self._all: set[Child] = set()
         self._lock = threading.Lock()
 
-    def run(self, held: HeldJob) -> Outcome:
+    def run(self, held: HeldJob) -> Outcome | None:
         """Run the job in a child and wait for its outcome."""
         child = self._take()
         held.interruptible(lambda _: child.kill())
@@ -88,11 +87,7 @@ class Children:
         with self._lock:
             self._all.discard(child)
 
-    def _outcome_of_death(self, held: HeldJob) -> Outcome:
-        seconds = held.running_seconds(time.monotonic())
-        if held.stop_reason is Stop.CANCELLED:
-            return outcomes.cancelled(held.job, seconds)
+    def _outcome_of_death(self, held: HeldJob) -> Outcome | None:
         if held.stop_reason:
-            error = attempt.stopped(held.stop_reason, held.task)
-            return outcomes.of_error(held.job, held.task, error, seconds)
+            return outcomes.of_stop(held)
         return outcomes.of_loss(held.job, "The child process that ran the job died.")

@@ -91,7 +91,7 @@ class Executor:
     def _end(self, held: HeldJob, outcome: Outcome | None) -> None:
         self._finish(held, None if held.stop_reason is Stop.LOST else outcome)
 
-    def _run_here(self, held: HeldJob) -> Outcome:
+    def _run_here(self, held: HeldJob) -> Outcome | None:
         """Run in this thread, or in a child that this thread waits for."""
         if held.task.killable:
             return self._children.run(held)

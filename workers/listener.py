@@ -40,8 +40,9 @@ class Listener(Role):
                 cursor.execute(_LISTEN)
             self._connection = raw
             self._heard()
-        for _ in raw.notifies(timeout=LISTEN_SECONDS, stop_after=1):
-            self._heard()
+        with connection.wrap_database_errors:
+            for _ in raw.notifies(timeout=LISTEN_SECONDS, stop_after=1):
+                self._heard()
 
     def _look(self) -> None:
         with connection.cursor() as cursor:

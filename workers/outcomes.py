@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 import traceback
 from typing import Any
 
@@ -13,6 +14,7 @@ from jobs.registry import QueueTask, RawJSON
 from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.store import ClaimedJob, Outcome
 from jobs.tasksapi import normalize_json
+from workers.held import HeldJob, Stop
 
 _rng = random.Random()  # noqa: S311  (jitter)
 
@@ -21,9 +23,10 @@ def of_value(job: ClaimedJob, value: Any, ran_seconds: float) -> Outcome:
     """The outcome of a task that returned: DONE, unless what it returned cannot be stored."""
     try:
         result = value if isinstance(value, RawJSON) else _encode(value)
-        if len(result) > conf().max_result_bytes:
-            raise Discard(f"The result has {len(result)} bytes; {conf().max_result_bytes} may be.")
-    except (TypeError, ValueError, Discard) as error:
+    except (TypeError, ValueError) as error:
+        return _dead(job, error, ran_seconds, Reason.NOT_RETRYABLE)
+    if len(result) > conf().max_result_bytes:
+        error = Discard(f"The result has {len(result)} bytes; {conf().max_result_bytes} may be.")
         return _dead(job, error, ran_seconds, Reason.NOT_RETRYABLE)
     return _outcome(job, Status.DONE, ran_seconds, result=bytes(result))
 
@@ -46,9 +49,13 @@ def of_loss(job: ClaimedJob, message: str) -> Outcome:
     return store.lost(job, loss_delay, message)
 
 
-def cancelled(job: ClaimedJob, ran_seconds: float) -> Outcome:
-    """The outcome of a job that was stopped because its cancellation was asked for."""
-    return _outcome(job, Status.CANCELLED, ran_seconds)
+def of_stop(held: HeldJob) -> Outcome | None:
+    """The outcome of a job that was stopped; None if it was not ours any more to conclude."""
+    if held.stop_reason in {None, Stop.LOST}:
+        return None
+    assert held.stop_reason is not None
+    error = held.stop_reason.exception(held.stop_reason.value)
+    return of_error(held.job, held.task, error, held.running_seconds(time.monotonic()))
 
 
 def loss_delay(losses: int) -> float:

@@ -5,7 +5,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, connections
 
 MAX_BACKOFF_SECONDS = 5
 
@@ -59,7 +59,6 @@ class Role(ABC):
 
     def _contained_tick(self) -> float:
         try:
-            close_old_connections()
             wait = self.tick()
         except (DatabaseError, InterfaceError) as error:
             connections.close_all()

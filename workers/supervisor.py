@@ -12,7 +12,7 @@ from jobs import store, wakeup
 from jobs.conf import conf
 from workers import outcomes
 from workers.ledger import Ledger
-from workers.process import RETIRED, Options, WorkerProcess, new_worker_id
+from workers.process import RETIRED, STOP_SIGNALS, Options, WorkerProcess, new_worker_id
 
 STABLE_SECONDS = 10
 MAX_RESTART_SECONDS = 30
@@ -85,24 +85,20 @@ class Supervisor:
 
     def _start_one(self) -> None:
         ledger = Ledger(self._options.concurrency + 4 * conf().claim_batch)
+        worker = new_worker_id()
         connections.close_all()  # a connection must not be shared by two processes
-        read, write = os.pipe()
+        # Held back until the new process has handlers of its own, so that none gets lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
-            os.close(write)
-            self._become_worker(ledger, read)
-        os.close(read)
-        worker = new_worker_id(pid)
-        os.write(write, worker.encode())
-        os.close(write)
+            self._become_worker(worker, ledger)
         self._alive[pid] = _Alive(worker, ledger, time.monotonic())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
-    def _become_worker(self, ledger: Ledger, pipe: int) -> None:
+    def _become_worker(self, worker: str, ledger: Ledger) -> None:
         """In the new process; never returns."""
         status = 1
         try:
-            worker = os.read(pipe, 256).decode()
-            os.close(pipe)
             status = WorkerProcess(worker, self._options, ledger).run()
         except BaseException:
             _log.exception("the worker process failed")

@@ -1,12 +1,12 @@
 """The watchdog: stops jobs whose time is up. Needs no database."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 
 from jobs.conf import conf
-from workers import attempt
+from jobs.store import Outcome
+from workers import attempt, outcomes
 from workers.held import HeldJob, HeldJobs, Stop
 from workers.role import Role
 
@@ -17,22 +17,25 @@ _log = logging.getLogger(__name__)
 
 
 class Watchdog(Role):
-    """Looks after running jobs: timeouts, jobs that ignore being stopped, a parent that died."""
+    """Looks after running jobs: timeouts, and jobs that ignore being stopped.
+
+    Such a job is finished all the same, as its stop demands, and then the process retires, because
+    only its end can stop the code.
+    """
 
     def __init__(
         self,
         worker: str,
         held: HeldJobs,
+        finish: Callable[[HeldJob, Outcome | None], None],
         *,
         retire: Callable[[], None],
-        orphaned: Callable[[], None],
     ) -> None:
         super().__init__("watchdog")
         self._worker = worker
         self._held = held
+        self._finish = finish
         self._retire = retire
-        self._orphaned = orphaned
-        self._parent = os.getppid()
 
     def tick(self) -> float:
         """Look once."""
@@ -42,19 +45,16 @@ class Watchdog(Role):
                 held.stop(Stop.TIMEOUT)
             elif held.stopped_at and now - held.stopped_at > STUBBORN_SECONDS:
                 self._give_up(held)
-        if os.getppid() != self._parent:
-            self._orphaned()
         return INTERVAL_SECONDS
 
     def _give_up(self, held: HeldJob) -> None:
-        """Only the end of the process can stop this job, so the process ends, after the others."""
-        if not held.is_stubborn:
-            held.is_stubborn = True
-            _log.error(
-                "a job does not stop; its worker process retires",
-                extra=attempt.described(held.job, self._worker),
-            )
-            self._retire()
+        if held.is_stubborn:
+            return
+        held.is_stubborn = True
+        fields = attempt.described(held.job, self._worker)
+        _log.error("a job does not stop; its worker process retires", extra=fields)
+        self._finish(held, outcomes.of_stop(held))
+        self._retire()
 
 
 def _timeout(held: HeldJob) -> float:
