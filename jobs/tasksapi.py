@@ -22,7 +22,6 @@ if django.VERSION >= (6, 0):
     from django.utils.json import normalize_json
 else:
     from django_tasks import (
-        Task,
         TaskContext,
         TaskResult,
         TaskResultStatus,
@@ -30,7 +29,7 @@ else:
         task,
     )
     from django_tasks.backends.base import BaseTaskBackend
-    from django_tasks.base import TaskError
+    from django_tasks.base import Task, TaskError
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
     from django_tasks.exceptions import TaskResultDoesNotExist
     from django_tasks.signals import task_enqueued, task_finished, task_started
