@@ -17,6 +17,7 @@ from workers.process import RETIRED, STOP_SIGNALS, Options, WorkerProcess, new_w
 STABLE_SECONDS = 10
 MAX_RESTART_SECONDS = 30
 ABORT_SECONDS = 5
+SETTLE_AGAIN_SECONDS = 1
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Supervisor:
         self._signals = 0
         self._stop_at: float | None = None
         self._restart_at = 0.0
+        self._settle_at = 0.0
         self._crashes = 0
 
     def run(self) -> int:
@@ -131,16 +133,16 @@ class Supervisor:
 
     def _settle(self) -> None:
         """Record what the dead had started as lost, and give back what they had only claimed."""
-        while self._unsettled:
+        while self._unsettled and time.monotonic() >= self._settle_at:
             dead = self._unsettled[0]
             try:
                 lost, released = store.lose_worker(
                     dead.worker, dead.ledger.read(), outcomes.loss_delay
                 )
             except DatabaseError as error:
-                _log.warning("the dead worker's jobs are settled later", exc_info=error)
+                _log.warning(f"a dead worker's jobs are settled later: {error}")
                 connections.close_all()
-                return
+                self._settle_at = time.monotonic() + SETTLE_AGAIN_SECONDS
             for job_id in lost:
                 _log.warning(
                     "the attempt counts as lost: its worker process died",
