@@ -73,6 +73,8 @@ def insert_jobs(tenant_id: int, jobs: Sequence[NewJob]) -> list[Submitted]:
     A job whose idempotency key the tenant has used gets the earlier job's id, and `mismatch` if
     that was another request. Call it in a transaction that ends if anything raises.
     """
+    if not jobs:
+        return []
     rows = [(uuid7(), job) for job in jobs]
     with transaction.atomic():
         inserted = _insert(tenant_id, rows)
@@ -98,6 +100,8 @@ def _insert(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> set[uui
         return inserted
 
 
+# psycopg makes arrays of one type only: whole seconds of one job next to halves of another must all
+# be floats.
 def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
     adapt = connection.ops.adapt_datetimefield_value
     return {
@@ -109,12 +113,12 @@ def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
         "payload": job.payload,
         "has_args": job.has_args,
         "max_retries": job.max_retries,
-        "timeout_seconds": job.timeout_seconds,
+        "timeout_seconds": None if job.timeout_seconds is None else float(job.timeout_seconds),
         "tags": json.dumps(job.tags),
         "idempotency_key": job.idempotency_key,
         "request_hash": job.request_hash,
         "run_at": adapt(job.run_at) if job.run_at else None,
-        "delay_seconds": job.delay_seconds or 0,
+        "delay_seconds": float(job.delay_seconds or 0),
     }
 
 
