@@ -9,6 +9,7 @@ from zlib import crc32
 
 from django.db import connection, transaction
 
+from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.dialect import as_uuid, is_postgresql, scalar, sql
 
@@ -16,6 +17,7 @@ ENDINGS = {TRANSITIONS[move].target for move in (Move.ACK, Move.FAIL, Move.BURY,
 """The statuses an attempt may end in."""
 
 SHARDS = 32
+MAX_ERROR_TYPE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,9 @@ class Outcome:
     """What became of one attempt, decided as a value before anything is written.
 
     `attempt_outcome` is None for an attempt that leaves no row in the attempts: it succeeded or was
-    cancelled. `retry_in` is the wait in seconds before the next attempt of a FAILED job.
+    cancelled. `retry_in` is the wait in seconds before the next attempt of a FAILED job. Texts are
+    made storable and waits possible, whoever they come from: one odd error must not keep the others
+    of its batch from being recorded.
     """
 
     job_id: uuid.UUID
@@ -44,6 +48,21 @@ class Outcome:
     def __post_init__(self) -> None:
         if self.status not in ENDINGS:
             raise ValueError(f"An attempt cannot end in {self.status}.")
+        longest = conf().max_delay_seconds
+        possible = {
+            "error_type": _storable(self.error_type)[:MAX_ERROR_TYPE],
+            "error_message": _storable(self.error_message)[: conf().max_error_message],
+            "traceback": _storable(self.traceback)[-conf().max_traceback :],
+            # In this order of arguments, NaN becomes 0.
+            "retry_in": float(min(max(0, self.retry_in), longest)),
+        }
+        for name, value in possible.items():
+            object.__setattr__(self, name, value)
+
+
+def _storable(text: str) -> str:
+    """Without NUL, which PostgreSQL has no place for, and without halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 # A failed attempt of a job whose cancellation was asked for is its last.
@@ -72,7 +91,7 @@ FROM unnest(
     %(retry_in)s::float8[]
 ) AS ended (id, fence, status, result, error_type, error_message, reason, lost, retry_in)
 WHERE {_FENCED}
-RETURNING jobs_job.id, jobs_job.status"""
+RETURNING jobs_job.id, jobs_job.fence, jobs_job.status"""
 
 _FINISH_SQLITE = f"""
 UPDATE jobs_job SET {_ENDED}
@@ -82,35 +101,52 @@ FROM (
         %(lost)s AS lost, %(retry_in)s AS retry_in
 ) AS ended
 WHERE {_FENCED}
-RETURNING id, status"""
+RETURNING id, jobs_job.fence, jobs_job.status"""
 
 
 def finish(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     """Record the outcomes whose fence is current; answers the ids of those.
 
     For the others the lease was lost before and nothing is written. Repeating a call that was
-    committed, because its answer got lost, changes nothing.
+    committed, because its answer got lost, changes nothing. Of two outcomes of one attempt the
+    first holds.
     """
+    if not outcomes:
+        return set()
+    firsts = _in_order_of_locking(outcomes)
     with transaction.atomic():
-        ended = _finish(outcomes)
-        recorded = [outcome for outcome in outcomes if outcome.job_id in ended]
+        ended = _finish(firsts)
+        recorded = [outcome for outcome in firsts if _attempt(outcome) in ended]
         _insert_attempts(recorded)
         _count_minutes(worker, recorded, ended)
-    return set(ended)
+    return {job_id for job_id, _ in ended}
 
 
-def _finish(outcomes: Sequence[Outcome]) -> dict[uuid.UUID, Status]:
+_Attempt = tuple[uuid.UUID, int]
+
+
+def _attempt(outcome: Outcome) -> _Attempt:
+    return outcome.job_id, outcome.fence
+
+
+def _in_order_of_locking(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The first outcome of each attempt, by job: all who lock several jobs do so in that order."""
+    firsts = {_attempt(outcome): outcome for outcome in reversed(outcomes)}
+    return [firsts[attempt] for attempt in sorted(firsts)]
+
+
+def _finish(outcomes: Sequence[Outcome]) -> dict[_Attempt, Status]:
     rows = [_values(outcome) for outcome in outcomes]
     with connection.cursor() as cursor:
         if is_postgresql():
-            cursor.execute(
-                sql(_FINISH_POSTGRESQL), {name: [row[name] for row in rows] for name in rows[0]}
-            )
-            return {job_id: Status(status) for job_id, status in cursor.fetchall()}
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
+            cursor.execute(sql(_FINISH_POSTGRESQL), columns)
+            return {(job_id, fence): Status(status) for job_id, fence, status in cursor.fetchall()}
         ended = {}
         for row in rows:
             cursor.execute(sql(_FINISH_SQLITE), row)
-            ended |= {as_uuid(job_id): Status(status) for job_id, status in cursor.fetchall()}
+            for job_id, fence, status in cursor.fetchall():
+                ended[as_uuid(job_id), fence] = Status(status)
         return ended
 
 
@@ -172,7 +208,7 @@ ON CONFLICT (lane_id, minute, shard) DO UPDATE SET
 
 
 def _count_minutes(
-    worker: str, outcomes: Sequence[Outcome], ended: Mapping[uuid.UUID, Status]
+    worker: str, outcomes: Sequence[Outcome], ended: Mapping[_Attempt, Status]
 ) -> None:
     lanes: dict[tuple[int, int], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -187,8 +223,8 @@ def _count_minutes(
             cursor.executemany(sql(_COUNT_MINUTE), rows)
 
 
-def _figures(outcomes: Sequence[Outcome], ended: Mapping[uuid.UUID, Status]) -> dict[str, float]:
-    statuses = [ended[outcome.job_id] for outcome in outcomes]
+def _figures(outcomes: Sequence[Outcome], ended: Mapping[_Attempt, Status]) -> dict[str, float]:
+    statuses = [ended[_attempt(outcome)] for outcome in outcomes]
     return {
         "done": statuses.count(Status.DONE),
         "failed": statuses.count(Status.FAILED),
