@@ -28,4 +28,6 @@ from jobqueue_project.settings import DATABASES  # noqa: E402
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": Path(_own_var) / "test.sqlite3"}
 
+STATIC_ROOT = Path(_own_var) / "static"  # WhiteNoise warns where there is none
+STATIC_ROOT.mkdir()
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
