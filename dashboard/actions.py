@@ -1,0 +1,172 @@
+"""What people do on the pages. Each is a POST that calls a service and leads back to a page.
+
+What cannot be undone answers a GET with the question whether it is meant, and with the count.
+"""
+
+import uuid
+from collections.abc import Callable, Collection
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods, require_POST
+
+from dashboard.forms import SubmitForm
+from dashboard.queries import dead_letters
+from dashboard.scope import Scope, scope_of
+from jobs import services
+from jobs.errors import InvalidInput, JobQueueError, QueueNotFound
+from jobs.models import Job, Tenant
+
+BATCH = 500
+
+
+def actor_of(request: HttpRequest) -> str:
+    """Who acts, in the words of the audit log."""
+    return f"user:{request.user.get_username()}"
+
+
+def _cancel(job: Job, actor: str) -> str:
+    asked = services.cancel(job, actor=actor)
+    return "Cancelled." if asked.finished_at else "The worker was asked to stop it."
+
+
+def _retry(job: Job, actor: str) -> str:
+    services.retry(job, actor=actor)
+    return "It is ready to run again."
+
+
+def _discard(job: Job, actor: str) -> str:
+    gone = services.discard([job.pk], actor=actor, tenant=job.tenant)
+    return "Discarded." if gone else "It is no dead letter any more; nothing was discarded."
+
+
+JOB_ACTIONS: dict[str, Callable[[Job, str], str]] = {
+    "cancel": _cancel,
+    "retry": _retry,
+    "redrive": _retry,
+    "discard": _discard,
+}
+QUESTIONS = {
+    "cancel": "Cancel this job? It will not run; if it runs already, its worker stops it.",
+    "discard": "Discard 1 dead letter? The job and its attempts are deleted for good.",
+}
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
+    """Cancel, retry, redrive or discard one job."""
+    job = scope_of(request).job(job_id)
+    page = reverse("job", args=[job_id])
+    if request.method != "POST":
+        if action not in QUESTIONS:
+            return redirect(page)
+        return _ask(request, question=QUESTIONS[action], verb=action, back=page, job=job)
+    try:
+        messages.success(request, JOB_ACTIONS[action](job, actor_of(request)))
+    except JobQueueError as error:
+        messages.error(request, error.detail)
+    return redirect("dead") if action == "discard" else _back(request, page)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def act_on_group(request: HttpRequest, action: str) -> HttpResponse:
+    """Redrive or discard the dead letters of a task and error type, or all of them."""
+    scope = scope_of(request)
+    task, error_type = request.GET.get("task", ""), request.GET.get("error_type")
+    by_tenant = dead_letters.ids_of_group(scope, task, error_type)
+    count = sum(len(ids) for ids in by_tenant.values())
+    if request.method != "POST":
+        question = _group_question(action, count, task, error_type)
+        return _ask(request, question=question, verb=action, back=reverse("dead"), count=count)
+    moved = _move_group(scope, action, by_tenant, actor_of(request))
+    done = "redriven" if action == "redrive" else "discarded"
+    messages.success(request, f"{moved:,} of {count:,} dead letters {done}.")
+    return _narrowed(scope, "dead")
+
+
+def _group_question(action: str, count: int, task: str, error_type: str | None) -> str:
+    of_group = f" of {task}" if task else ""
+    of_group += f" that failed with {error_type}" if error_type else ""
+    noun = "dead letter" if count == 1 else "dead letters"
+    end = (
+        " They are deleted for good." if action == "discard" else " They run again from the start."
+    )
+    return f"{action.capitalize()} {count:,} {noun}{of_group}?{end}"
+
+
+def _move_group(
+    scope: Scope, action: str, by_tenant: dict[int, Collection[uuid.UUID]], actor: str
+) -> int:
+    """Move them in batches, each with its audit entry; answers how many were moved."""
+    service = services.redrive if action == "redrive" else services.discard
+    tenants: dict[int, Tenant] = {tenant.pk: tenant for tenant in scope.tenants}
+    moved = 0
+    for tenant_id, ids in by_tenant.items():
+        job_ids = list(ids)
+        for start in range(0, len(job_ids), BATCH):
+            batch = job_ids[start : start + BATCH]
+            moved += len(service(batch, actor=actor, tenant=tenants[tenant_id]))
+    return moved
+
+
+@require_POST
+@login_required
+def set_paused(request: HttpRequest, slug: str, queue: str, action: str) -> HttpResponse:
+    """Pause or resume a queue of a tenant."""
+    tenant = scope_of(request).tenant(slug)
+    try:
+        services.set_queue_paused(tenant, queue, paused=action == "pause", actor=actor_of(request))
+    except QueueNotFound as error:
+        raise Http404(error.detail) from error
+    messages.success(request, f"{slug}/{queue} is {'paused' if action == 'pause' else 'running'}.")
+    return _back(request, reverse("overview"))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def submit(request: HttpRequest) -> HttpResponse:
+    """The form that submits a job."""
+    scope = scope_of(request)
+    if not scope.tenants:
+        return redirect("overview")
+    form = SubmitForm(scope, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            submitted = services.submit(form.tenant_of_job(), form.new_job())
+        except JobQueueError as error:
+            _show(form, error)
+        else:
+            return redirect("job", submitted.job_id)
+    context = {"scope": scope, "form": form, "page_name": "submit"}
+    status = 400 if form.errors else 200
+    return render(request, "dashboard/submit.html", context, status=status)
+
+
+def _show(form: SubmitForm, error: JobQueueError) -> None:
+    """The domain's refusal, beside the field it is about."""
+    pointer = error.pointer if isinstance(error, InvalidInput) else ""
+    form.add_error(pointer if pointer in form.fields else None, error.detail)
+
+
+def _ask(request: HttpRequest, *, back: str, **context: Any) -> HttpResponse:
+    context |= {"scope": scope_of(request), "back": back, "page_name": "confirm"}
+    return render(request, "dashboard/confirm.html", context)
+
+
+def _back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
+    """To the page the form named, if it is one of ours."""
+    wanted = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, request.is_secure())
+    return HttpResponseRedirect(wanted if is_ours else fallback)
+
+
+def _narrowed(scope: Scope, name: str) -> HttpResponseRedirect:
+    narrowed = f"?tenant={scope.chosen.slug}" if scope.chosen else ""
+    return HttpResponseRedirect(reverse(name) + narrowed)

@@ -1,0 +1,80 @@
+"""What people type in: the submission of a job."""
+
+from typing import Any
+
+from django import forms
+
+from dashboard.scope import Scope
+from jobs import exact_json
+from jobs.conf import conf
+from jobs.errors import InvalidInput
+from jobs.models import Tenant, valid_name
+from jobs.registry import exposed_tasks
+from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob
+
+
+class SubmitForm(forms.Form):
+    """A job to be submitted, among the tenants of the scope and the tasks open to tenants."""
+
+    tenant = forms.ChoiceField()
+    task = forms.ChoiceField()
+    payload = forms.CharField(
+        initial="{}",
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "class": "code"}),
+        help_text="JSON. It is stored as you type it.",
+    )
+    queue = forms.CharField(initial="default", validators=[valid_name])
+    priority = forms.IntegerField(
+        initial=0,
+        min_value=MIN_PRIORITY,
+        max_value=MAX_PRIORITY,
+        help_text=f"{MIN_PRIORITY} to {MAX_PRIORITY}; larger is sooner.",
+    )
+    delay_seconds = forms.FloatField(initial=0, min_value=0, label="Delay (seconds)")
+    max_retries = forms.IntegerField(
+        required=False, min_value=0, help_text="After the first attempt; empty: the task's own."
+    )
+
+    def __init__(self, scope: Scope, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scope = scope
+        self.tasks = exposed_tasks()
+        self.choices("tenant", sorted(scope.slugs.values()))
+        self.choices("task", sorted(self.tasks))
+        self.initial.setdefault("tenant", scope.shown[0].slug)
+        self.fields["delay_seconds"].max_value = conf().max_delay_seconds  # type: ignore[attr-defined]
+
+    def choices(self, name: str, values: list[str]) -> None:
+        """Offer these values for a field."""
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(value, value) for value in values]
+
+    def clean_payload(self) -> bytes:
+        """The payload's bytes, if they are JSON that can be stored."""
+        source = str(self.cleaned_data["payload"]).encode("utf-8", errors="surrogatepass")
+        try:
+            exact_json.loads(source, max_depth=conf().max_json_depth)
+        except InvalidInput as error:
+            raise forms.ValidationError(error.detail, code=error.field_code) from error
+        return source
+
+    def tenant_of_job(self) -> Tenant:
+        """The tenant that was chosen."""
+        return self.scope.tenant(self.cleaned_data["tenant"])
+
+    def new_job(self) -> NewJob:
+        """The job that was asked for. Raises `InvalidInput` or `PayloadTooLarge`."""
+        given = self.cleaned_data
+        task = self.tasks[given["task"]]
+        retries = given["max_retries"]
+        return NewJob(
+            task=given["task"],
+            payload=given["payload"],
+            queue=given["queue"],
+            priority=given["priority"],
+            delay_seconds=given["delay_seconds"] or None,
+            max_retries=task.retries if retries is None else retries,
+            timeout_seconds=task.timeout,
+        )

@@ -1,0 +1,64 @@
+"""What the page of one job shows, gathered."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models.functions import Now
+
+from dashboard import timeline
+from dashboard.json_tree import tree
+from jobs.models import Job
+from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
+from jobs.why import explain
+
+MAX_ATTEMPTS = 100
+MAX_CURL_BYTES = 8_000
+
+
+def job_figures(job: Job, endpoint: str) -> Mapping[str, Any]:
+    """The figures of the region `job`; `endpoint` is where jobs are submitted over REST."""
+    now = Job.objects.annotate(now=Now()).values_list("now", flat=True).get(pk=job.pk)
+    attempts = list(job.attempts.order_by("-fence")[:MAX_ATTEMPTS])
+    story = timeline.steps(job, attempts[::-1], now)
+    return {
+        "job": job,
+        "now": now,
+        "attempts": attempts,
+        "steps": story,
+        "bars": timeline.bars(story),
+        "payload": tree(bytes(job.payload)),
+        "payload_bytes": len(job.payload),
+        "result": None if job.result is None else tree(bytes(job.result)),
+        "why": explain(job) if job.status in WAITING else None,
+        "curl": curl(job, endpoint),
+        "is_over": job.status in TERMINAL,
+        "actions": allowed_actions(job),
+    }
+
+
+def allowed_actions(job: Job) -> set[str]:
+    """What can be done to a job in its status."""
+    status = Status(job.status)
+    allowed = {"retry"} if status in TRANSITIONS[Move.RETRY].sources else set()
+    if status in TRANSITIONS[Move.REDRIVE].sources:
+        allowed |= {"redrive", "discard"}
+    if status in {*WAITING, Status.RUNNING} and not job.cancel_requested:
+        allowed.add("cancel")
+    return allowed
+
+
+def curl(job: Job, endpoint: str) -> str:
+    """The command that submits the same job again; empty if its payload is too long for a line."""
+    payload = bytes(job.payload)
+    if len(payload) > MAX_CURL_BYTES:
+        return ""
+    body = f'{{"task": "{job.task}", "queue": "{job.queue}", "payload": {payload.decode()}}}'
+    return " ".join(
+        [
+            f"curl -X POST {shlex.quote(endpoint)}",
+            '-H "Authorization: Bearer $API_KEY"',
+            "-H 'Content-Type: application/json'",
+            f"-d {shlex.quote(body)}",
+        ]
+    )

@@ -1,0 +1,148 @@
+"""The figures of the overview, each read at most once per request and only when asked for."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from dashboard.queries import counts, history, workers
+from dashboard.queries.counts import Count
+from dashboard.scope import Scope
+from jobs.models import Tenant, Worker
+from jobs.statuses import Status
+
+MAX_ROWS = 50
+UNSERVED_SECONDS = 5
+
+
+class LaneRow(NamedTuple):
+    """A queue of a tenant, as a row of the table of queues."""
+
+    lane: Any
+    slug: str
+    waiting: Count
+    hour: history.Ended
+    spark: list[history.Ended]
+
+
+class TenantRow(NamedTuple):
+    """A row of the table of tenants."""
+
+    tenant: Any
+    waiting: Count
+    running: int
+    dead: Count
+    done: int
+
+
+class Board:
+    """The overview's figures of the tenants in scope, which are at least one."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    @cached_property
+    def tenants(self) -> list[Any]:
+        """The tenants in scope with their counts."""
+        return list(counts.tenants_with_counts(self.scope.ids))
+
+    @cached_property
+    def now(self) -> datetime:
+        """The time by the database's clock."""
+        now: datetime = self.tenants[0].now
+        return now
+
+    @cached_property
+    def lanes(self) -> list[Any]:
+        """Their lanes with counts, the fullest first."""
+        return list(counts.lanes_with_counts(self.scope.ids))
+
+    @cached_property
+    def day(self) -> dict[int, history.Ended]:
+        """What ended in the last 24 hours, by tenant."""
+        return history.ended_per_tenant(self.scope.ids, self.now - timedelta(hours=24))
+
+    @cached_property
+    def workers(self) -> list[Worker]:
+        """The worker processes."""
+        return list(workers.seen())
+
+    @cached_property
+    def by_status(self) -> dict[Status, Count]:
+        """Jobs per status: live ones now; DONE in the last 24 hours."""
+        found = {
+            status: counts.total([getattr(t, status.value.lower()) for t in self.tenants])
+            for status in counts.COUNTED
+        }
+        found[Status.PENDING] = counts.total([lane.waiting for lane in self.lanes])
+        found[Status.RUNNING] = Count(sum(lane.running for lane in self.lanes))
+        found[Status.DONE] = Count(sum(ended.done for ended in self.day.values()))
+        return {status: found[status] for status in Status}
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the job that waits longest became ready."""
+        return min((lane.oldest for lane in self.lanes if lane.oldest), default=None)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there has not been a single job yet."""
+        return not self.lanes
+
+    def unserved(self) -> list[Any]:
+        """Lanes whose jobs wait although nothing forbids it, for want of a worker."""
+        patience = timedelta(seconds=UNSERVED_SECONDS)
+        return [
+            lane
+            for lane in self.lanes
+            if lane.waiting
+            and not lane.is_paused
+            and not lane.running
+            and lane.oldest < self.now - patience
+            and not workers.serves(self.workers, lane.queue, self.now)
+        ]
+
+    def at_limit(self) -> list[TenantRow]:
+        """Tenants that wait for their own running jobs to end."""
+        return [
+            row
+            for row in self.tenant_rows()
+            if row.waiting and row.tenant.max_running and row.running >= row.tenant.max_running
+        ]
+
+    def lane_rows(self) -> list[LaneRow]:
+        """The fullest lanes, with their last hour and their last minutes."""
+        lanes = self.lanes[:MAX_ROWS]
+        hour = history.ended_per_lane(self.scope.ids, self.now - timedelta(hours=1))
+        sparks = history.sparks([lane.pk for lane in lanes], self.now)
+        return [self._lane_row(lane, hour, sparks) for lane in lanes]
+
+    def _lane_row(
+        self, lane: Any, hour: dict[int, history.Ended], sparks: dict[int, list[history.Ended]]
+    ) -> LaneRow:
+        return LaneRow(
+            lane=lane,
+            slug=self.scope.slugs[lane.tenant_id],
+            waiting=counts.total([lane.waiting]),
+            hour=hour.get(lane.pk, history.Ended()),
+            spark=sparks[lane.pk],
+        )
+
+    def tenant_rows(self) -> list[TenantRow]:
+        """The tenants, the busiest first."""
+        hour = history.ended_per_tenant(self.scope.ids, self.now - timedelta(hours=1))
+        rows = [self._tenant_row(tenant, hour) for tenant in self.tenants]
+        return sorted(rows, key=lambda row: (-row.running, -row.waiting.value, row.tenant.slug))
+
+    def _tenant_row(self, tenant: Tenant, hour: dict[int, history.Ended]) -> TenantRow:
+        lanes = list(self._lanes_of(tenant))
+        return TenantRow(
+            tenant=tenant,
+            waiting=counts.total([lane.waiting for lane in lanes]),
+            running=sum(lane.running for lane in lanes),
+            dead=counts.total([tenant.dlq]),  # type: ignore[attr-defined]
+            done=hour.get(tenant.pk, history.Ended()).done,
+        )
+
+    def _lanes_of(self, tenant: Tenant) -> Iterator[Any]:
+        return (lane for lane in self.lanes if lane.tenant_id == tenant.pk)

@@ -1,0 +1,104 @@
+"""How many jobs wait and run, per lane and per tenant. Counts stop at a cap."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from django.db.models import BigIntegerField, DateTimeField, F, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
+
+from jobs.models import Lane, Tenant
+from jobs.statuses import Status
+
+CAP = 10_000
+"""Where counting stops; a page then says `10,000+`."""
+
+COUNTED = (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ, Status.CANCELLED)
+"""The statuses of the index `job_unusual`, counted per tenant."""
+
+
+class Count(NamedTuple):
+    """A number of jobs; `is_capped` when there are at least so many."""
+
+    value: int
+    is_capped: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.value:,}+" if self.is_capped else f"{self.value:,}"
+
+    def __bool__(self) -> bool:
+        return self.value > 0
+
+
+def total(values: Collection[int], cap: int = CAP) -> Count:
+    """The sum of counts that were each capped at `cap`."""
+    return Count(sum(min(value, cap) for value in values), any(value > cap for value in values))
+
+
+def capped(status: Status, cap: int = CAP) -> RawSQL:
+    """Of a tenant: its jobs in one of the `COUNTED` statuses, at most one more than `cap`.
+
+    The list repeats the condition of the index word for word, which is how SQLite recognises it.
+    """
+    return RawSQL(
+        """(SELECT count(*) FROM (
+            SELECT 1 FROM jobs_job
+            WHERE jobs_job.tenant_id = jobs_tenant.id AND jobs_job.status = %s
+                AND jobs_job.status IN ('SCHEDULED', 'BLOCKED', 'FAILED', 'DLQ', 'CANCELLED')
+            LIMIT %s) AS counted)""",
+        (status.value, cap + 1),
+        output_field=BigIntegerField(),
+    )
+
+
+def running_of_tenant() -> RawSQL:
+    """Of a tenant: its running jobs."""
+    return RawSQL(
+        """(SELECT count(*) FROM jobs_job
+            WHERE jobs_job.tenant_id = jobs_tenant.id AND jobs_job.status = 'RUNNING')""",
+        (),
+        output_field=BigIntegerField(),
+    )
+
+
+def tenants_with_counts(tenant_ids: Collection[int]) -> QuerySet[Tenant]:
+    """The tenants, each with `now` and a count named after each of the `COUNTED` statuses."""
+    counts = {status.value.lower(): capped(status) for status in COUNTED}
+    return Tenant.objects.filter(pk__in=tenant_ids).annotate(now=Now(), **counts)
+
+
+def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
+    """The lanes, each with `now`, `waiting`, `oldest` (became ready then) and `running`.
+
+    `oldest` looks at the first thousand in the order they run.
+    """
+    return (
+        Lane.objects.filter(tenant_id__in=tenant_ids)
+        .annotate(
+            now=Now(),
+            waiting=RawSQL(
+                """(SELECT count(*) FROM (
+                    SELECT 1 FROM jobs_job
+                    WHERE jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'PENDING'
+                    LIMIT %s) AS counted)""",
+                (CAP + 1,),
+                output_field=BigIntegerField(),
+            ),
+            oldest=RawSQL(
+                """(SELECT min(run_at) FROM (
+                    SELECT run_at FROM jobs_job
+                    WHERE jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'PENDING'
+                    ORDER BY priority DESC, run_at LIMIT 1000) AS first)""",
+                (),
+                output_field=DateTimeField(),
+            ),
+            running=RawSQL(
+                """(SELECT count(*) FROM jobs_job
+                    WHERE jobs_job.tenant_id = jobs_lane.tenant_id
+                        AND jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'RUNNING')""",
+                (),
+                output_field=BigIntegerField(),
+            ),
+        )
+        .order_by(F("waiting").desc(), F("running").desc(), "queue", "pk")
+    )

@@ -1,0 +1,136 @@
+"""What ended when, from the minutes that the store counts in the transaction of each ending."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Max, QuerySet, Sum
+
+from jobs.models import LaneMinute
+
+
+class Range(NamedTuple):
+    """A time range of the charts, cut into buckets of `step`."""
+
+    name: str
+    length: timedelta
+    step: timedelta
+
+    @property
+    def refresh_seconds(self) -> int:
+        """How often it is worth while to draw it anew."""
+        return max(2, int(self.step.total_seconds()) // 30)
+
+
+RANGES = {
+    r.name: r
+    for r in (
+        Range("15m", timedelta(minutes=15), timedelta(minutes=1)),
+        Range("1h", timedelta(hours=1), timedelta(minutes=1)),
+        Range("6h", timedelta(hours=6), timedelta(minutes=5)),
+        Range("24h", timedelta(hours=24), timedelta(minutes=15)),
+    )
+}
+DEFAULT_RANGE = "1h"
+SPARK_MINUTES = 15
+
+
+class Ended(NamedTuple):
+    """How many attempts ended how."""
+
+    done: int = 0
+    failed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+
+    @property
+    def error_rate(self) -> float | None:
+        """The share of attempts that failed, None if none ended."""
+        ended = self.done + self.failed + self.dead
+        return (self.failed + self.dead) / ended if ended else None
+
+
+OUTCOMES = Ended._fields
+_SUMS = {name: Sum(name) for name in OUTCOMES}
+
+
+@dataclass
+class Series:
+    """Columns for a chart, one entry per bucket; None where nothing started in a bucket."""
+
+    at: list[int] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    dead: list[int] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    wait_avg: list[float | None] = field(default_factory=list)
+    wait_max: list[float | None] = field(default_factory=list)
+
+
+def series(tenant_ids: Collection[int], span: Range, now: datetime) -> Series:
+    """Throughput by outcome and wait over the range, without gaps."""
+    step = int(span.step.total_seconds())
+    last = int(now.timestamp()) // step * step
+    first = last - int(span.length.total_seconds()) + step
+    buckets: dict[int, list[dict[str, float]]] = defaultdict(list)
+    for row in _per_minute(tenant_ids, first):
+        buckets[int(row["minute"].timestamp()) // step * step].append(row)
+    columns = Series()
+    for at in range(first, last + step, step):
+        _append(columns, at, buckets[at])
+    return columns
+
+
+def _per_minute(tenant_ids: Collection[int], first: int) -> Iterable[Any]:
+    return (
+        _since(tenant_ids, datetime.fromtimestamp(first, UTC))
+        .values("minute")
+        .annotate(
+            **_SUMS,
+            starts=Sum("started"),
+            wait=Sum("wait_seconds"),
+            longest=Max("max_wait_seconds"),
+        )
+        .order_by("minute")
+    )
+
+
+def _append(columns: Series, at: int, rows: list[dict[str, float]]) -> None:
+    started = sum(row["starts"] for row in rows)
+    columns.at.append(at)
+    for name in OUTCOMES:
+        getattr(columns, name).append(int(sum(row[name] for row in rows)))
+    columns.wait_avg.append(round(sum(r["wait"] for r in rows) / started, 3) if started else None)
+    columns.wait_max.append(round(max(r["longest"] for r in rows), 3) if started else None)
+
+
+def ended_per_lane(tenant_ids: Collection[int], since: datetime) -> dict[int, Ended]:
+    """What ended since then, by lane."""
+    rows = _since(tenant_ids, since).values_list("lane_id").annotate(**_SUMS).order_by()
+    return {lane_id: Ended(*sums) for lane_id, *sums in rows}
+
+
+def ended_per_tenant(tenant_ids: Collection[int], since: datetime) -> dict[int, Ended]:
+    """What ended since then, by tenant."""
+    rows = _since(tenant_ids, since).values_list("tenant_id").annotate(**_SUMS).order_by()
+    return {tenant_id: Ended(*sums) for tenant_id, *sums in rows}
+
+
+def sparks(lane_ids: Collection[int], now: datetime) -> dict[int, list[Ended]]:
+    """The last minutes of each lane, oldest first."""
+    minute = now.replace(second=0, microsecond=0)
+    minutes = [minute - timedelta(minutes=back) for back in reversed(range(SPARK_MINUTES))]
+    rows = (
+        LaneMinute.objects.filter(lane_id__in=lane_ids, minute__gte=minutes[0])
+        .values_list("lane_id", "minute")
+        .annotate(**_SUMS)
+        .order_by()
+    )
+    found = {(lane_id, at): Ended(*sums) for lane_id, at, *sums in rows}
+    return {lane: [found.get((lane, at), Ended()) for at in minutes] for lane in lane_ids}
+
+
+def _since(tenant_ids: Collection[int], since: datetime) -> QuerySet[LaneMinute]:
+    return LaneMinute.objects.filter(tenant_id__in=tenant_ids, minute__gte=since)

@@ -1,0 +1,34 @@
+"""The worker processes: who is alive, and which queues nobody serves."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from jobs.conf import conf
+from jobs.models import Worker
+
+
+def seen() -> QuerySet[Worker]:
+    """The workers that are or were lately alive, those that run first; each with `now`."""
+    return Worker.objects.annotate(now=Now()).order_by(
+        F("stopped_at").desc(nulls_first=True), "host", "-started_at"
+    )
+
+
+def state_of(worker: Worker, now: datetime) -> str:
+    """`stopped`, `stale` (silent for longer than a lease), `draining` or `live`."""
+    if worker.stopped_at:
+        return "stopped"
+    if worker.seen_at < now - timedelta(seconds=conf().lease_seconds):
+        return "stale"
+    return "draining" if worker.is_draining else "live"
+
+
+def serves(workers: Iterable[Worker], queue: str, now: datetime) -> bool:
+    """Whether one of the workers that are alive takes jobs of the queue."""
+    return any(
+        state_of(worker, now) == "live" and (not worker.queues or queue in worker.queues)
+        for worker in workers
+    )

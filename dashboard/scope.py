@@ -1,0 +1,78 @@
+"""What a request is about: its user, the tenants that user sees, and the one it is narrowed to."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest
+
+from jobs import access
+from jobs.errors import JobNotFound
+from jobs.models import Job, Tenant
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The tenants of a page. `chosen` is the one it is narrowed to, None for all that are seen."""
+
+    user: Any
+    tenants: tuple[Tenant, ...]
+    chosen: Tenant | None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the user looks after the installation, and so sees its machines."""
+        return bool(self.user.is_staff)
+
+    @cached_property
+    def shown(self) -> tuple[Tenant, ...]:
+        """The tenants that the page is about."""
+        return (self.chosen,) if self.chosen else self.tenants
+
+    @cached_property
+    def ids(self) -> list[int]:
+        """Their ids."""
+        return [tenant.pk for tenant in self.shown]
+
+    @cached_property
+    def slugs(self) -> dict[int, str]:
+        """Their slugs by id."""
+        return {tenant.pk: tenant.slug for tenant in self.tenants}
+
+    @property
+    def names_tenants(self) -> bool:
+        """Whether rows need to say whose they are."""
+        return len(self.shown) > 1
+
+    def jobs(self) -> QuerySet[Job]:
+        """The jobs that the page is about."""
+        if self.chosen:
+            return access.jobs_of_tenant(self.chosen)
+        return access.jobs_of_user(self.user)
+
+    def job(self, job_id: object) -> Job:
+        """A job that the user may see and act on, whatever the page is narrowed to, or a 404."""
+        try:
+            return access.get_job(access.jobs_of_user(self.user), str(job_id))
+        except JobNotFound as error:
+            raise Http404(error.detail) from error
+
+    def tenant(self, slug: str) -> Tenant:
+        """A tenant that the user sees, or a 404."""
+        return _find(self.tenants, slug)
+
+
+def scope_of(request: HttpRequest) -> Scope:
+    """The scope of a request: `?tenant=slug` narrows it. A tenant that is not seen is a 404."""
+    tenants = tuple(access.tenants_of_user(request.user))
+    slug = request.GET.get("tenant", "")
+    only = tenants[0] if len(tenants) == 1 and not request.user.is_staff else None
+    return Scope(request.user, tenants, _find(tenants, slug) if slug else only)
+
+
+def _find(tenants: tuple[Tenant, ...], slug: str) -> Tenant:
+    for tenant in tenants:
+        if tenant.slug == slug:
+            return tenant
+    raise Http404("There is no such tenant.")

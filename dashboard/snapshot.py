@@ -1,0 +1,133 @@
+"""One small read that tells which regions of the pages have changed, whatever the throughput.
+
+For each tenant it takes a handful of figures, each found by an index in a bounded number of steps.
+They are compared, never shown: who wants to see more fetches the region.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Count, DateTimeField, Max, OuterRef, Q, Subquery, Sum
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
+
+from dashboard.queries.counts import capped, running_of_tenant
+from jobs.conf import conf
+from jobs.models import AuditEntry, Job, LaneMinute, Tenant, Worker
+from jobs.statuses import Status
+
+CAP = 1_000
+RECENT = timedelta(minutes=2)
+_UNUSUAL = (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ)
+_ENDED = ("done", "failed", "dead", "cancelled")
+
+
+class Figures(NamedTuple):
+    """What of a tenant is compared. Waiting jobs need no count: they come and go by the others."""
+
+    newest_job: object
+    running: object
+    unusual: object
+    dead: object
+    ended: object
+    settings: object
+    workers: object
+
+
+REGIONS: Mapping[str, tuple[str, ...]] = {
+    "attention": ("newest_job", "running", "unusual", "settings", "workers"),
+    "tiles": ("newest_job", "running", "unusual", "ended"),
+    "throughput": ("ended",),
+    "tenants": ("newest_job", "running", "unusual", "ended", "settings"),
+    "queues": ("newest_job", "running", "unusual", "ended", "settings"),
+    "jobs": ("newest_job", "running", "unusual", "ended", "settings"),
+    "job": ("running", "unusual", "ended", "settings"),
+    "dead": ("dead", "settings"),
+    "workers": ("workers",),
+}
+"""The regions and the figures by which each is known to have changed."""
+
+Snapshot = Mapping[int, Figures]
+
+
+def read_snapshot(tenant_ids: Collection[int] | None) -> Snapshot:
+    """The figures of the tenants by id; of all tenants if None."""
+    tenants = _tenants(tenant_ids)
+    if not tenants:
+        return {}
+    ended = _ended([tenant.pk for tenant in tenants], tenants[0].now)
+    shared = _last_audit_entry(), _workers(tenants[0].now)
+    return {tenant.pk: _figures(tenant, ended.get(tenant.pk, ()), *shared) for tenant in tenants}
+
+
+def _tenants(tenant_ids: Collection[int] | None) -> list[Any]:
+    known = Tenant.objects.all() if tenant_ids is None else Tenant.objects.filter(pk__in=tenant_ids)
+    newest = Job.objects.filter(tenant_id=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    counts = {status.value.lower(): capped(status, CAP) for status in _UNUSUAL}
+    return list(
+        known.annotate(
+            now=Now(),
+            newest_job=Subquery(newest),
+            running=running_of_tenant(),
+            newest_start=RawSQL(
+                """(SELECT max(started_at) FROM jobs_job
+                    WHERE jobs_job.tenant_id = jobs_tenant.id AND jobs_job.status = 'RUNNING')""",
+                (),
+                output_field=DateTimeField(),
+            ),
+            **counts,
+        )
+    )
+
+
+def _ended(tenant_ids: Collection[int], now: datetime) -> dict[int, tuple[int, ...]]:
+    rows = (
+        LaneMinute.objects.filter(tenant_id__in=tenant_ids, minute__gte=now - RECENT)
+        .values_list("tenant_id")
+        .annotate(*[Sum(name) for name in _ENDED])
+        .order_by()
+    )
+    return {tenant_id: tuple(sums) for tenant_id, *sums in rows}
+
+
+def _last_audit_entry() -> int | None:
+    """Rises when somebody pauses, redrives, discards, changes limits."""
+    return AuditEntry.objects.order_by("-pk").values_list("pk", flat=True).first()
+
+
+def _workers(now: datetime) -> tuple[object, ...]:
+    is_live = Q(seen_at__gte=now - timedelta(seconds=conf().lease_seconds), stopped_at=None)
+    figures = Worker.objects.aggregate(
+        live=Count("pk", filter=is_live),
+        draining=Count("pk", filter=Q(is_draining=True)),
+        running=Sum("running"),
+        seen=Max("seen_at"),
+        stopped=Max("stopped_at"),
+    )
+    return tuple(figures.values())
+
+
+def _figures(tenant: Any, ended: object, audit: object, workers: object) -> Figures:
+    return Figures(
+        newest_job=tenant.newest_job,
+        running=(tenant.running, tenant.newest_start),
+        unusual=(tenant.scheduled, tenant.blocked, tenant.failed, tenant.dlq),
+        dead=tenant.dlq,
+        ended=ended,
+        settings=(audit, tenant.weight, tenant.max_running, tenant.is_active),
+        workers=workers,
+    )
+
+
+def changed_regions(before: Snapshot, after: Snapshot) -> dict[str, set[int]]:
+    """The regions that look different, each with the tenants for whom it does."""
+    changed: dict[str, set[int]] = {}
+    for tenant_id, figures in after.items():
+        earlier = before.get(tenant_id)
+        if earlier is None or earlier == figures:
+            continue
+        for region, inputs in REGIONS.items():
+            if any(getattr(earlier, name) != getattr(figures, name) for name in inputs):
+                changed.setdefault(region, set()).add(tenant_id)
+    return changed

@@ -1,0 +1,250 @@
+"""How figures are written on pages: statuses, ages, durations, sparklines, links."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from django import template
+from django.template import RequestContext
+from django.templatetags.static import static
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from dashboard.queries.history import Ended, Series
+from dashboard.scope import Scope
+from jobs.models import Job, Worker
+from jobs.statuses import Status
+
+register = template.Library()
+
+NOTHING = "—"
+
+
+class Face(NamedTuple):
+    """How a status is shown: always colour (by its CSS class), icon and word together."""
+
+    icon: str
+    noun: str
+    meaning: str
+
+
+FACES = {
+    Status.SCHEDULED: Face("clock", "Scheduled", "waits for its time"),
+    Status.BLOCKED: Face("lock", "Blocked", "waits for other jobs"),
+    Status.PENDING: Face("queue", "Waiting", "ready, waits for a worker"),
+    Status.RUNNING: Face("play", "Running", "a worker is at it"),
+    Status.FAILED: Face("loop", "Retrying", "failed, will be tried again"),
+    Status.DONE: Face("check", "Done", "succeeded"),
+    Status.DLQ: Face("cross", "Dead", "dead letter: used up its attempts"),
+    Status.CANCELLED: Face("slash", "Cancelled", "was called off"),
+}
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """An icon of the sprite; decoration only, a word stands beside it."""
+    sprite = static("dashboard/icons.svg")
+    return format_html(
+        '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        sprite,
+        name,
+    )
+
+
+@register.simple_tag
+def badge(status: str) -> SafeString:
+    """A job's status by colour, icon and its word in the API."""
+    face = FACES[Status(status)]
+    return format_html(
+        '<span class="badge status-{}" title="{}">{}{}</span>',
+        status.lower(),
+        face.meaning,
+        icon(face.icon),
+        status,
+    )
+
+
+@register.filter
+def face(status: str) -> Face:
+    """How the status is shown."""
+    return FACES[Status(status)]
+
+
+@register.simple_tag
+def ago(moment: datetime | None, now: datetime) -> SafeString:
+    """A time told from now, kept fresh by the page's script; the exact one on hover."""
+    if moment is None:
+        return SafeString(NOTHING)
+    seconds = (now - moment).total_seconds()
+    text = f"in {duration(-seconds)}" if seconds < 0 else f"{duration(seconds)} ago"
+    return _time(moment, text, "ago")
+
+
+@register.simple_tag
+def age(moment: datetime | None, now: datetime) -> SafeString:
+    """How long ago that was, without saying so."""
+    if moment is None:
+        return SafeString(NOTHING)
+    return _time(moment, duration((now - moment).total_seconds()), "age")
+
+
+def _time(moment: datetime, text: str, style: str) -> SafeString:
+    return format_html(
+        '<time datetime="{}" title="{}" data-time="{}">{}</time>',
+        moment.astimezone(UTC).isoformat(),
+        exact(moment),
+        style,
+        text,
+    )
+
+
+@register.filter
+def exact(moment: datetime | None) -> str:
+    """A time in UTC to the millisecond."""
+    if moment is None:
+        return NOTHING
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """A length of time with the one unit that tells it: `42 ms`, `3.2 s`, `12 min`, `5 h`."""
+    if seconds is None:
+        return NOTHING
+    seconds = max(seconds, 0)
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    if seconds >= 10:
+        return f"{int(seconds)} s"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{round(seconds * 1000)} ms"
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    """A share of one, in hundredths."""
+    if share is None:
+        return NOTHING
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"
+
+
+@register.filter
+def took(job: Job) -> str:
+    """How long the last attempt ran."""
+    if job.started_at is None or job.finished_at is None:
+        return NOTHING
+    return duration((job.finished_at - job.started_at).total_seconds())
+
+
+@register.filter
+def lifetime(worker: Worker) -> str:
+    """How long a worker that has stopped was there."""
+    ended = worker.stopped_at or worker.seen_at
+    return duration((ended - worker.started_at).total_seconds())
+
+
+@register.filter
+def slug_in(tenant_id: int, scope: Scope) -> str:
+    """The name of a tenant of the scope."""
+    return scope.slugs.get(tenant_id, NOTHING)
+
+
+@register.filter
+def megabytes(number: int) -> str:
+    """Bytes in MB."""
+    return f"{number / 1_048_576:,.0f} MB" if number else NOTHING
+
+
+@register.filter
+def as_text(stored: bytes | memoryview) -> str:
+    """The beginning of stored JSON, on one line."""
+    return " ".join(bytes(stored).decode("utf-8", errors="replace").split())
+
+
+@register.filter
+def as_json(series: Series) -> str:
+    """Columns for a chart."""
+    return json.dumps(asdict(series), separators=(",", ":"))
+
+
+@register.filter
+def table(series: Series) -> list[tuple[Any, ...]]:
+    """The chart as rows, newest first, those without anything left out."""
+    columns = asdict(series)
+    rows = zip(*columns.values(), strict=True)
+    return [
+        (datetime.fromtimestamp(at, UTC), *figures)
+        for at, *figures in reversed(list(rows))
+        if any(figures)
+    ]
+
+
+_SPARK_HEIGHT = 20
+
+
+@register.simple_tag
+def sparkline(minutes: Sequence[Ended]) -> SafeString:
+    """Bars of what ended in each minute; failures on top, in their own colour."""
+    top = max((m.done + m.failed + m.dead for m in minutes), default=0) or 1
+    bars = [bar for x, minute in enumerate(minutes) for bar in _spark_bars(x, minute, top)]
+    total = sum(m.done for m in minutes)
+    return format_html(
+        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
+        'aria-label="{} done in {} minutes">{}</svg>',
+        len(minutes) * 4,
+        _SPARK_HEIGHT,
+        total,
+        len(minutes),
+        format_html_join("", '<rect class="{}" x="{}" y="{}" width="3" height="{}"></rect>', bars),
+    )
+
+
+def _spark_bars(x: int, minute: Ended, top: int) -> list[tuple[str, int, float, float]]:
+    done = round(_SPARK_HEIGHT * minute.done / top, 1)
+    bad = round(_SPARK_HEIGHT * (minute.failed + minute.dead) / top, 1)
+    bars = [
+        ("good", x * 4, round(_SPARK_HEIGHT - done, 1), done),
+        ("bad", x * 4, round(_SPARK_HEIGHT - done - bad, 1), bad),
+    ]
+    return [bar for bar in bars if bar[3] > 0] or [("none", x * 4, _SPARK_HEIGHT - 1, 1)]
+
+
+@register.simple_tag(takes_context=True)
+def query(context: RequestContext, **changes: Any) -> str:
+    """The page's query string with changes; what is empty is left out, and so is the place."""
+    merged = context["request"].GET.copy()
+    for name in ("partial", "before", "after"):
+        merged.pop(name, None)
+    for name, value in changes.items():
+        merged[name] = str(value) if value else ""
+    for name in [name for name, value in merged.items() if not value]:
+        del merged[name]
+    return "?" + merged.urlencode()
+
+
+@register.simple_tag(takes_context=True)
+def group_query(context: RequestContext, job: Job) -> str:
+    """What names the group of a dead letter. An error without a type is a group of its own."""
+    group = {"task": job.task, "error_type": job.error_type}
+    if tenant := context["request"].GET.get("tenant"):
+        group["tenant"] = tenant
+    return "?" + urlencode(group)
+
+
+@register.simple_tag(takes_context=True)
+def tenant_query(context: RequestContext) -> str:
+    """What keeps a link to another page narrowed to the same tenant."""
+    slug = context["request"].GET.get("tenant", "") if "request" in context else ""
+    return format_html("?tenant={}", slug) if slug else ""
+
+
+@register.simple_tag(takes_context=True)
+def region_url(context: RequestContext) -> str:
+    """The page's own address without what only a fetch adds."""
+    return context["request"].path + query(context)

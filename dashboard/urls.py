@@ -1,0 +1,29 @@
+"""The dashboard's addresses. `?tenant=` narrows a page, so that a link says what is shown."""
+
+from django.contrib.auth.views import LogoutView
+from django.urls import path, re_path
+
+from dashboard import actions, views
+
+JOB = r"^jobs/(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("jobs/", views.jobs, name="jobs"),
+    path("jobs/new", actions.submit, name="submit"),
+    re_path(JOB + r"/$", views.job, name="job"),
+    re_path(JOB + r"/(?P<part>payload|result)\.json$", views.stored_json, name="stored-json"),
+    re_path(
+        JOB + r"/(?P<action>cancel|retry|redrive|discard)$", actions.act_on_job, name="act-on-job"
+    ),
+    path("dead/", views.dead, name="dead"),
+    re_path(r"^dead/(?P<action>redrive|discard)$", actions.act_on_group, name="act-on-group"),
+    re_path(
+        r"^queues/(?P<slug>[a-z0-9-]+)/(?P<queue>[^/]+)/(?P<action>pause|resume)$",
+        actions.set_paused,
+        name="set-paused",
+    ),
+    path("workers/", views.worker_list, name="workers"),
+    path("login", views.Login.as_view(), name="login"),
+    path("logout", LogoutView.as_view(), name="logout"),
+]

@@ -1,0 +1,189 @@
+"""The pages: access, then a query, then a template. What changes something is in `actions`.
+
+A page is made of regions. `?partial=name,name` answers those regions alone, rendered by the same
+templates, which is what the live feed and the polling fetch.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.cache import add_never_cache_headers
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_safe
+from django_ratelimit.decorators import ratelimit
+
+from dashboard.job_page import job_figures
+from dashboard.queries import dead_letters, history, job_list, workers
+from dashboard.queries.board import MAX_ROWS, Board
+from dashboard.scope import Scope, scope_of
+from jobs.models import Job
+from jobs.statuses import Status
+
+LOGINS_PER_MINUTE = 10
+
+Regions = Mapping[str, Callable[[], Mapping[str, Any]]]
+
+
+@method_decorator(
+    ratelimit(key="ip", rate=f"{LOGINS_PER_MINUTE}/m", method="POST", block=False), name="post"
+)
+class Login(LoginView):
+    """The login page. An address that tries too often is told to wait."""
+
+    redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Log in, unless this address has tried too often in the last minute."""
+        if getattr(request, "limited", False):
+            context = {"form": self.get_form_class()(request), "is_limited": True}
+            return self.render_to_response(self.get_context_data(**context), status=429)
+        return super().post(request, *args, **kwargs)
+
+
+@require_safe
+@login_required
+def overview(request: HttpRequest) -> HttpResponse:
+    """How things are: figures, what is wrong, throughput, tenants, queues and workers."""
+    scope = scope_of(request)
+    if not scope.tenants:
+        return _page(request, scope, "no_tenant")
+    board = Board(scope)
+    span = history.RANGES.get(request.GET.get("range", ""), history.RANGES[history.DEFAULT_RANGE])
+    regions: dict[str, Callable[[], Mapping[str, Any]]] = {
+        "attention": lambda: {
+            "dead": board.by_status[Status.DLQ],
+            "unserved": board.unserved(),
+            "at_limit": board.at_limit(),
+        },
+        "tiles": lambda: {"counts": board.by_status, "oldest": board.oldest},
+        "throughput": lambda: {
+            "series": history.series(scope.ids, span, board.now),
+            "span": span,
+            "ranges": history.RANGES.values(),
+        },
+        "queues": lambda: {"rows": board.lane_rows(), "total": len(board.lanes)},
+    }
+    if scope.names_tenants:
+        regions["tenants"] = lambda: {
+            "rows": board.tenant_rows()[:MAX_ROWS],
+            "total": len(scope.ids),
+        }
+    if scope.is_operator:
+        regions["workers"] = lambda: {"rows": _workers(), "is_short": True}
+    return _live_page(request, scope, "overview", regions, board=board)
+
+
+@require_safe
+@login_required
+def jobs(request: HttpRequest) -> HttpResponse:
+    """The list of jobs, narrowed by facets and filters."""
+    scope = scope_of(request)
+    if not scope.tenants:
+        return _page(request, scope, "no_tenant")
+    board = Board(scope)
+    wanted = job_list.JobFilter.from_query(request.GET)
+
+    def figures() -> Mapping[str, Any]:
+        before, after = request.GET.get("before", ""), request.GET.get("after", "")
+        found = job_list.page(scope, wanted, before=before, after=after)
+        return {"page": found, "counts": board.by_status, "window": job_list.WINDOW}
+
+    return _live_page(request, scope, "jobs", {"jobs": figures}, board=board, wanted=wanted)
+
+
+@require_safe
+@login_required
+def job(request: HttpRequest, job_id: str) -> HttpResponse:
+    """One job with all that is known of it."""
+    scope = scope_of(request)
+    found = scope.job(job_id)
+    endpoint = request.build_absolute_uri("/api/v1/jobs")
+    regions = {"job": lambda: job_figures(found, endpoint)}
+    return _live_page(request, scope, "job", regions, live_tenant=found.tenant.slug)
+
+
+@require_safe
+@login_required
+def stored_json(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
+    """The payload or result of a job, byte for byte."""
+    found: Job = scope_of(request).job(job_id)
+    stored = {"payload": found.payload, "result": found.result}[part]
+    if stored is None:
+        raise Http404("The job has no result yet.")
+    response = HttpResponse(bytes(stored), content_type="application/json")
+    response["Content-Disposition"] = f'inline; filename="{job_id}-{part}.json"'
+    return _never_cached(response)
+
+
+@require_safe
+@login_required
+def dead(request: HttpRequest) -> HttpResponse:
+    """The dead letters, grouped by what went wrong, and the newest of them."""
+    scope = scope_of(request)
+    if not scope.tenants:
+        return _page(request, scope, "no_tenant")
+    task, error_type = request.GET.get("task", ""), request.GET.get("error_type")
+
+    def figures() -> Mapping[str, Any]:
+        rows = dead_letters.listed(scope, task, error_type)
+        return {"groups": dead_letters.groups(scope), "rows": rows, "listed": dead_letters.LISTED}
+
+    group = {"task": task, "error_type": error_type}
+    return _live_page(request, scope, "dead", {"dead": figures}, group=group)
+
+
+@require_safe
+@login_required
+def worker_list(request: HttpRequest) -> HttpResponse:
+    """The worker processes, for those who look after the machines."""
+    scope = scope_of(request)
+    if not scope.is_operator:
+        raise Http404("Workers are shown to operators.")
+    return _live_page(request, scope, "workers", {"workers": lambda: {"rows": _workers()}})
+
+
+def _workers() -> list[dict[str, Any]]:
+    return [
+        {"worker": worker, "now": worker.now, "state": workers.state_of(worker, worker.now)}  # type: ignore[attr-defined]
+        for worker in workers.seen()
+    ]
+
+
+def _live_page(
+    request: HttpRequest, scope: Scope, template: str, regions: Regions, **extra: Any
+) -> HttpResponse:
+    """The page with all of its regions, or those that `?partial=` names."""
+    context = _context(scope, template) | extra
+    partial = request.GET.get("partial")
+    if partial is None:
+        context |= {name: figures() for name, figures in regions.items()}
+        return _never_cached(render(request, f"dashboard/{template}.html", context))
+    fragments = [
+        render_to_string(
+            f"dashboard/partials/{name}.html", context | {name: regions[name]()}, request
+        )
+        for name in partial.split(",")
+        if name in regions
+    ]
+    return _never_cached(HttpResponse("".join(fragments)))
+
+
+def _page(request: HttpRequest, scope: Scope, template: str) -> HttpResponse:
+    """A page that does not change while it is looked at."""
+    context = _context(scope, template)
+    return _never_cached(render(request, f"dashboard/{template}.html", context))
+
+
+def _context(scope: Scope, template: str) -> dict[str, Any]:
+    live_tenant = scope.chosen.slug if scope.chosen else ""
+    return {"scope": scope, "page_name": template, "live_tenant": live_tenant}
+
+
+def _never_cached(response: HttpResponse) -> HttpResponse:
+    add_never_cache_headers(response)
+    return response
