@@ -151,7 +151,11 @@ def _select_held(statement: str, **parameters: object) -> list[RunningJob]:
         return [RunningJob(as_uuid(job_id), *rest) for job_id, *rest in cursor.fetchall()]
 
 
-def _lost(job: _Held, delay: Callable[[int], float], message: str) -> Outcome:
+def lost(job: RunningJob | ClaimedJob, delay: Callable[[int], float], message: str) -> Outcome:
+    """The outcome of an attempt whose worker died or went silent.
+
+    `delay` gives the seconds to the next attempt by the number of losses.
+    """
     losses = job.lost_count + 1
     reason = None
     if losses >= conf().max_lost:
