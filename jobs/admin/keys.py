@@ -118,7 +118,10 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
     def response_add(
         self, request: Any, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The page that shows the key, in place of a redirect: so its text is stored nowhere."""
+        """The page that shows the key, in place of a redirect: so its text is stored nowhere.
+
+        The admin's pages are never cached.
+        """
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -126,6 +129,4 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
             "key": obj,
             "text": request.api_key_text,
         }
-        response = TemplateResponse(request, "admin/jobs/apikey/created.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "admin/jobs/apikey/created.html", context)

@@ -1,0 +1,57 @@
+"""The first page leads to what needs a decision, and the strict content policy holds everywhere."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from jobs.models import Tenant
+from jobs.statuses import Status
+from tests.factories import make_job
+
+INLINE = re.compile(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=", re.IGNORECASE)
+
+
+def test_dead_letters_come_first(operator: Client, db: None) -> None:
+    app = operator.get("/admin/").context["app_list"][0]
+    assert (app["app_label"], app["models"][0]["object_name"]) == ("jobs", "DeadLetter")
+
+
+def test_the_first_page_counts_the_dead_letters(operator: Client, alice: Tenant) -> None:
+    make_job(alice, Status.DLQ)
+    page = " ".join(operator.get("/admin/").text.split())
+    assert '<a href="/admin/jobs/deadletter/"><strong>1</strong> dead letter</a>' in page
+
+
+def test_the_first_page_says_when_there_are_none(operator: Client, db: None) -> None:
+    assert "No dead letters." in operator.get("/admin/").text
+
+
+def test_who_may_not_see_jobs_sees_no_count(staff: Callable[..., Client]) -> None:
+    page = staff("view_tenant").get("/admin/")
+    assert "dead letter" not in page.text.lower()
+
+
+def test_only_those_who_may_see_jobs_see_dead_letters_listed(staff: Callable[..., Client]) -> None:
+    page = staff("view_job").get("/admin/")
+    assert "/admin/jobs/deadletter/" in page.text
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        *("deadletter/", "deadletter/{job}/change/", "deadletter/{job}/edit/"),
+        "deadletter/confirm/redrive/?ids={job}",
+        *("job/", "job/{job}/change/", "tenant/", "tenant/add/", "tenant/{tenant}/change/"),
+        *("lane/", "lane/{lane}/change/", "apikey/", "apikey/add/", "worker/", "auditentry/"),
+    ],
+)
+def test_pages_have_nothing_inline(operator: Client, alice: Tenant, address: str) -> None:
+    job = make_job(alice, Status.DLQ)
+    address = address.format(job=job.pk, tenant=alice.pk, lane=job.lane_id)
+    page = operator.get(f"/admin/jobs/{address}")
+    assert page.status_code == 200
+    assert "default-src 'self'" in page["Content-Security-Policy"]
+    assert INLINE.findall(page.text) == []
