@@ -116,12 +116,16 @@ def _serves(worker: Worker, job: Job) -> bool:
 
 
 def _place(job: Job) -> Gate:
+    # Compared in the database, which may keep times coarser or finer than Python writes them.
+    due = Job.objects.filter(pk=job.pk).values("run_at")[:1]
     earlier = (
         Q(priority__gt=job.priority)
-        | Q(priority=job.priority, run_at__lt=job.run_at)
-        | Q(priority=job.priority, run_at=job.run_at, pk__lt=job.pk)
+        | Q(priority=job.priority, run_at__lt=due)
+        | Q(priority=job.priority, run_at=due, pk__lt=job.pk)
     )
     line = Job.objects.filter(earlier, lane_id=job.lane_id, status=Status.PENDING).order_by()
     ahead = line[:COUNT_AT_MOST].count()
-    some = f"at least {ahead}" if ahead == COUNT_AT_MOST else str(ahead)
+    if ahead == 0:
+        return Gate("in_line", "The job is the next of its queue.", ahead)
+    some = f"At least {ahead}" if ahead == COUNT_AT_MOST else str(ahead)
     return Gate("in_line", f"{some} ready jobs of its queue come before it.", ahead)

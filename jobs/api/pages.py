@@ -55,11 +55,12 @@ def read_query(request: Request, known: Mapping[str, Reader]) -> dict[str, Any]:
             )
         if len(values) > 1:
             raise InvalidInput(f"{name} is given twice.", code="invalid_parameter")
-        given[name] = _read(name, values[0], known[name])
+        given[name] = read_parameter(name, values[0], known[name])
     return given
 
 
-def _read(name: str, value: str, reader: Reader) -> Any:
+def read_parameter(name: str, value: str, reader: Reader) -> Any:
+    """The parameter's value. Raises `InvalidInput` that names it."""
     try:
         return reader(value)
     except InvalidInput as error:
@@ -161,20 +162,23 @@ JOB_FILTERS: Mapping[str, Reader] = {
 DEAD_LETTER_FILTERS: Mapping[str, Reader] = {"queue": name, "task": name, "error_type": plain}
 
 
-def filtered(jobs: QuerySet[Job], tenant: Tenant, filters: Mapping[str, Any]) -> QuerySet[Job]:
-    """The jobs that match every filter."""
-    conditions = [_condition(tenant, key, value) for key, value in filters.items()]
-    for condition in conditions:
-        jobs = jobs.filter(**condition)
+def filtered(
+    jobs: QuerySet[Job], tenant: Tenant | None, filters: Mapping[str, Any]
+) -> QuerySet[Job]:
+    """The jobs that match every filter; `tenant` is whose they are, None for anybody's."""
+    for key, value in filters.items():
+        jobs = jobs.filter(**_condition(tenant, key, value))
     return jobs
 
 
-def _condition(tenant: Tenant, key: str, value: Any) -> dict[str, Any]:
+def _condition(tenant: Tenant | None, key: str, value: Any) -> dict[str, Any]:
     match key:
         case "status":
             return {"status__in": value}
         case "tag":
-            tagged = JobTag.objects.filter(tenant_id=tenant.pk, tag=value)
+            tagged = JobTag.objects.filter(tag=value)
+            if tenant is not None:
+                tagged = tagged.filter(tenant_id=tenant.pk)
             return {"pk__in": tagged.values("job_id")}
         case "created_after":
             return {"created_at__gt": value, "pk__gt": _first_id(value - CLOCKS_AGREE_WITHIN)}

@@ -43,6 +43,8 @@ class AnyAnswer(BaseContentNegotiation):
 class ApiView(APIView):
     """Answers with the request's id, and is kept by no cache."""
 
+    http_method_names = ["get", "head", "post", "delete"]
+
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:

@@ -1,0 +1,193 @@
+"""`manage.py jobs`: submit jobs, look at them, cancel, retry, redrive, and ask why one waits."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Count, QuerySet
+
+from jobs import services
+from jobs.access import get_job, jobs_of_tenant
+from jobs.api.pages import JOB_FILTERS, filtered, plain, read_parameter
+from jobs.api.submissions import DEFAULT_TASK, read_job
+from jobs.conf import conf
+from jobs.exact_json import loads
+from jobs.instants import instant
+from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
+from jobs.management.terminal import DomainCommand
+from jobs.models import Job, Tenant
+from jobs.statuses import Status
+from jobs.why import explain
+
+REDRIVE_BATCH = 1_000
+FILTERS = {**JOB_FILTERS, "error_type": plain}
+OPTIONAL_FIELDS = (
+    "queue",
+    "priority",
+    "run_at",
+    "delay_seconds",
+    "max_retries",
+    "timeout_seconds",
+    "idempotency_key",
+    "tags",
+)
+
+
+class Command(DomainCommand):
+    """Parses and prints; the services do the work. An operator sees the jobs of every tenant."""
+
+    help = "Submit jobs, look at them, cancel, retry and redrive them, ask why one waits."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Eight verbs."""
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        _add_submission(self.add_verb(verbs, "submit", "Submit a job."))
+        every = self.add_verb(verbs, "list", "List jobs, newest first.")
+        _add_filters(every, "tenant", "status", "queue", "task", "tag")
+        every.add_argument("--limit", type=int, default=50, help="default: %(default)s")
+        for verb, text in (
+            ("show", "Show jobs with their failed attempts."),
+            ("why", "Say why jobs do not run now."),
+            ("cancel", "Cancel jobs; running ones stop at their worker's next heartbeat."),
+            ("retry", "Run failed or dead jobs now."),
+        ):
+            self.add_verb(verbs, verb, text).add_argument("ids", metavar="ID", nargs="+")
+        dead = self.add_verb(verbs, "dlq", "Count dead letters by tenant, queue, task and error.")
+        _add_filters(dead, "tenant", "queue", "task", "error_type")
+        redrive = self.add_verb(verbs, "redrive", "Send dead letters back.")
+        redrive.add_argument("ids", metavar="ID", nargs="*")
+        _add_filters(redrive, "tenant", "queue", "task", "error_type")
+        redrive.add_argument("--all", action="store_true", help="every dead letter there is")
+
+    def submit(self, options: dict[str, Any]) -> None:
+        """Submit one job, by the rules of the REST API."""
+        tenant = self._owner(options["tenant"])
+        submitted = services.submit(tenant, read_job(_body(options), tenant))
+        job = Job.objects.get(pk=submitted.job_id)
+        self.answer(job_as_json(job), str(job.pk))
+
+    def list(self, options: dict[str, Any]) -> None:
+        """The newest jobs that match."""
+        jobs = self._matching(options).order_by("-pk")[: max(0, options["limit"])]
+        lines = [_line(job) for job in jobs]
+        self.answer([job_as_json(job) for job in jobs], "\n".join(lines) or "No jobs.")
+
+    def show(self, options: dict[str, Any]) -> None:
+        """Everything about the jobs, in JSON for people too."""
+        self.as_json = True
+        for job in _jobs(options["ids"]):
+            attempts = [attempt_as_json(attempt) for attempt in job.attempts.order_by("fence")]
+            self.answer({**job_as_json(job), "attempts": attempts}, "")
+
+    def why(self, options: dict[str, Any]) -> None:
+        """What each job waits for."""
+        for job in _jobs(options["ids"]):
+            explanation = explain(job)
+            more = "".join(f"\n  - {gate.text}" for gate in explanation.gates[1:])
+            text = f"{job.pk} {explanation.status}: {explanation.text}{more}"
+            self.answer(explanation_as_json(explanation), text)
+
+    def cancel(self, options: dict[str, Any]) -> None:
+        """Cancel each; the first that cannot be ends the command."""
+        for job in _jobs(options["ids"]):
+            cancelled = services.cancel(job, actor=self.actor)
+            self.answer(job_as_json(cancelled), _line(cancelled))
+
+    def retry(self, options: dict[str, Any]) -> None:
+        """Retry each; the first that cannot be ends the command."""
+        for job in _jobs(options["ids"]):
+            ready = services.retry(job, actor=self.actor)
+            self.answer(job_as_json(ready), _line(ready))
+
+    def dlq(self, options: dict[str, Any]) -> None:
+        """How many there are of each kind, the most frequent first."""
+        kinds = ("tenant__slug", "queue", "task", "error_type")
+        dead = self._matching(options).filter(status=Status.DLQ).order_by()
+        groups = list(dead.values(*kinds).annotate(count=Count("pk")).order_by("-count", *kinds))
+        lines = [f"{group['count']:>8}  " + "  ".join(group[k] for k in kinds) for group in groups]
+        self.answer(groups, "\n".join(lines) or "No dead letters.")
+
+    def redrive(self, options: dict[str, Any]) -> None:
+        """The dead letters given, or those that match, each once."""
+        chosen = self._to_redrive(options)
+        moved: list[str] = []
+        for start in range(0, len(chosen), REDRIVE_BATCH):
+            batch = chosen[start : start + REDRIVE_BATCH]
+            moved += map(str, services.redrive(batch, actor=self.actor, tenant=None))
+            self.progress(len(moved), len(chosen))
+        self.answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} dead letters back.")
+
+    def _to_redrive(self, options: dict[str, Any]) -> Sequence[Any]:
+        """Their ids, read before any is sent back: what dies again is not redriven again."""
+        if options["ids"]:
+            return [job.pk for job in _jobs(options["ids"])]
+        if not options["all"] and not any(options[name] for name in ("tenant", *_given(options))):
+            self.refuse("Give ids, a filter, or --all.")
+        dead = self._matching(options).filter(status=Status.DLQ)
+        return list(dead.order_by("pk").values_list("pk", flat=True))
+
+    def _matching(self, options: dict[str, Any]) -> QuerySet[Job]:
+        tenant = self.tenant(options["tenant"]) if options["tenant"] else None
+        visible = jobs_of_tenant(tenant) if tenant else Job.objects.all()
+        filters = {
+            name: read_parameter(name, options[name], FILTERS[name]) for name in _given(options)
+        }
+        return filtered(visible, tenant, filters)
+
+    def _owner(self, slug: str | None) -> Tenant:
+        """The tenant named, or the only one there is."""
+        if slug:
+            return self.tenant(slug)
+        tenants = list(Tenant.objects.all()[:2])
+        if len(tenants) != 1:
+            self.refuse("Say whose job it is: --tenant SLUG.")
+        return tenants[0]
+
+
+def _add_submission(parser: ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK", nargs="?", default=DEFAULT_TASK)
+    parser.add_argument("--tenant", metavar="SLUG", help="default: the only one there is")
+    parser.add_argument("--payload", metavar="JSON", help="- reads it from standard input")
+    parser.add_argument("--queue", help="default: the task's own")
+    parser.add_argument("--priority", type=_integer_or_word, help="-100 to 100, low, normal, high")
+    parser.add_argument("--delay", type=float, dest="delay_seconds", metavar="SECONDS")
+    parser.add_argument("--run-at", metavar="TIME", help="such as 2030-01-01T00:00:00Z")
+    parser.add_argument("--max-retries", type=int, metavar="N")
+    parser.add_argument("--timeout", type=float, dest="timeout_seconds", metavar="SECONDS")
+    parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="repeatable")
+    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key, the same job")
+
+
+def _add_filters(parser: ArgumentParser, *names: str) -> None:
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"only those of this {name}")
+
+
+def _given(options: dict[str, Any]) -> list[str]:
+    return [name for name in FILTERS if options.get(name) is not None]
+
+
+def _body(options: dict[str, Any]) -> dict[str, Any]:
+    """The request body that would ask for the same."""
+    body = {name: options[name] for name in OPTIONAL_FIELDS if options[name] is not None}
+    body["task"] = options["task"]
+    payload = options["payload"]
+    if payload is not None:
+        source = sys.stdin.buffer.read() if payload == "-" else payload.encode()
+        body["payload"] = loads(source, max_depth=conf().max_json_depth)
+    return body
+
+
+def _integer_or_word(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def _jobs(ids: Sequence[str]) -> list[Job]:
+    """The jobs of these ids, all of them. Raises `JobNotFound` before anything was done."""
+    return [get_job(Job.objects.all(), job_id) for job_id in ids]
+
+
+def _line(job: Job) -> str:
+    place = f"{job.queue:<16} {job.task:<24}"
+    return f"{job.pk}  {job.status:<9}  {place}  attempt {job.attempt}  {instant(job.created_at)}"
