@@ -82,4 +82,5 @@ def _as_json(key: ApiKey) -> dict[str, Any]:
 def _in_words(key: ApiKey) -> str:
     state = f"revoked {instant(key.revoked_at)}" if key.revoked_at else ",".join(key.scopes)
     name = f" ({key.name})" if key.name else ""
-    return f"{key.prefix}  {key.tenant.slug}{name}  {state}  used {instant(key.last_used_at) or 'never'}"
+    used = instant(key.last_used_at) or "never"
+    return f"{key.prefix}  {key.tenant.slug}{name}  {state}  used {used}"
