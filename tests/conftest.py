@@ -11,13 +11,17 @@ import psutil
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.db.backends.signals import connection_created
 
 from jobs.models import Tenant
+from tests.one_writer import watch
 from tests.postgres import Server, own_server
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = tuple(str(ROOT / app) for app in ("jobs", "workers", "dashboard", "demo"))
 LEFTOVER_GRACE_SECONDS = 3
+
+connection_created.connect(watch)
 
 
 @pytest.fixture(autouse=True)
