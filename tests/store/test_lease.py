@@ -56,9 +56,7 @@ class TestExtend:
         assert store.extend(leases, lease_seconds=99) == {held.id: False}
         assert [row(job.id) for job in (ended, released)] == before
 
-    def test_lease_that_ran_out_can_be_extended_until_it_is_taken_away(
-        self, alice: Tenant
-    ) -> None:
+    def test_lease_that_ran_out_can_be_extended_until_it_is_taken_away(self, alice: Tenant) -> None:
         job = claim_one(alice)
         expire([job.id])
         assert store.extend([lease_of(job)], lease_seconds=30) == {job.id: False}
@@ -92,9 +90,7 @@ class TestRelease:
         assert store.release([lease_of(stale)]) == set()
         assert row(stale.id) == before
 
-    def test_lease_given_back_twice_in_one_call_gives_one_attempt_back(
-        self, alice: Tenant
-    ) -> None:
+    def test_lease_given_back_twice_in_one_call_gives_one_attempt_back(self, alice: Tenant) -> None:
         job = claim_one(alice)
         assert store.release([lease_of(job)] * 2) == {job.id}
         assert row(job.id)["attempt"] == 0
