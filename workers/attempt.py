@@ -14,6 +14,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from jobs.backend import JobQueueBackend, call_arguments
+from jobs.errors import JobStopped
 from jobs.registry import QueueTask
 from jobs.statuses import Status
 from jobs.store import ClaimedJob, Outcome
@@ -105,7 +106,8 @@ def _failed(
     job: ClaimedJob, task: QueueTask, worker: str, error: BaseException, ran_seconds: float
 ) -> Outcome:
     outcome = outcomes.of_error(job, task, error, ran_seconds)
-    _conclude(job, task, worker, outcome, None)
+    if not isinstance(error, JobStopped):  # then it is another worker's to conclude
+        _conclude(job, task, worker, outcome, None)
     return outcome
 
 

@@ -89,7 +89,11 @@ class Executor:
         return True
 
     def _end(self, held: HeldJob, outcome: Outcome | None) -> None:
-        self._finish(held, None if held.stop_reason is Stop.LOST else outcome)
+        if held.stop_reason is Stop.LOST:
+            fields = attempt.described(held.job, self._worker)
+            _log.warning("the lease was lost; what became of the attempt is dropped", extra=fields)
+            outcome = None
+        self._finish(held, outcome)
 
     def _run_here(self, held: HeldJob) -> Outcome | None:
         """Run in this thread, or in a child that this thread waits for."""
