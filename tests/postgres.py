@@ -45,6 +45,8 @@ SETTINGS = {
 }
 
 _libc = ctypes.CDLL(None)
+# A server is ended by its pid; its handle is kept so that Python does not warn of a lost child.
+_started: list[subprocess.Popen[bytes]] = []
 
 
 class PostgresUnavailable(Exception):
@@ -91,6 +93,7 @@ class Server:
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
         process = self._spawn()
+        _started.append(process)
         deadline = time.monotonic() + START_SECONDS
         while not self.is_ready():
             if process.poll() is not None or time.monotonic() > deadline:

@@ -137,7 +137,7 @@ def test_a_restarted_database_loses_and_doubles_nothing(
     with running_workers("--processes", "2", **SHORT_LEASE):
         wait_until(lambda: Job.objects.filter(status="DONE").count() > 30, what="some are done")
         connection.close()
-        postgres_server.stop("immediate")
+        postgres_server.stop(immediate=True)
         time.sleep(1)  # the outage itself: workers fail to reach the server meanwhile
         postgres_server.start()
         wait_until(
