@@ -73,6 +73,7 @@ class ApiKey(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = "API key"
 
     def __str__(self) -> str:
         return f"jq_{self.prefix}_…"

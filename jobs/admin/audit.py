@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ReadOnly, ValueFilter, newest
+from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant, newest
 from jobs.models import AuditEntry
 
 SEARCHED_AT_MOST = 100_000
@@ -31,12 +31,12 @@ class ActionFilter(ValueFilter):
 class AuditEntryAdmin(ReadOnly, BoundedList):
     """Append only: there is no way to change an entry here."""
 
-    list_display = ["at", "actor", "action", "tenant", "target"]
+    list_display = [instant("at"), "actor", "action", "tenant", "target"]
     list_filter = [ActionFilter, TenantFilter]
     list_select_related = ["tenant"]
     search_fields = ["actor", "target"]
     search_help_text = "A part of the actor or the target, in the newest 100,000 entries."
-    fields = ["at", "actor", "action", "tenant", "target", "details_text"]
+    fields = [instant("at"), "actor", "action", "tenant", "target", "details_text"]
 
     @admin.display(description="details")
     def details_text(self, entry: AuditEntry) -> str:

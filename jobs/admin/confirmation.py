@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import display_for_field, label_for_field, lookup_field
+from django.contrib.admin.utils import (
+    display_for_field,
+    display_for_value,
+    label_for_field,
+    lookup_field,
+)
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -106,7 +111,7 @@ class AskingAdmin(admin.ModelAdmin):
 
     def _cell(self, column: Any, row: Any) -> Any:
         field, _, value = lookup_field(column, row, self)
-        return display_for_field(value, field, "-") if field else value
+        return display_for_field(value, field, "-") if field else display_for_value(value, "-")
 
     def _act(self, request: HttpRequest, verb: Verb) -> HttpResponse:
         ids = self._parse_ids(request.POST.get("ids", ""))

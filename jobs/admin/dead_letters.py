@@ -19,7 +19,7 @@ from jobs import services
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.edited_redrive import EditedRedrive
 from jobs.admin.jobs import JobPages
-from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, newest
+from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant, newest
 from jobs.models import DeadLetter, Tenant
 from jobs.statuses import Reason
 
@@ -146,7 +146,7 @@ def _parts(ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
 class DeadLetterAdmin(AskingAdmin, JobPages):
     """Jobs that used up their attempts, for a person to decide about."""
 
-    list_display = ["id", "tenant", "queue", "task", "error_line", "reason", "finished_at"]
+    list_display = ["id", "tenant", "queue", "task", "error_line", instant("finished_at")]
     list_filter = [TenantFilter, QueueFilter, TaskFilter, ErrorFilter, ReasonFilter]
     verbs = {
         "redrive": Verb(
@@ -192,5 +192,7 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
 
     @admin.display(description="error")
     def error_line(self, job: DeadLetter) -> str:
-        """The error in one line."""
-        return Truncator(f"{job.error_type}: {job.error_message}").chars(120)
+        """The error in one line, after the reason where that is not the usual one."""
+        is_usual = job.reason == Reason.RETRIES_EXHAUSTED
+        prefix = "" if is_usual else f"{job.reason} · "
+        return Truncator(f"{prefix}{job.error_type}: {job.error_message}").chars(120)

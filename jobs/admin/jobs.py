@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import BoundedList, ReadOnly, ValueFilter, newest
+from jobs.admin.lists import BoundedList, ReadOnly, ValueFilter, instant, newest
 from jobs.json_text import readable
 from jobs.models import Job
 from jobs.statuses import Status
@@ -21,6 +21,7 @@ from jobs.statuses import Status
 SEARCHED_AT_MOST = 100_000
 SHOWN_CHARACTERS = 200_000
 SHOWN_ATTEMPTS = 20
+TIMES = [instant(name) for name in ("created_at", "run_at", "started_at", "finished_at")]
 
 _ID_START = re.compile(r"0[0-9a-f]{5,31}")
 """An id or its first digits. Ids begin with their time and so, for centuries, with a 0."""
@@ -91,11 +92,11 @@ class JobPages(ReadOnly, BoundedList):
             (None, {"fields": self._facts(obj)}),
             ("Payload and result", {"fields": texts}),
             ("Attempts", {"fields": ["attempts_text"]}),
-            ("Times", {"fields": ["created_at", "run_at", "started_at", "finished_at"]}),
+            ("Times", {"fields": TIMES}),
             ("Running", {"fields": self._running_facts(), "classes": ["collapse"]}),
         ]
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """All fields."""
         return [name for _, part in self.get_fieldsets(request, obj) for name in part["fields"]]
 
@@ -108,8 +109,8 @@ class JobPages(ReadOnly, BoundedList):
         reason = ["reason"] if isinstance(job, Job) and job.reason else []
         return ["id", "status", *reason, *error, "tenant", "queue", "task", "tries", "tag_names"]
 
-    def _running_facts(self) -> list[str]:
-        lease = ["worker", "fence", "lease_expires_at", "cancel_requested"]
+    def _running_facts(self) -> list[Any]:
+        lease = ["worker", "fence", instant("lease_expires_at"), "cancel_requested"]
         return ["priority", "timeout_seconds", *lease, "lost_count", "idempotency_key", "has_args"]
 
     @admin.display(description="error")
@@ -142,7 +143,7 @@ class JobPages(ReadOnly, BoundedList):
         """What stands here for those who may not read them."""
         return "Reading these needs the permission “Can read payloads and results”."
 
-    @admin.display(description="attempts")
+    @admin.display(description="failed attempts")
     def attempts_text(self, job: Job) -> str:
         """The attempts that failed, newest first, with their tracebacks."""
         attempts = list(job.attempts.order_by("-fence")[: SHOWN_ATTEMPTS + 1])
@@ -157,7 +158,7 @@ class JobPages(ReadOnly, BoundedList):
 class JobAdmin(JobPages):
     """All jobs of all tenants, newest first."""
 
-    list_display = ["id", "status", "tenant", "queue", "task", "tries", "created_at"]
+    list_display = ["id", "status", "tenant", "queue", "task", "tries", instant("created_at")]
     list_filter = [StatusFilter, TenantFilter]
 
 

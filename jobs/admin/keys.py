@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import BoundedList, actor_of
+from jobs.admin.lists import BoundedList, actor_of, instant
 from jobs.keys import Scope, create_api_key, revoke_api_key
 from jobs.models import ApiKey
 
@@ -52,7 +52,7 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
     form = ApiKeyForm
     list_display = [
         *("key", "tenant", "name", "scope_names", "state"),
-        *("created_at", "expires_at", "last_used_at"),
+        *map(instant, ("created_at", "expires_at", "last_used_at")),
     ]
     list_filter = [TenantFilter]
     list_select_related = ["tenant"]
@@ -104,8 +104,19 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
         """To make a key: what it is to be. Of a key: what is known."""
         if obj is None:
             return ["tenant", "name", "scopes", "expires_at"]
-        made = ["created_at", "expires_at", "revoked_at", "last_used_at"]
-        return ["key", "tenant", "name", "scope_names", "state", *made]
+        times = map(instant, ("created_at", "expires_at", "revoked_at", "last_used_at"))
+        return ["key", "tenant", "name", "scope_names", "state", *times]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """All fields of a key that exists."""
+        return self.get_fields(request, obj) if obj else []
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form, with one button: what comes next is the page that shows the key."""
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, (extra_context or {}) | buttons)
 
     @sensitive_variables("text")
     def save_model(self, request: Any, obj: ApiKey, form: Any, change: bool) -> None:

@@ -8,7 +8,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from jobs.admin.confirmation import AskingAdmin, Verb
-from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, actor_of
+from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, actor_of, instant
 from jobs.models import Lane, Tenant
 from jobs.services import change_limits, set_queue_paused
 
@@ -57,13 +57,13 @@ def resume(ids: Sequence[Any], actor: str) -> int:
 class LaneAdmin(AskingAdmin, BoundedList):
     """Limits, weight and pause of a tenant's queue."""
 
-    list_display = ["queue", "tenant", "is_paused", "max_running", "weight", "created_at"]
+    list_display = ["queue", "tenant", "is_paused", "max_running", "weight", instant("created_at")]
     list_filter = [TenantFilter, PausedFilter]
     list_select_related = ["tenant"]
     search_fields = ["queue"]
     search_help_text = "A part of the queue's name."
-    fields = ["tenant", "queue", "is_paused", "weight", "max_running", "created_at"]
-    readonly_fields = ["tenant", "queue", "created_at"]
+    fields = ["tenant", "queue", "is_paused", "weight", "max_running"]
+    readonly_fields = ["tenant", "queue"]
     most_at_once = 1_000
     verbs = {
         "pause": Verb(

@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.timezone import localtime
 
 COUNTED_AT_MOST = 10_000
 """A list counts, and pages, this far; who looks for an older row filters or searches."""
@@ -95,6 +96,18 @@ def newest(rows: QuerySet[Any], at_most: int) -> QuerySet[Any]:
     keys = rows.order_by("-pk").values_list("pk", flat=True)
     edge = keys[at_most - 1 : at_most].first()
     return rows if edge is None else rows.filter(pk__gte=edge)
+
+
+def instant(field: str) -> Any:
+    """A column or field with this time to the second; Django's own formats have none."""
+
+    @admin.display(description=field.replace("_", " "))
+    def shown(row: Any) -> str | None:
+        moment = getattr(row, field)
+        return moment and localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+    shown.__name__ = field
+    return shown
 
 
 def actor_of(request: HttpRequest) -> str:

@@ -9,13 +9,14 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from jobs.admin.lists import BoundedList, actor_of
+from jobs.admin.lists import BoundedList, actor_of, instant
 from jobs.models import Job, Tenant
 from jobs.services import audit, change_limits
 from jobs.statuses import WAITING, Status
 from jobs.tenants import create_tenant
 
 LIMITS = ("is_active", "weight", "max_running", "submissions_per_minute", "max_pending")
+CREATED = instant("created_at")
 COUNTED_AT_MOST = 1_000
 """Jobs that a figure in the list counts; beyond, it says so."""
 
@@ -75,12 +76,12 @@ class TenantAdmin(BoundedList):
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """The fields; for a tenant that exists, its figures as well."""
-        figures = ("Now", {"fields": ["running", "waiting", "dead", "created_at"]})
+        figures = ("Now", {"fields": ["running", "waiting", "dead", CREATED]})
         return [figures, *self.fieldsets] if obj else self.fieldsets
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """Figures are computed, and a slug is what keys, logs and addresses refer to."""
-        return ["running", "waiting", "dead", "created_at", *(["slug"] if obj else [])]
+        return ["running", "waiting", "dead", CREATED, *(["slug"] if obj else [])]
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """A tenant that is switched off and has no jobs may be deleted, one at a time."""

@@ -9,9 +9,11 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
-from jobs.admin.lists import BoundedList, ReadOnly
+from jobs.admin.lists import BoundedList, ReadOnly, instant
 from jobs.conf import conf
 from jobs.models import Worker
+
+TIMES = [instant(name) for name in ("started_at", "seen_at", "stopped_at")]
 
 
 @admin.register(Worker)
@@ -20,13 +22,13 @@ class WorkerAdmin(ReadOnly, BoundedList):
 
     list_display = [
         *("id", "state", "host", "pid", "busy", "memory", "queue_names"),
-        *("started_at", "seen_at", "stopped_at"),
+        *TIMES,
     ]
     search_fields = ["host"]
     search_help_text = "A part of the host's name."
     fields = [
         *("id", "state", "host", "pid", "busy", "memory", "queue_names", "tasks"),
-        *("started_at", "seen_at", "stopped_at"),
+        *TIMES,
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
