@@ -87,7 +87,9 @@ def ended_totals(minutes: QuerySet[LaneMinute]) -> dict[str, int]:
 
 def ended_by_lane() -> dict[int, dict[str, int]]:
     """What ever ended, by lane and outcome."""
-    rows = LaneMinute.objects.values("lane_id").annotate(**{n: Sum(n) for n in ENDED}).order_by()
+    rows: Any = (
+        LaneMinute.objects.values("lane_id").annotate(**{n: Sum(n) for n in ENDED}).order_by()
+    )
     return {row["lane_id"]: {name: row[name] for name in ENDED} for row in rows}
 
 
@@ -96,14 +98,14 @@ def throughput(tenant: Tenant) -> list[dict[str, Any]]:
     since = timezone.now() - timedelta(minutes=RECENT_MINUTES)
     minutes = LaneMinute.objects.filter(tenant_id=tenant.pk, minute__gte=since)
     names = ("started", *ENDED)
-    rows = minutes.values("minute").annotate(**{n: Sum(n) for n in names}).order_by("minute")
+    rows: Any = minutes.values("minute").annotate(**{n: Sum(n) for n in names}).order_by("minute")
     return [{name: row[name] for name in ("minute", *names)} for row in rows]
 
 
 def waits_and_runs(tenant: Tenant) -> dict[str, dict[str, float | None]]:
     """Percentiles, in seconds, over the jobs that were done last."""
-    done = Job.objects.filter(tenant_id=tenant.pk, status=Status.DONE, started_at__isnull=False)
-    times = done.order_by("-pk").values_list("run_at", "started_at", "finished_at")[:SAMPLE]
+    done = Job.objects.filter(tenant_id=tenant.pk, status=Status.DONE)
+    times: Any = done.order_by("-pk").values_list("run_at", "started_at", "finished_at")[:SAMPLE]
     samples: dict[str, list[float]] = defaultdict(list)
     for run_at, started_at, finished_at in times:
         samples["wait_seconds"].append(_seconds(run_at, started_at))
@@ -125,5 +127,5 @@ def live_workers() -> QuerySet[Worker]:
     return Worker.objects.filter(stopped_at=None, seen_at__gte=since)
 
 
-def _seconds(start: datetime, end: datetime | None) -> float:
-    return max(0.0, ((end or start) - start).total_seconds())
+def _seconds(start: datetime, end: datetime) -> float:
+    return max(0.0, (end - start).total_seconds())

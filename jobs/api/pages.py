@@ -98,7 +98,7 @@ def limit(value: str) -> int:
 
 def read_page(request: Request, tenant: Tenant, filters: Mapping[str, Reader]) -> Page:
     """What the request asks for. Raises `InvalidInput`."""
-    known = {**filters, "limit": limit, "cursor": str}
+    known: dict[str, Reader] = {**filters, "limit": limit, "cursor": str}
     given = read_query(request, known)
     size, cursor = given.pop("limit", DEFAULT_LIMIT), given.pop("cursor", None)
     sources = sorted((key, request.query_params[key]) for key in given)

@@ -42,7 +42,7 @@ def _refuse_encodings(request: Request) -> None:
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() != "identity":
         raise UnsupportedMediaType(f"Content-Encoding: {encoding[:50]}")
-    charset = request._request.content_params.get("charset", "utf-8")
+    charset = (request._request.content_params or {}).get("charset", "utf-8")
     if charset.lower() not in {"utf-8", "utf8"}:
         raise UnsupportedMediaType(f"{request.content_type}"[:100])
 

@@ -111,7 +111,8 @@ def _item(error: JobQueueError, view: Any) -> list[dict[str, str]]:
 
 
 def _of_rest_framework(exc: APIException) -> Problem:
-    headers = {"WWW-Authenticate": exc.auth_header} if getattr(exc, "auth_header", None) else {}
+    challenge: str | None = getattr(exc, "auth_header", None)
+    headers = {"WWW-Authenticate": challenge} if challenge else {}
     code = exc.default_code if isinstance(exc.default_code, str) else "error"
     return Problem(exc.status_code, code, str(exc.detail), headers=headers)
 

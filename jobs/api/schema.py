@@ -226,7 +226,7 @@ def add_components(result: Schema, generator: Any, request: Any, public: bool) -
     return result
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class BearerScheme(OpenApiAuthenticationExtension):
     """How the API is authenticated, for drf-spectacular."""
 
     target_class = "jobs.api.authentication.BearerAuthentication"

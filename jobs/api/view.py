@@ -1,11 +1,12 @@
 """What every view of the API has: a request id, strict query parameters, one tenant in sight."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,15 +30,16 @@ class NothingHere(JobQueueError):
 class AnyAnswer(BaseContentNegotiation):
     """Answers probes and scrapers whatever they claim to accept."""
 
-    def select_parser(self, request: Request, parsers: Sequence[Any]) -> Any:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         """The only one."""
-        return parsers[0]
+        return next(iter(parsers), None)
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         """The only one."""
-        return renderers[0], renderers[0].media_type
+        only = next(iter(renderers))
+        return only, str(only.media_type)
 
 
 class ApiView(APIView):

@@ -32,7 +32,7 @@ class Caller:
     ) -> Any:
         """Call and answer Django's response; `body` is sent as JSON, `raw` as it is."""
         data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        where = path if path.startswith(("/api/", "/health/", "/metrics")) else f"/api/v1{path}"
+        where = path if path.startswith(("/api/", "/health/")) else f"/api/v1{path}"
         given = {**self.headers, **(headers or {})}
         return self.client.generic(method, where, data, content_type=content_type, headers=given)
 

@@ -22,6 +22,7 @@ from jobs.why import explain
 
 REDRIVE_BATCH = 1_000
 FILTERS = {**JOB_FILTERS, "error_type": plain}
+KIND = ("tenant__slug", "queue", "task", "error_type")
 OPTIONAL_FIELDS = (
     "queue",
     "priority",
@@ -102,10 +103,10 @@ class Command(DomainCommand):
 
     def dlq(self, options: dict[str, Any]) -> None:
         """How many there are of each kind, the most frequent first."""
-        kinds = ("tenant__slug", "queue", "task", "error_type")
         dead = self._matching(options).filter(status=Status.DLQ).order_by()
-        groups = list(dead.values(*kinds).annotate(count=Count("pk")).order_by("-count", *kinds))
-        lines = [f"{group['count']:>8}  " + "  ".join(group[k] for k in kinds) for group in groups]
+        kinds = dead.values(*KIND).annotate(count=Count("pk")).order_by("-count", *KIND)
+        groups = [_kind_as_json(kind) for kind in kinds]
+        lines = ["{count:>8}  {tenant}  {queue}  {task}  {error_type}".format(**g) for g in groups]
         self.answer(groups, "\n".join(lines) or "No dead letters.")
 
     def redrive(self, options: dict[str, Any]) -> None:
@@ -191,3 +192,7 @@ def _jobs(ids: Sequence[str]) -> list[Job]:
 def _line(job: Job) -> str:
     place = f"{job.queue:<16} {job.task:<24}"
     return f"{job.pk}  {job.status:<9}  {place}  attempt {job.attempt}  {instant(job.created_at)}"
+
+
+def _kind_as_json(kind: dict[str, Any]) -> dict[str, Any]:
+    return {"tenant": kind.pop("tenant__slug"), **kind}

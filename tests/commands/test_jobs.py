@@ -1,0 +1,157 @@
+"""`manage.py jobs`, as a shell sees it."""
+
+import json
+import sys
+import uuid
+from io import BytesIO, StringIO, TextIOWrapper
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from jobs.models import AuditEntry, Job, Tenant
+from jobs.services import change_limits
+from jobs.statuses import Status
+from tests.factories import make_job
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("jobs", *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+def run_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+def refusal(*arguments: str) -> CommandError:
+    with pytest.raises(CommandError) as caught:
+        run(*arguments)
+    return caught.value
+
+
+def test_submit_prints_the_id(alice: Tenant) -> None:
+    job = Job.objects.get(pk=run("submit"))
+    assert (job.tenant_id, job.task, bytes(job.payload)) == (alice.pk, "echo", b"null")
+
+
+def test_submit_takes_every_option(alice: Tenant, mallory: Tenant) -> None:
+    job = run_json(
+        *("submit", "sleep", "--tenant", "mallory", "--payload", '{"seconds" : 1.0}'),
+        *("--queue", "q", "--priority", "-7", "--delay", "60", "--max-retries", "0"),
+        *("--timeout", "9", "--tag", "a", "--tag", "b", "--idempotency-key", "k"),
+    )
+    assert (job["task"], job["payload"], job["queue"]) == ("sleep", {"seconds": 1.0}, "q")
+    assert (job["priority"], job["status"], job["max_retries"]) == (-7, "SCHEDULED", 0)
+    assert (job["timeout_seconds"], job["tags"], job["idempotency_key"]) == (9, ["a", "b"], "k")
+    assert bytes(Job.objects.get().payload) == b'{"seconds" : 1.0}'
+    assert Job.objects.get().tenant_id == mallory.pk
+
+
+def test_a_payload_is_read_from_standard_input(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"[1, 2]")))
+    assert run_json("submit", "--payload", "-", "--priority", "high")["payload"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--payload", "{"), "Not JSON"),
+        (("--payload", "NaN"), "NaN is not JSON"),
+        (("nope",), "There is no task 'nope'"),
+        (("sleep",), "missing a required argument: 'seconds'"),
+        (("--priority", "urgent"), "priority must be an integer or one of"),
+        (("--queue", "a b"), "queue must be"),
+        (("--run-at", "tomorrow"), "run_at must be a time"),
+    ],
+)
+def test_submit_is_as_strict_as_rest(alice: Tenant, arguments: tuple[str, ...], text: str) -> None:
+    error = refusal("submit", *arguments)
+    assert text in str(error)
+    assert error.returncode == 1
+
+
+def test_submit_asks_whose_job_it_is(alice: Tenant, mallory: Tenant) -> None:
+    assert "--tenant" in str(refusal("submit"))
+    assert refusal("submit", "--tenant", "nobody").returncode == 3
+
+
+def test_a_limit_has_its_own_exit_code(alice: Tenant) -> None:
+    change_limits(alice, actor="command:test", submissions_per_minute=1)
+    run("submit")
+    assert refusal("submit").returncode == 5
+
+
+def test_list_is_newest_first_and_filters(alice: Tenant, mallory: Tenant) -> None:
+    done = make_job(alice, Status.DONE, queue="q", tags=("t",))
+    make_job(mallory, Status.PENDING)
+    assert [line.split()[1] for line in run("list").splitlines()] == ["PENDING", "DONE"]
+    for narrowed in (("--tenant", "alice"), ("--status", "DONE"), ("--queue", "q"), ("--tag", "t")):
+        assert [job["id"] for job in run_json("list", *narrowed)] == [str(done.pk)]
+    assert run("list", "--task", "other") == "No jobs."
+    assert len(run_json("list", "--limit", "1")) == 1
+    assert str(refusal("list", "--status", "done")).startswith("status is one of")
+
+
+def test_show_tells_everything(alice: Tenant) -> None:
+    job = make_job(alice, Status.DLQ, error_type="KeyError")
+    shown = json.loads(run("show", str(job.pk)))
+    assert shown["error"]["type"] == "KeyError"
+    assert [attempt["number"] for attempt in shown["attempts"]] == [1]
+
+
+def test_why_answers(alice: Tenant) -> None:
+    job = make_job(alice)
+    assert "No live worker" in run("why", str(job.pk))
+    assert run_json("why", str(job.pk))["gates"][0]["code"] == "no_worker"
+
+
+def test_cancel_and_retry_several(alice: Tenant) -> None:
+    ids = [str(make_job(alice).pk) for _ in range(2)]
+    assert len(run("cancel", *ids).splitlines()) == 2
+    assert set(Job.objects.values_list("status", flat=True)) == {"CANCELLED"}
+    error = refusal("retry", *ids)
+    assert (error.returncode, "CANCELLED" in str(error)) == (4, True)
+    assert AuditEntry.objects.filter(actor="command:jobs", action="cancel").count() == 2
+
+
+@pytest.mark.parametrize("verb", ["show", "why", "cancel", "retry", "redrive"])
+@pytest.mark.parametrize("job_id", ["nope", str(uuid.uuid4())])
+def test_an_absent_job_is_not_found(db: None, verb: str, job_id: str) -> None:
+    assert refusal(verb, job_id).returncode == 3
+
+
+def test_dead_letters_are_counted_by_kind(alice: Tenant, mallory: Tenant) -> None:
+    assert run("dlq") == "No dead letters."
+    for error_type in ("KeyError", "KeyError", "OSError"):
+        make_job(alice, Status.DLQ, error_type=error_type)
+    make_job(mallory, Status.DLQ)
+    kinds = run_json("dlq", "--tenant", "alice")
+    assert [(kind["error_type"], kind["count"]) for kind in kinds] == [
+        ("KeyError", 2),
+        ("OSError", 1),
+    ]
+    assert kinds[0]["tenant"] == "alice"
+    assert len(run("dlq").splitlines()) == 3
+
+
+def test_redrive_by_id_by_filter_and_all(alice: Tenant, mallory: Tenant) -> None:
+    jobs = [make_job(alice, Status.DLQ, queue=f"q{n}") for n in range(4)]
+    make_job(mallory, Status.DLQ)
+    assert run_json("redrive", str(jobs[0].pk))["ids"] == [str(jobs[0].pk)]
+    assert run_json("redrive", "--queue", "q1")["count"] == 1
+    assert run_json("redrive", "--tenant", "mallory")["count"] == 1
+    assert run("redrive", "--all") == "Sent 2 dead letters back."
+    assert "--all" in str(refusal("redrive"))
+
+
+def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call_command("jobs", "submit", "--help")
+    assert ended.value.code == 0
+    assert "exit codes: 0 done" in " ".join(capsys.readouterr().out.split())
