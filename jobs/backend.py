@@ -54,7 +54,7 @@ class JobQueueBackend(BaseTaskBackend):
     supports_get_result = True
     supports_priority = True
 
-    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:  # type: ignore[override, type-arg]
+    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
         """Submit the call as a job. Raises what `services.submit_many` raises."""
         self.validate_task(task)
         tenant = self._tenant(task)
@@ -64,7 +64,7 @@ class JobQueueBackend(BaseTaskBackend):
         task_enqueued.send_robust(type(self), task_result=result)
         return result
 
-    def get_result(self, result_id: str) -> TaskResult:  # type: ignore[type-arg]
+    def get_result(self, result_id: str) -> TaskResult:
         """The state of a job, as Django's result. Raises `TaskResultDoesNotExist`."""
         try:
             job = get_job(Job.objects.all(), result_id)
@@ -72,7 +72,7 @@ class JobQueueBackend(BaseTaskBackend):
         except (JobNotFound, UnknownTask) as error:
             raise TaskResultDoesNotExist(result_id) from error
 
-    def _tenant(self, task: Task) -> Tenant:  # type: ignore[type-arg]
+    def _tenant(self, task: Task) -> Tenant:
         slug = getattr(task, "tenant", None)
         if slug is not None:
             return Tenant.objects.get(slug=slug)
@@ -85,8 +85,8 @@ class JobQueueBackend(BaseTaskBackend):
         task: Task,
         job_id: Any,
         args: Sequence[Any],
-        kwargs: Mapping[str, Any],  # type: ignore[type-arg]
-    ) -> TaskResult:  # type: ignore[type-arg]
+        kwargs: Mapping[str, Any],
+    ) -> TaskResult:
         return TaskResult(
             task=task,
             id=str(job_id),
@@ -103,7 +103,7 @@ class JobQueueBackend(BaseTaskBackend):
         )
 
 
-def new_job(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NewJob:  # type: ignore[type-arg]
+def new_job(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NewJob:
     """The job of a Python call. Its payload is the keyword arguments, or both kinds if needed."""
     options = task if isinstance(task, QueueTask) else QueueTask(func=task.func)
     payload = {"args": list(args), "kwargs": dict(kwargs)} if args else dict(kwargs)
@@ -132,11 +132,11 @@ def call_arguments(
     return [], payload
 
 
-def job_result(job: Job, task: QueueTask, alias: str) -> TaskResult:  # type: ignore[type-arg]
+def job_result(job: Job, task: QueueTask, alias: str) -> TaskResult:
     """A job as Django's result."""
     attempts = list(job.attempts.order_by("fence"))
     args, kwargs = call_arguments(json.loads(bytes(job.payload)), task, has_args=job.has_args)
-    result: TaskResult = TaskResult(  # type: ignore[type-arg]
+    result: TaskResult = TaskResult(
         task=_as_enqueued(task, job),
         id=str(job.pk),
         status=STATUSES[Status(job.status)],

@@ -4,6 +4,8 @@ Hot tables carry plain ids of tenants and lanes instead of foreign keys: a datab
 costs a share lock on a shared parent for every insert.
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
@@ -94,6 +96,9 @@ class SubmissionSecond(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["tenant_id", "second"], name="submission_second_once")
         ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}@{self.second}"
 
 
 class Lane(models.Model):
@@ -226,7 +231,7 @@ class DeadLetters(models.Manager["DeadLetter"]):
 class DeadLetter(Job):
     """A job that used up its attempts, as a list of its own. Same rows, same rights as `Job`."""
 
-    objects = DeadLetters()
+    objects: ClassVar[DeadLetters] = DeadLetters()
 
     class Meta:
         proxy = True
@@ -243,6 +248,9 @@ class JobTag(models.Model):
 
     class Meta:
         indexes = [models.Index("tenant_id", "tag", models.F("job").desc(), name="job_by_tag")]
+
+    def __str__(self) -> str:
+        return self.tag
 
 
 class Attempt(models.Model):
@@ -294,6 +302,9 @@ class LaneMinute(models.Model):
             models.UniqueConstraint(fields=["lane_id", "minute", "shard"], name="lane_minute_once")
         ]
         indexes = [models.Index(fields=["tenant_id", "minute"], name="lane_minute_of_tenant")]
+
+    def __str__(self) -> str:
+        return f"{self.lane_id}@{self.minute}"
 
 
 class Worker(models.Model):

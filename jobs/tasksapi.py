@@ -33,7 +33,7 @@ else:
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
     from django_tasks.exceptions import TaskResultDoesNotExist
     from django_tasks.signals import task_enqueued, task_finished, task_started
-    from django_tasks.utils import normalize_json
+    from django_tasks.utils import normalize_json  # type: ignore[no-redef]
 
 __all__ = [
     "BaseTaskBackend",

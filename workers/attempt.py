@@ -143,7 +143,7 @@ def _result(
     status: TaskResultStatus,
     args: list[Any],
     kwargs: dict[str, Any],
-) -> TaskResult:  # type: ignore[type-arg]
+) -> TaskResult:
     now = timezone.now()
     return TaskResult(
         task=task,
@@ -161,7 +161,7 @@ def _result(
     )
 
 
-def _send(signal: Signal, result: TaskResult) -> None:  # type: ignore[type-arg]
+def _send(signal: Signal, result: TaskResult) -> None:
     """Tell the receivers; one that raises is logged and does not touch the job."""
     for receiver, response in signal.send_robust(JobQueueBackend, task_result=result):
         if isinstance(response, Exception):

@@ -1,6 +1,7 @@
 """The claimer: keeps the slots busy with claimed jobs, in fair shares."""
 
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -10,7 +11,7 @@ from jobs.conf import conf
 from jobs.errors import UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.shares import FairShares
-from jobs.store import ClaimedJob
+from jobs.store import ClaimedJob, ReadyLane, Share
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
 from workers.role import Role
@@ -36,11 +37,12 @@ class Claimer(Role):
         self._worker = worker
         self._held = held
         self._queues = queues
-        self._run = run
+        self._run_jobs = run
         self._shares = FairShares()
         self._pace = Pace()
         self._tasks: dict[str, QueueTask] = {}
         self._unknown: set[str] = set()
+        self._disappointments = 0
 
     def tick(self) -> float:
         """Claim once if there is room."""
@@ -48,20 +50,29 @@ class Claimer(Role):
         buffer = min(int(per_second * conf().claim_buffer_seconds), 2 * conf().claim_batch)
         room = self._held.slots + buffer - len(self._held)
         if room <= 0:
-            return 0.05
+            return conf().poll_interval_seconds
         if room < per_second * BATCHING_SECONDS:
             return BATCHING_SECONDS / 2
-        claimed = self._claim(min(room, conf().claim_batch))
-        if not claimed:
-            return conf().poll_interval_seconds
-        self._start(claimed)
-        return 0
-
-    def _claim(self, places: int) -> list[ClaimedJob]:
         lanes = store.ready_lanes(self._queues)
-        shares = self._shares.divide(lanes, places)
+        shares = self._shares.divide(lanes, min(room, conf().claim_batch))
         if not shares:
-            return []
+            return conf().poll_interval_seconds
+        if claimed := self._claim(lanes, shares):
+            self._start(claimed)
+            self._disappointments = 0
+            return 0
+        return self._wait_after_nothing()
+
+    def _wait_after_nothing(self) -> float:
+        """Work was seen and none was got: another claimer held it, or nobody here knows its task.
+
+        The first case is over in a moment, the second may last.
+        """
+        self._disappointments += 1
+        longest = min(conf().poll_interval_seconds, 0.005 * 2 ** min(self._disappointments, 20))
+        return random.uniform(longest / 2, longest)  # noqa: S311
+
+    def _claim(self, lanes: Sequence[ReadyLane], shares: Sequence[Share]) -> list[ClaimedJob]:
         claimed = store.claim(
             self._worker, shares, lease_seconds=conf().lease_seconds, unknown=self._unknown
         )
@@ -72,7 +83,7 @@ class Claimer(Role):
         known = [job for job in claimed if self._knows(job.task)]
         held = [HeldJob(job, self._tasks[job.task]) for job in known]
         self._held.add(held)
-        self._run(held)
+        self._run_jobs(held)
         if len(known) < len(claimed):
             strange = [job for job in claimed if job.task not in self._tasks]
             store.release([store.Lease(job.id, job.fence) for job in strange])

@@ -2,6 +2,7 @@
 
 import logging
 import queue
+import uuid
 from collections.abc import Callable, Sequence
 
 from django.db import DataError, IntegrityError
@@ -66,7 +67,7 @@ class Finisher(Role):
         try:
             recorded = store.finish(self._worker, outcomes)
         except (DataError, IntegrityError):
-            recorded = set().union(*(self._record_one(outcome) for outcome in outcomes))
+            recorded = {job_id for one in outcomes for job_id in self._record_one(one)}
         for outcome in outcomes:
             if outcome.job_id not in recorded:
                 _log.warning(
@@ -74,17 +75,17 @@ class Finisher(Role):
                     extra={"job_id": str(outcome.job_id), "worker": self._worker},
                 )
 
-    def _record_one(self, outcome: Outcome) -> set[object]:
+    def _record_one(self, outcome: Outcome) -> set[uuid.UUID]:
         """One outcome among which the database refuses one: that job is dead, not the batch."""
         try:
-            return set(store.finish(self._worker, [outcome]))
+            return store.finish(self._worker, [outcome])
         except (DataError, IntegrityError) as error:
             _log.error(
                 "an outcome could not be stored; the job goes to the DLQ",
                 exc_info=error,
                 extra={"job_id": str(outcome.job_id), "worker": self._worker},
             )
-            return set(store.finish(self._worker, [_unstorable(outcome, error)]))
+            return store.finish(self._worker, [_unstorable(outcome, error)])
 
     def _let_go(self) -> None:
         for held, _ in self._batch:

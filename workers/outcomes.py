@@ -26,8 +26,8 @@ def of_value(job: ClaimedJob, value: Any, ran_seconds: float) -> Outcome:
     except (TypeError, ValueError) as error:
         return _dead(job, error, ran_seconds, Reason.NOT_RETRYABLE)
     if len(result) > conf().max_result_bytes:
-        error = Discard(f"The result has {len(result)} bytes; {conf().max_result_bytes} may be.")
-        return _dead(job, error, ran_seconds, Reason.NOT_RETRYABLE)
+        large = Discard(f"The result has {len(result)} bytes; {conf().max_result_bytes} may be.")
+        return _dead(job, large, ran_seconds, Reason.NOT_RETRYABLE)
     return _outcome(job, Status.DONE, ran_seconds, result=bytes(result))
 
 

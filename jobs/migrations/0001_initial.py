@@ -2,10 +2,11 @@
 
 import django.core.validators
 import django.db.models.deletion
-import jobs.statuses
-import jobs.uuid7
 from django.conf import settings
 from django.db import migrations, models
+
+import jobs.statuses
+import jobs.uuid7
 
 
 class Migration(migrations.Migration):

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -75,7 +76,7 @@ def discard(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     return dead
 
 
-def _execute(statement: str, job_ids: Iterable[uuid.UUID], **parameters: object) -> list[uuid.UUID]:
+def _execute(statement: str, job_ids: Iterable[uuid.UUID], **parameters: Any) -> list[uuid.UUID]:
     with connection.cursor() as cursor:
         cursor.execute(sql(statement), {"ids": array(job_ids), **parameters})
         return [as_uuid(job_id) for (job_id,) in cursor.fetchall()]

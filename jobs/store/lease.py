@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -70,7 +70,7 @@ def release(leases: Sequence[Lease]) -> set[uuid.UUID]:
 
 
 def _under_fences(
-    postgresql: str, sqlite: str, leases: Sequence[Lease], **parameters: object
+    postgresql: str, sqlite: str, leases: Sequence[Lease], **parameters: Any
 ) -> list[tuple[object, ...]]:
     """Run the statement for all of the leases; answers its rows."""
     rows: list[tuple[object, ...]] = []
@@ -145,7 +145,7 @@ def lose_worker(
     return list(recorded), list(released)
 
 
-def _select_held(statement: str, **parameters: object) -> list[RunningJob]:
+def _select_held(statement: str, **parameters: Any) -> list[RunningJob]:
     with connection.cursor() as cursor:
         cursor.execute(sql(statement), parameters)
         return [RunningJob(as_uuid(job_id), *rest) for job_id, *rest in cursor.fetchall()]
