@@ -28,7 +28,7 @@ RETURNING id"""
 
 def cancel(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Cancel what waits; ask the workers to stop what runs. Answers the ids it applied to."""
-    return _execute(_CANCEL, job_ids)
+    return _move(_CANCEL, job_ids)
 
 
 _RETRY = f"""
@@ -39,7 +39,7 @@ RETURNING id"""
 
 def retry(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Make failed jobs ready now instead of after their backoff; answers their ids."""
-    return _execute(_RETRY, job_ids)
+    return _move(_RETRY, job_ids)
 
 
 _REDRIVE = f"""
@@ -53,7 +53,7 @@ RETURNING id"""
 
 def redrive(job_ids: Iterable[uuid.UUID], *, payload: bytes | None = None) -> list[uuid.UUID]:
     """Send dead letters back as if new, but with their history; answers the ids of those."""
-    return _execute(_REDRIVE, job_ids, payload=payload)
+    return _move(_REDRIVE, job_ids, payload=payload)
 
 
 _DEAD = f"""
@@ -69,14 +69,25 @@ _DELETE = (
 def discard(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Delete dead letters with all that belongs to them; answers the ids of those."""
     with transaction.atomic():
-        dead = _execute(_DEAD, job_ids)
+        dead = _execute(_DEAD, {"ids": array(job_ids)})
         with connection.cursor() as cursor:
             for statement in _DELETE:
                 cursor.execute(sql(statement), {"ids": array(dead)})
     return dead
 
 
-def _execute(statement: str, job_ids: Iterable[uuid.UUID], **parameters: Any) -> list[uuid.UUID]:
+_LOCK = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s) ORDER BY id LOCK ROWS"
+
+
+def _move(statement: str, job_ids: Iterable[uuid.UUID], **parameters: Any) -> list[uuid.UUID]:
+    """Move those of the jobs that the statement applies to, locked in the order of their ids."""
+    parameters["ids"] = array(job_ids)
+    with transaction.atomic():
+        _execute(_LOCK, parameters)
+        return _execute(statement, parameters)
+
+
+def _execute(statement: str, parameters: dict[str, Any]) -> list[uuid.UUID]:
     with connection.cursor() as cursor:
-        cursor.execute(sql(statement), {"ids": array(job_ids), **parameters})
+        cursor.execute(sql(statement), parameters)
         return [as_uuid(job_id) for (job_id,) in cursor.fetchall()]

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
-from jobs.store.dialect import as_uuid, is_postgresql, scalar, sql
+from jobs.store.dialect import as_uuid, find_rows_by_key, is_postgresql, scalar, sql
 
 ENDINGS = {TRANSITIONS[move].target for move in (Move.ACK, Move.FAIL, Move.BURY, Move.STOP)}
 """The statuses an attempt may end in."""
@@ -115,6 +115,7 @@ def finish(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
         return set()
     firsts = _in_order_of_locking(outcomes)
     with transaction.atomic():
+        find_rows_by_key()
         ended = _finish(firsts)
         recorded = [outcome for outcome in firsts if _attempt(outcome) in ended]
         _insert_attempts(recorded)

@@ -32,6 +32,7 @@ _UNLESS_KEY_IS_USED = (
     "ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
 )
 
+# In the order of their keys: two calls with the same keys must not wait for each other crosswise.
 _INSERT_POSTGRESQL = f"""
 INSERT INTO jobs_job ({_COLUMNS})
 SELECT {_SELECTED}
@@ -48,6 +49,7 @@ FROM (
         idempotency_key, request_hash, given_run_at, delay_seconds)
     JOIN jobs_lane AS lane ON lane.tenant_id = %(tenant_id)s AND lane.queue = new.queue
 ) AS ready
+ORDER BY idempotency_key, id
 {_UNLESS_KEY_IS_USED}
 RETURNING id"""
 

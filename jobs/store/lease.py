@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.claim import ClaimedJob
-from jobs.store.dialect import as_uuid, is_postgresql, scalar, sql
+from jobs.store.dialect import as_uuid, find_rows_by_key, is_postgresql, scalar, sql
 from jobs.store.finish import Outcome, finish
 
 
@@ -74,8 +74,10 @@ def _under_fences(
 ) -> list[tuple[object, ...]]:
     """Run the statement for all of the leases; answers its rows."""
     rows: list[tuple[object, ...]] = []
+    leases = sorted(leases)  # as everybody locks several jobs
     with transaction.atomic(), connection.cursor() as cursor:
         if is_postgresql():
+            find_rows_by_key()
             ids, fences = [lease.job_id for lease in leases], [lease.fence for lease in leases]
             cursor.execute(sql(postgresql), parameters | {"id": ids, "fence": fences})
             return cursor.fetchall()
