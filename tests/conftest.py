@@ -1,5 +1,6 @@
 """What every test has: a world of tenants, and the proof that it left nothing behind."""
 
+import signal
 import sys
 import threading
 import time
@@ -22,6 +23,11 @@ OURS = tuple(str(ROOT / app) for app in ("jobs", "workers", "dashboard", "demo")
 LEFTOVER_GRACE_SECONDS = 3
 
 connection_created.connect(watch)
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the tests as Ctrl-C does: with everything that they started."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,7 +32,9 @@ from typing import Any
 OLDEST_VERSION = 15
 PR_SET_PDEATHSIG = 1
 HANDLE = "TEST_POSTGRES_DIRECTORY"
+PREFIX = "jobqueue-pg-"
 START_SECONDS = 60
+REMAINS_AFTER_SECONDS = 3600
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
@@ -147,7 +149,8 @@ def own_server() -> Server | None:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """A fresh server; stopped and deleted at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="jobqueue-pg-", dir=_scratch_directory()))
+    remove_remains()
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_scratch_directory()))
     server = Server(directory)
     try:
         _initialise(server)
@@ -156,6 +159,15 @@ def running_server() -> Iterator[Server]:
     finally:
         server.stop(immediate=True)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def remove_remains() -> None:
+    """Delete the directories of runs that were killed before they could."""
+    for directory in _scratch_directory().glob(f"{PREFIX}*"):
+        is_ours = os.access(directory, os.W_OK)
+        is_old = time.time() - directory.stat().st_mtime > REMAINS_AFTER_SECONDS
+        if is_ours and is_old and Server(directory).pid is None:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _initialise(server: Server) -> None:
@@ -222,12 +234,18 @@ def _version(binaries: Path) -> int:
 
 
 def _usable(binaries: Path, directory: Path) -> Path:
-    """The binaries, copied into `directory` if the user who will run them cannot reach them."""
+    """The binaries, copied into `directory` if the user who will run them cannot reach them.
+
+    The wheel's programs find their libraries beside its package, so both go along.
+    """
     if os.geteuid() != 0 or _is_traversable(binaries):
         return binaries
-    install = binaries.parent
-    shutil.copytree(install, directory / "install", symlinks=True)
-    return directory / "install" / binaries.name
+    install, package = binaries.parent, binaries.parent.parent
+    shutil.copytree(install, directory / package.name / install.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, directory / libraries.name)
+    return directory / package.name / install.name / binaries.name
 
 
 def _scratch_directory() -> Path:
@@ -293,14 +311,19 @@ def _is_zombie(pid: int) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Run `python <arguments>` on a PostgreSQL; answers its exit code."""
-    command = [sys.executable, *arguments]
     if os.environ.get("DATABASE_URL", "").startswith(("postgres:", "postgresql:")):
-        return subprocess.run(command, check=False).returncode
-    # The server must be stopped on the way out: a signal becomes an exception.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        return _run(arguments, os.environ)
     with running_server() as server:
-        environment = os.environ | {"DATABASE_URL": server.url, HANDLE: str(server.directory)}
-        return subprocess.run(command, env=environment, check=False).returncode
+        handle = {"DATABASE_URL": server.url, HANDLE: str(server.directory)}
+        return _run(arguments, os.environ | handle)
+
+
+def _run(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Run it to its end. Ctrl-C reaches it by itself; what asks us to end asks it in our stead."""
+    process = subprocess.Popen([sys.executable, *arguments], env=dict(environment))
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    return process.wait()
 
 
 if __name__ == "__main__":
