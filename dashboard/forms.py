@@ -38,12 +38,12 @@ class SubmitForm(forms.Form):
 
     def __init__(self, scope: Scope, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.label_suffix = ""
         self.scope = scope
         self.tasks = exposed_tasks()
         self.choices("tenant", sorted(scope.slugs.values()))
         self.choices("task", sorted(self.tasks))
         self.initial.setdefault("tenant", scope.shown[0].slug)
-        self.fields["delay_seconds"].max_value = conf().max_delay_seconds  # type: ignore[attr-defined]
 
     def choices(self, name: str, values: list[str]) -> None:
         """Offer these values for a field."""

@@ -33,7 +33,7 @@ def tree(stored: bytes) -> SafeString:
             parse_constant=Digits,
             object_pairs_hook=Pairs,
         )
-        return _node(value, OPEN_LEVELS)
+        return _node(SafeString(), value, OPEN_LEVELS)
     except (ValueError, RecursionError):
         return _raw(stored)
 
@@ -44,33 +44,33 @@ def _raw(stored: bytes) -> SafeString:
     return format_html('<pre class="raw">{}{}</pre>', text, note)
 
 
-def _node(value: Any, open_levels: int) -> SafeString:
+def _node(label: SafeString, value: Any, open_levels: int) -> SafeString:
     if isinstance(value, Pairs):
         items = [(format_html('<span class="key">{}</span>: ', k), v) for k, v in value]
-        return _branch("{", "}", items, open_levels)
+        return _branch(label, "{}", items, open_levels)
     if isinstance(value, list):
-        return _branch("[", "]", [(SafeString(), item) for item in value], open_levels)
-    return _leaf(value)
+        return _branch(label, "[]", [(SafeString(), item) for item in value], open_levels)
+    return format_html("{}{}", label, _leaf(value))
 
 
 def _branch(
-    opening: str, closing: str, items: list[tuple[SafeString, Any]], open_levels: int
+    label: SafeString, brackets: str, items: list[tuple[SafeString, Any]], open_levels: int
 ) -> SafeString:
     if not items:
-        return format_html('<span class="punctuation">{}{}</span>', opening, closing)
-    lines = format_html_join(
-        "\n", "<li>{}{}</li>", ((label, _node(item, open_levels - 1)) for label, item in items)
-    )
+        return format_html('{}<span class="punctuation">{}</span>', label, brackets)
+    opening, closing = brackets[0], brackets[1]
+    lines = ((_node(label, item, open_levels - 1),) for label, item in items)
     return format_html(
-        '<details class="json"{}><summary><span class="punctuation">{}</span>'
-        '<span class="folded">{} {}{}</span></summary><ul>{}</ul>'
+        '<details class="json"{}><summary>{}<span class="punctuation">{}</span>'
+        '<span class="folded"> {} {} {}</span></summary><ul>{}</ul>'
         '<span class="punctuation">{}</span></details>',
         SafeString(" open") if open_levels > 0 else "",
+        label,
         opening,
         len(items),
         "item" if len(items) == 1 else "items",
-        f" {closing}",
-        lines,
+        closing,
+        format_html_join("", "<li>{}</li>", lines),
         closing,
     )
 

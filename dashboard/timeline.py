@@ -88,7 +88,7 @@ def _wait(start: datetime, end: datetime, job: Subject, *, is_first: bool) -> It
         yield Step(Status.SCHEDULED, "Scheduled", start, job.run_at)
         start = job.run_at
     if end > start:
-        yield Step(Status.PENDING, "Waited", start, end)
+        yield Step(Status.PENDING, "Waited" if is_first else "Until the retry", start, end)
 
 
 def _rest(job: Subject, at: datetime, now: datetime, *, is_first: bool) -> Iterator[Step]:

@@ -26,6 +26,12 @@ from jobs.statuses import Status
 
 LOGINS_PER_MINUTE = 10
 
+TILES = (
+    *(Status.PENDING, Status.RUNNING, Status.SCHEDULED, Status.FAILED),
+    *(Status.DLQ, Status.DONE, Status.BLOCKED, Status.CANCELLED),
+)
+"""The statuses in the order of the tiles; the last two only if there are such jobs."""
+
 Regions = Mapping[str, Callable[[], Mapping[str, Any]]]
 
 
@@ -60,7 +66,10 @@ def overview(request: HttpRequest) -> HttpResponse:
             "unserved": board.unserved(),
             "at_limit": board.at_limit(),
         },
-        "tiles": lambda: {"counts": board.by_status, "oldest": board.oldest},
+        "tiles": lambda: {
+            "counts": {status: board.by_status[status] for status in TILES},
+            "oldest": board.oldest,
+        },
         "throughput": lambda: {
             "series": history.series(scope.ids, span, board.now),
             "span": span,

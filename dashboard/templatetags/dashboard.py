@@ -13,6 +13,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from dashboard.queries.counts import total
 from dashboard.queries.history import Ended, Series
 from dashboard.scope import Scope
 from jobs.models import Job, Worker
@@ -156,6 +157,24 @@ def slug_in(tenant_id: int, scope: Scope) -> str:
 
 
 @register.filter
+def number(value: int) -> str:
+    """A count with its thousands apart."""
+    return f"{value:,}"
+
+
+@register.filter
+def capped(value: int) -> str:
+    """A count that stopped at the cap."""
+    return str(total([value]))
+
+
+@register.filter
+def words(code: str) -> str:
+    """A code of the API as words."""
+    return code.replace("_", " ")
+
+
+@register.filter
 def megabytes(number: int) -> str:
     """Bytes in MB."""
     return f"{number / 1_048_576:,.0f} MB" if number else NOTHING
@@ -193,13 +212,13 @@ def sparkline(minutes: Sequence[Ended]) -> SafeString:
     """Bars of what ended in each minute; failures on top, in their own colour."""
     top = max((m.done + m.failed + m.dead for m in minutes), default=0) or 1
     bars = [bar for x, minute in enumerate(minutes) for bar in _spark_bars(x, minute, top)]
-    total = sum(m.done for m in minutes)
+    done = sum(m.done for m in minutes)
     return format_html(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
         'aria-label="{} done in {} minutes">{}</svg>',
         len(minutes) * 4,
         _SPARK_HEIGHT,
-        total,
+        done,
         len(minutes),
         format_html_join("", '<rect class="{}" x="{}" y="{}" width="3" height="{}"></rect>', bars),
     )

@@ -267,7 +267,7 @@ function makePlot(mount, data) {
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
       scales: { y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
-      axes: [{ ...axis, grid: { show: false } }, { ...axis, size: 52, values: (_, ticks) => ticks.map(unit) }],
+      axes: [{ ...axis, grid: { show: false }, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 52, values: (_, ticks) => ticks.map(unit) }],
       series: [{}, ...series],
     },
     data,
@@ -276,6 +276,9 @@ function makePlot(mount, data) {
   new ResizeObserver(() => plot.setSize({ width: mount.clientWidth, height: mount.clientHeight })).observe(mount);
   return plot;
 }
+
+// Hours and minutes, in UTC like every exact time on the pages.
+const clock = (at) => new Date(at * 1_000).toISOString().slice(11, 16);
 
 // The colour that a custom property has now, in the theme in force.
 function colour(name) {

@@ -1,0 +1,41 @@
+"""People who look at the dashboard: a member of Alice's tenant, an operator, a stranger."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from jobs.models import Tenant
+
+
+@pytest.fixture
+def log_in(db: None) -> Callable[..., Client]:
+    """Makes users and answers a browser they are logged in with."""
+
+    def make(name: str, *tenants: Tenant, is_staff: bool = False) -> Client:
+        user = User.objects.create_user(name, password="a secret", is_staff=is_staff)
+        user.tenants.set(tenants)
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def ann(log_in: Callable[..., Client], alice: Tenant) -> Client:
+    """A member of Alice's tenant."""
+    return log_in("ann", alice)
+
+
+@pytest.fixture
+def operator(log_in: Callable[..., Client]) -> Client:
+    """Somebody who sees every tenant."""
+    return log_in("olga", is_staff=True)
+
+
+@pytest.fixture
+def stranger(log_in: Callable[..., Client], mallory: Tenant) -> Client:
+    """A member of another tenant than Alice's."""
+    return log_in("max", mallory)

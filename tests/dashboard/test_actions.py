@@ -1,0 +1,262 @@
+"""What people do on the pages reaches the services, is audited, and asks before it destroys."""
+
+import json
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from jobs.models import AuditEntry, Job, Tenant
+from jobs.statuses import Status
+from tests.factories import make_job
+
+
+def act(client: Client, job: Job, action: str, **data: str):  # type: ignore[no-untyped-def]
+    return client.post(reverse("act-on-job", args=[job.pk, action]), data, follow=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "result"),
+    [
+        (Status.PENDING, "cancel", Status.CANCELLED),
+        (Status.SCHEDULED, "cancel", Status.CANCELLED),
+        (Status.FAILED, "cancel", Status.CANCELLED),
+        (Status.FAILED, "retry", Status.PENDING),
+        (Status.DLQ, "redrive", Status.PENDING),
+    ],
+)
+def test_an_action_moves_the_job_and_is_audited(
+    ann: Client, alice: Tenant, status: Status, action: str, result: Status
+) -> None:
+    job = make_job(alice, status)
+
+    page = act(ann, job, action)
+
+    assert page.status_code == 200
+    assert Job.objects.get(pk=job.pk).status == result
+    assert AuditEntry.objects.get().actor == "user:ann"
+
+
+def test_cancelling_a_running_job_asks_its_worker(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.RUNNING)
+
+    page = act(ann, job, "cancel").content.decode()
+
+    assert Job.objects.get(pk=job.pk).cancel_requested
+    assert "asked to stop" in page
+
+
+def test_a_refused_action_says_why_and_changes_nothing(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DONE)
+
+    page = act(ann, job, "retry").content.decode()
+
+    assert "A job that is DONE cannot be moved" in page
+    assert Job.objects.get(pk=job.pk).status == Status.DONE
+
+
+@pytest.mark.parametrize(
+    ("status", "offered"),
+    [
+        (Status.PENDING, {"cancel"}),
+        (Status.RUNNING, {"cancel"}),
+        (Status.FAILED, {"cancel", "retry"}),
+        (Status.DLQ, {"redrive", "discard"}),
+        (Status.DONE, set()),
+        (Status.CANCELLED, set()),
+    ],
+)
+def test_a_page_offers_what_the_status_allows(
+    ann: Client, alice: Tenant, status: Status, offered: set[str]
+) -> None:
+    job = make_job(alice, status)
+
+    page = ann.get(reverse("job", args=[job.pk])).content.decode()
+
+    for action in ("cancel", "retry", "redrive", "discard"):
+        assert (reverse("act-on-job", args=[job.pk, action]) in page) == (action in offered)
+
+
+@pytest.mark.parametrize("action", ["cancel", "discard"])
+def test_destroying_a_job_asks_first(ann: Client, alice: Tenant, action: str) -> None:
+    job = make_job(alice, Status.DLQ)
+
+    page = ann.get(reverse("act-on-job", args=[job.pk, action])).content.decode()
+
+    assert f"Yes, {action}" in page
+    assert Job.objects.get(pk=job.pk).status == Status.DLQ
+
+
+def test_following_a_link_moves_nothing(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.FAILED)
+
+    ann.get(reverse("act-on-job", args=[job.pk, "retry"]))
+
+    assert Job.objects.get(pk=job.pk).status == Status.FAILED
+
+
+def test_actions_need_the_token_of_the_form(alice: Tenant, ann: Client) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = ann.cookies
+    job = make_job(alice)
+
+    answer = strict.post(reverse("act-on-job", args=[job.pk, "cancel"]))
+
+    assert answer.status_code == 403
+    assert b"out of date" in answer.content
+    assert Job.objects.get(pk=job.pk).status == Status.PENDING
+
+
+def test_dead_letters_are_grouped_by_task_and_error(ann: Client, alice: Tenant) -> None:
+    for error in ("TimeoutError", "TimeoutError", "KeyError"):
+        make_job(alice, Status.DLQ, error_type=error, error_message=f"message of {error}")
+
+    groups = ann.get(reverse("dead")).context["dead"]["groups"]
+
+    assert [(g.task, g.error_type, g.total) for g in groups] == [
+        ("echo", "TimeoutError", 2),
+        ("echo", "KeyError", 1),
+    ]
+
+
+@pytest.mark.parametrize("action", ["redrive", "discard"])
+def test_a_group_is_moved_after_its_count_was_confirmed(
+    ann: Client, alice: Tenant, action: str
+) -> None:
+    for error in ("TimeoutError", "TimeoutError", "KeyError"):
+        make_job(alice, Status.DLQ, error_type=error)
+    url = reverse("act-on-group", args=[action]) + "?task=echo&error_type=TimeoutError"
+
+    question = ann.get(url).content.decode()
+    assert f"{action.capitalize()} 2 dead letters of echo" in question
+    assert Job.objects.filter(status=Status.DLQ).count() == 3
+
+    page = ann.post(url, follow=True).content.decode()
+    assert "2 of 2 dead letters" in page
+    assert Job.objects.get(status=Status.DLQ).error_type == "KeyError"
+
+
+def test_errors_without_a_type_are_a_group_of_their_own(ann: Client, alice: Tenant) -> None:
+    make_job(alice, Status.DLQ, error_type="")
+    make_job(alice, Status.DLQ, error_type="KeyError")
+
+    ann.post(reverse("act-on-group", args=["discard"]) + "?task=echo&error_type=")
+
+    assert Job.objects.get().error_type == "KeyError"
+
+
+def test_a_group_of_several_tenants_is_audited_for_each(
+    operator: Client, alice: Tenant, mallory: Tenant
+) -> None:
+    for tenant in (alice, mallory):
+        make_job(tenant, Status.DLQ)
+
+    operator.post(reverse("act-on-group", args=["redrive"]))
+
+    assert {entry.tenant for entry in AuditEntry.objects.all()} == {alice, mallory}
+
+
+def test_a_queue_is_paused_and_resumed(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice)
+
+    for action, paused in (("pause", True), ("resume", False)):
+        url = reverse("set-paused", args=[alice.slug, job.queue, action])
+        page = ann.post(url, follow=True).content.decode()
+        assert alice.lanes.get().is_paused is paused
+        assert ("Resume" in page) is paused
+
+
+@pytest.mark.parametrize("next_", ["https://evil.example/", "//evil.example", "javascript:x"])
+def test_an_action_never_leads_to_another_site(ann: Client, alice: Tenant, next_: str) -> None:
+    job = make_job(alice)
+
+    answer = ann.post(reverse("act-on-job", args=[job.pk, "cancel"]), {"next": next_})
+
+    assert answer["Location"] == reverse("job", args=[job.pk])
+
+
+FORM = {"task": "echo", "queue": "default", "priority": "0", "delay_seconds": "0"}
+
+
+def test_the_form_submits_a_job_with_the_payload_as_it_was_typed(
+    ann: Client, alice: Tenant
+) -> None:
+    typed = '{"id": 90071992547409931234,  "ratio": 1.10}'
+
+    answer = ann.post(reverse("submit"), FORM | {"tenant": alice.slug, "payload": typed})
+
+    job = Job.objects.get()
+    assert answer["Location"] == reverse("job", args=[job.pk])
+    assert bytes(job.payload) == typed.encode()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"payload": '{"a": '}, "payload"),
+        ({"payload": '{"a": 1, "a": 2}'}, "payload"),
+        ({"payload": '"\\u0000"'}, "payload"),
+        ({"payload": "[" * 1_000}, "payload"),
+        ({"payload": "NaN"}, "payload"),
+        ({"queue": "no spaces"}, "queue"),
+        ({"priority": "101"}, "priority"),
+        ({"delay_seconds": "-1"}, "delay_seconds"),
+        ({"delay_seconds": "1e300"}, "delay_seconds"),
+        ({"delay_seconds": "nan"}, "delay_seconds"),
+        ({"max_retries": "100000"}, "max_retries"),
+        ({"task": "os.system"}, "task"),
+    ],
+)
+def test_a_mistake_is_named_beside_its_field_and_the_input_is_kept(
+    ann: Client, alice: Tenant, wrong: dict[str, str], field: str
+) -> None:
+    given = FORM | {"tenant": alice.slug, "payload": '{"kept": 1}'} | wrong
+
+    answer = ann.post(reverse("submit"), given)
+
+    assert answer.status_code == 400
+    assert list(answer.context["form"].errors) == [field]
+    assert answer.context["form"]["payload"].value() == given["payload"]
+    assert not Job.objects.exists()
+
+
+def test_a_limit_that_refuses_the_job_is_told_on_the_form(ann: Client, alice: Tenant) -> None:
+    Tenant.objects.update(submissions_per_minute=1)
+    given = FORM | {"tenant": alice.slug, "payload": "{}"}
+
+    ann.post(reverse("submit"), given)
+    page = ann.post(reverse("submit"), given)
+
+    assert page.status_code == 400
+    assert "may submit 1 jobs" in page.content.decode()
+
+
+def test_the_stored_bytes_can_be_had(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DONE, payload=b'{"n":  1.10}', result=b"[90071992547409931234]")
+
+    payload = ann.get(reverse("stored-json", args=[job.pk, "payload"]))
+    result = ann.get(reverse("stored-json", args=[job.pk, "result"]))
+
+    assert payload.content == b'{"n":  1.10}'
+    assert result.content == b"[90071992547409931234]"
+    assert json.loads(payload.content)
+    assert payload["Content-Type"] == "application/json"
+    assert payload["X-Content-Type-Options"] == "nosniff"
+
+
+def test_numbers_are_shown_with_the_digits_that_were_sent(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, payload=b'{"id": 90071992547409931234, "ratio": 1.10, "big": 1e400}')
+
+    page = ann.get(reverse("job", args=[job.pk])).content.decode()
+
+    for digits in ("90071992547409931234", "1.10", "1e400"):
+        assert f">{digits}<" in page
+
+
+def test_a_payload_is_shown_and_never_run(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, payload=b'{"<script>alert(1)</script>": "<img src=x onerror=y>"}')
+
+    for url in (reverse("job", args=[job.pk]), reverse("jobs")):
+        page = ann.get(url).content.decode()
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page

@@ -1,0 +1,102 @@
+"""On a large table, what is read every second is found by an index, never by a walk over jobs."""
+
+import re
+import uuid
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from dashboard.queries import counts, dead_letters, job_list
+from dashboard.scope import Scope
+from dashboard.snapshot import read_snapshot
+from jobs.models import Job, Tenant
+from jobs.statuses import Status
+from tests.factories import make_job
+
+FINISHED = 3_000
+# SQLite scans a partial index of live jobs by the word SCAN too.
+WALK = re.compile(r"Seq Scan on jobs_job|SCAN jobs_job(?! USING (?:COVERING )?INDEX job_[rud])")
+
+
+@pytest.fixture
+def large(alice: Tenant) -> Tenant:
+    """Thousands of finished jobs, and one of each that is not."""
+    first = make_job(alice, Status.DONE)
+    now = timezone.now()
+    Job.objects.bulk_create(
+        Job(
+            id=uuid.UUID(int=number),
+            tenant=alice,
+            lane_id=first.lane_id,
+            queue="default",
+            task="echo",
+            status=Status.DONE,
+            payload=b"1",
+            max_retries=0,
+            created_at=now,
+            run_at=now,
+        )
+        for number in range(1, FINISHED)
+    )
+    for status in (Status.DLQ, Status.SCHEDULED, Status.RUNNING, Status.PENDING):
+        make_job(alice, status, queue=status.lower())
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    return alice
+
+
+def walked(statements: list[str]) -> list[str]:
+    """The plans that go over all jobs."""
+    plans = []
+    for statement in statements:
+        with connection.cursor() as cursor:
+            prefix = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+            cursor.execute(f"{prefix} {statement.replace('%', '%%')}", ())
+            plan = "\n".join(" ".join(str(cell) for cell in row) for row in cursor.fetchall())
+        if WALK.search(plan):
+            plans.append(f"{statement}\n{plan}")
+    return plans
+
+
+def statements_of(read: Callable[[], object]) -> list[str]:
+    with CaptureQueriesContext(connection) as captured:
+        read()
+    return [query["sql"] for query in captured if query["sql"].startswith("SELECT")]
+
+
+@pytest.mark.parametrize("status", [Status.DLQ, Status.SCHEDULED, Status.RUNNING])
+def test_lists_of_rare_statuses_use_their_index(large: Tenant, status: Status) -> None:
+    scope = Scope(None, (large,), large)
+
+    read = statements_of(lambda: job_list.page(scope, job_list.JobFilter(status=status)))
+
+    assert walked(read) == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda ids: read_snapshot(ids),
+        lambda ids: list(counts.tenants_with_counts(ids)),
+        lambda ids: list(counts.lanes_with_counts(ids)),
+    ],
+    ids=["snapshot", "tenants", "lanes"],
+)
+def test_counts_use_the_indexes_of_live_jobs(
+    large: Tenant, read: Callable[[list[int]], object]
+) -> None:
+    assert walked(statements_of(lambda: read([large.pk]))) == []
+
+
+def test_dead_letters_use_their_index(large: Tenant) -> None:
+    scope = Scope(None, (large,), large)
+
+    assert walked(statements_of(lambda: dead_letters.groups(scope))) == []
+    assert walked(statements_of(lambda: dead_letters.listed(scope))) == []
+
+
+def test_a_walk_over_jobs_would_be_noticed(large: Tenant) -> None:
+    assert walked(statements_of(lambda: Job.objects.filter(status=Status.DONE).count()))

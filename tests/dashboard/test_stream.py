@@ -1,0 +1,156 @@
+"""The watcher: one read a second while somebody watches, and news for each tenant alone."""
+
+import asyncio
+from collections.abc import Collection
+
+import pytest
+from django.db import OperationalError
+
+from dashboard.snapshot import REGIONS, Figures, Snapshot
+from dashboard.stream import Subscriber, Watcher
+
+TICK = 0.02
+
+
+def figures(number: int) -> Figures:
+    return Figures(*[number] * len(Figures._fields))
+
+
+class Source:
+    """Stands in for the database: counts the reads and answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.reads: list[frozenset[int] | None] = []
+        self.now: dict[int, Figures] = {1: figures(0), 2: figures(0)}
+        self.error: Exception | None = None
+
+    async def __call__(self, tenant_ids: Collection[int] | None) -> Snapshot:
+        self.reads.append(None if tenant_ids is None else frozenset(tenant_ids))
+        if self.error:
+            raise self.error
+        return dict(self.now)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def watcher(source: Source) -> Watcher:
+    return Watcher(lambda: source, interval=TICK)
+
+
+def subscriber(*tenant_ids: int) -> Subscriber:
+    made = Subscriber(frozenset(tenant_ids) or None)
+    made.take()
+    return made
+
+
+async def reads(source: Source, more: int) -> None:
+    goal = len(source.reads) + more
+    while len(source.reads) < goal:
+        await asyncio.sleep(TICK / 4)
+
+
+async def test_a_new_subscriber_is_told_to_fetch_everything() -> None:
+    assert set(Subscriber(None).take()) == set(REGIONS)
+
+
+async def test_nothing_is_read_while_nobody_watches(source: Source, watcher: Watcher) -> None:
+    await asyncio.sleep(TICK * 3)
+    assert source.reads == []
+
+    one, two = subscriber(1), subscriber(1)
+    watcher.join(one)
+    watcher.join(two)
+    await reads(source, 2)
+    watcher.leave(one)
+    await reads(source, 2)
+    watcher.leave(two)
+
+    after = len(source.reads)
+    await asyncio.sleep(TICK * 5)
+    assert len(source.reads) == after
+
+
+async def test_many_subscribers_cost_one_read_a_tick(source: Source, watcher: Watcher) -> None:
+    crowd = [subscriber(1) for _ in range(50)]
+    for one in crowd:
+        watcher.join(one)
+
+    await asyncio.sleep(TICK * 10)
+    count = len(source.reads)
+    for one in crowd:
+        watcher.leave(one)
+
+    assert 2 <= count <= 11
+
+
+async def test_news_goes_to_the_tenants_it_is_about(source: Source, watcher: Watcher) -> None:
+    hers, theirs, operators = subscriber(1), subscriber(2), subscriber()
+    for one in (hers, theirs, operators):
+        watcher.join(one)
+    await reads(source, 2)
+
+    source.now[1] = figures(1)
+    await reads(source, 2)
+    for one in (hers, theirs, operators):
+        watcher.leave(one)
+
+    assert set(hers.take()) == set(operators.take()) == set(REGIONS)
+    assert theirs.take() == []
+
+
+async def test_what_is_not_taken_merges_and_never_grows(source: Source, watcher: Watcher) -> None:
+    slow = subscriber(1)
+    watcher.join(slow)
+
+    for number in range(20):
+        source.now[1] = figures(number)
+        await reads(source, 1)
+    watcher.leave(slow)
+
+    assert len(slow.pending) <= len(REGIONS)
+
+
+async def test_only_watched_tenants_are_asked_for(source: Source, watcher: Watcher) -> None:
+    hers, operators = subscriber(1), subscriber()
+    watcher.join(hers)
+    await reads(source, 2)
+    watcher.join(operators)
+    await reads(source, 2)
+    for one in (hers, operators):
+        watcher.leave(one)
+
+    assert source.reads[0] == frozenset({1})
+    assert source.reads[-1] is None
+
+
+async def test_a_database_that_is_away_is_told_and_survived(
+    source: Source, watcher: Watcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = subscriber(1)
+    watcher.join(one)
+    await reads(source, 1)
+
+    source.error = OperationalError("the database is starting up")
+    await asyncio.wait_for(one.news.wait(), 2)
+    assert one.is_behind
+    assert one.take() == []
+
+    source.error, source.now[1] = None, figures(9)
+    await asyncio.wait_for(one.news.wait(), 5)
+    watcher.leave(one)
+
+    assert not one.is_behind
+    assert set(one.take()) == set(REGIONS)
+    assert "cannot read the database" in caplog.text
+
+
+async def test_it_starts_again_after_everybody_left(source: Source, watcher: Watcher) -> None:
+    for _ in range(2):
+        one = subscriber(1)
+        watcher.join(one)
+        await reads(source, 1)
+        watcher.leave(one)

@@ -1,0 +1,96 @@
+"""A job's story has no gaps, no negative times and an honest end."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dashboard.timeline import Step, bars, steps
+from jobs.statuses import Status
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+@dataclass
+class Subject:
+    status: str
+    attempt: int = 0
+    created_at: datetime = START
+    run_at: datetime = START
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass
+class Run:
+    number: int
+    started_at: datetime | None
+    finished_at: datetime
+    outcome: str = "failed"
+
+
+def told(story: list[Step]) -> list[tuple[str, float]]:
+    return [(step.status.value, step.seconds) for step in story]
+
+
+def test_done_at_the_first_attempt() -> None:
+    job = Subject("DONE", 1, started_at=at(2), finished_at=at(5))
+
+    assert told(steps(job, [], at(100))) == [("PENDING", 2), ("DONE", 3)]
+
+
+def test_scheduled_and_then_run() -> None:
+    job = Subject("RUNNING", 1, run_at=at(10), started_at=at(12))
+
+    assert told(steps(job, [], at(15))) == [("SCHEDULED", 10), ("PENDING", 2), ("RUNNING", 3)]
+
+
+@pytest.mark.parametrize("status", ["PENDING", "SCHEDULED", "BLOCKED"])
+def test_a_job_that_waits_has_an_open_end(status: str) -> None:
+    (step,) = steps(Subject(status), [], at(7))
+
+    assert (step.status, step.seconds, step.is_open) == (Status(status), 7, True)
+
+
+def test_failed_attempts_and_the_waits_between_them() -> None:
+    job = Subject("FAILED", 2, started_at=at(14), run_at=at(40))
+    attempts = [Run(1, at(1), at(4)), Run(2, at(14), at(15))]
+
+    assert told(steps(job, attempts, at(20))) == [
+        ("PENDING", 1),
+        ("FAILED", 3),
+        ("PENDING", 10),
+        ("FAILED", 1),
+        ("FAILED", 5),
+    ]
+
+
+def test_an_attempt_is_told_once() -> None:
+    job = Subject("DLQ", 1, started_at=at(1), finished_at=at(4))
+
+    assert told(steps(job, [Run(1, at(1), at(4))], at(20))) == [("PENDING", 1), ("FAILED", 3)]
+
+
+def test_cancelled_before_it_ran() -> None:
+    job = Subject("CANCELLED", finished_at=at(6))
+
+    assert told(steps(job, [], at(20))) == [("CANCELLED", 6)]
+
+
+def test_clocks_that_disagree_make_no_negative_time() -> None:
+    job = Subject("DONE", 1, started_at=at(-1), finished_at=at(-2))
+
+    assert all(step.seconds >= 0 for step in steps(job, [], at(0)))
+
+
+def test_bars_fill_the_strip_and_each_can_be_seen() -> None:
+    job = Subject("DONE", 1, started_at=at(0.001), finished_at=at(1_000))
+    placed = bars(steps(job, [], at(2_000)))
+
+    assert sum(bar.width for bar in placed) == pytest.approx(100, abs=0.1)
+    assert min(bar.width for bar in placed) > 1
+    assert placed[1].x == placed[0].width
