@@ -3,6 +3,8 @@
 from django.contrib import admin
 from django.urls import include, path
 
+handler400 = "jobs.api.problems.bad_request"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("jobs.api.urls")),

@@ -47,6 +47,13 @@ class PayloadTooLarge(JobQueueError):
     status = 413
 
 
+class LengthRequired(JobQueueError):
+    """A body came in pieces, without its length: not every server can read that."""
+
+    code = "length_required"
+    status = 411
+
+
 class UnknownTask(InvalidInput):
     """No task of that name may be called this way."""
 

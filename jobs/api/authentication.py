@@ -47,7 +47,7 @@ class HasScope(BasePermission):
         if not isinstance(request.auth, ApiKey):
             return False
         scopes: Mapping[str, Scope] = getattr(view, "scopes", {})
-        needed = scopes.get(str(request.method))
+        needed = scopes.get("GET" if request.method == "HEAD" else str(request.method))
         if needed is None:
             return request.method not in view.allowed_methods  # 405 comes next
         if not allows(request.auth, needed):

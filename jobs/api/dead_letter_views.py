@@ -14,6 +14,7 @@ from jobs.api.parsers import body_of
 from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters, object_of
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
+from jobs.figures import in_status
 from jobs.keys import Scope
 from jobs.models import Job
 from jobs.statuses import Status
@@ -92,7 +93,7 @@ class OneDeadLetter(TenantView):
 
 
 def _dead(jobs: QuerySet[Job]) -> QuerySet[Job]:
-    return jobs.filter(status=Status.DLQ)
+    return in_status(jobs, Status.DLQ)
 
 
 def _chosen(jobs: QuerySet[Job], given: dict[str, Any]) -> QuerySet[Job]:

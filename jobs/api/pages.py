@@ -19,6 +19,7 @@ from rest_framework.request import Request
 
 from jobs.api.fields import moment
 from jobs.errors import InvalidInput
+from jobs.figures import in_status
 from jobs.job_json import job_as_json
 from jobs.models import NAME_PATTERN, Job, JobTag, Tenant
 from jobs.statuses import Status
@@ -167,14 +168,15 @@ def filtered(
 ) -> QuerySet[Job]:
     """The jobs that match every filter; `tenant` is whose they are, None for anybody's."""
     for key, value in filters.items():
-        jobs = jobs.filter(**_condition(tenant, key, value))
+        if key == "status":
+            jobs = in_status(jobs, *value)
+        else:
+            jobs = jobs.filter(**_condition(tenant, key, value))
     return jobs
 
 
 def _condition(tenant: Tenant | None, key: str, value: Any) -> dict[str, Any]:
     match key:
-        case "status":
-            return {"status__in": value}
         case "tag":
             tagged = JobTag.objects.filter(tag=value)
             if tenant is not None:

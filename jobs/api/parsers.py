@@ -8,7 +8,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from jobs.conf import conf
-from jobs.errors import InvalidInput, PayloadTooLarge
+from jobs.errors import InvalidInput, LengthRequired, PayloadTooLarge
 from jobs.exact_json import loads_object
 
 
@@ -31,6 +31,8 @@ class StrictJSONParser(BaseParser):
 
 def body_of(request: Request) -> dict[str, Any]:
     """The parsed body. DRF asks no parser about a body of no bytes, so that is refused here."""
+    if "Transfer-Encoding" in request.headers and "Content-Length" not in request.headers:
+        raise LengthRequired("Send the body whole, with a Content-Length.")
     if not request.data:
         if int(request.META.get("CONTENT_LENGTH") or 0) == 0:
             raise InvalidInput("The body is empty; JSON is expected.", code="malformed_json")

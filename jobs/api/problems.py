@@ -15,7 +15,8 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.db import OperationalError
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -46,9 +47,26 @@ class Problem:
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's exception handler."""
     set_rollback()
-    request = context["request"]
     problem = _problem_of(exc, context)
-    body = {
+    return Response(
+        _body(problem, context["request"]),
+        status=problem.status,
+        headers=dict(problem.headers),
+        content_type=MEDIA_TYPE,
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's `handler400`: what never reached a view, such as a forged `Host`."""
+    if not request.path.startswith("/api/"):
+        return defaults.bad_request(request, exception)
+    body = _body(Problem(400, "invalid_input", "The request is malformed."), request)
+    headers = {"X-Request-Id": body["request_id"]}
+    return JsonResponse(body, status=400, headers=headers, content_type=MEDIA_TYPE)
+
+
+def _body(problem: Problem, request: Request | HttpRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "type": TYPE_PREFIX + problem.code,
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
@@ -59,9 +77,7 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
     }
     if problem.errors:
         body["errors"] = problem.errors
-    return Response(
-        body, status=problem.status, headers=dict(problem.headers), content_type=MEDIA_TYPE
-    )
+    return body
 
 
 def request_id(request: Request | HttpRequest) -> str:

@@ -83,8 +83,8 @@ def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> New
     return NewJob(
         task=task.job_task,
         payload=_payload_for(task, given.get("payload")),
-        queue=given.get("queue", task.queue_name),
-        priority=given.get("priority", task.priority),
+        queue=_first(given.get("queue"), task.queue_name),
+        priority=_first(given.get("priority"), task.priority),
         run_at=_within_reach(given.get("run_at")),
         delay_seconds=given.get("delay_seconds"),
         max_retries=given.get("max_retries", task.retries),

@@ -179,6 +179,16 @@ def test_an_encoded_body_is_refused(api: Caller, encoding: str) -> None:
     problem(response, 415, "unsupported_media_type")
 
 
+def test_a_body_without_its_length_is_refused(api: Caller) -> None:
+    response = api.client.generic(
+        "POST",
+        "/api/v1/jobs",
+        content_type="application/json",
+        headers={**api.headers, "Transfer-Encoding": "chunked"},
+    )
+    problem(response, 411, "length_required")
+
+
 def test_an_error_does_not_repeat_what_was_sent(api: Caller) -> None:
     body = json.dumps({"payload": "s3cret-payload", "unknown-s3cret" * 40: 1}).encode()
     answer = problem(api.post("/jobs", raw=body), 400, "unknown_field")

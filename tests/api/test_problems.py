@@ -40,6 +40,16 @@ def test_a_method_that_a_route_lacks_is_a_problem(api: Caller, method: str) -> N
     assert response["Allow"] == "GET, HEAD, POST"
 
 
+def test_head_is_get_without_the_body(api: Caller) -> None:
+    response = api.call("HEAD", "/jobs")
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_a_forged_host_is_a_problem(api: Caller) -> None:
+    response = api.get("/jobs", headers={"Host": "evil.example"})
+    assert problem(response, 400, "invalid_input")["instance"] == "/api/v1/jobs"
+
+
 def test_a_method_cannot_be_overridden(api: Caller) -> None:
     response = api.post("/jobs", {}, headers={"X-HTTP-Method-Override": "GET"})
     assert response.status_code == 201

@@ -13,6 +13,7 @@ from jobs.api.pages import JOB_FILTERS, filtered, plain, read_parameter
 from jobs.api.submissions import DEFAULT_TASK, read_job
 from jobs.conf import conf
 from jobs.exact_json import loads
+from jobs.figures import in_status
 from jobs.instants import instant
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.management.terminal import DomainCommand
@@ -103,7 +104,7 @@ class Command(DomainCommand):
 
     def dlq(self, options: dict[str, Any]) -> None:
         """How many there are of each kind, the most frequent first."""
-        dead = self._matching(options).filter(status=Status.DLQ).order_by()
+        dead = in_status(self._matching(options), Status.DLQ).order_by()
         kinds = dead.values(*KIND).annotate(count=Count("pk")).order_by("-count", *KIND)
         groups = [_kind_as_json(kind) for kind in kinds]
         lines = ["{count:>8}  {tenant}  {queue}  {task}  {error_type}".format(**g) for g in groups]
@@ -125,7 +126,7 @@ class Command(DomainCommand):
             return [job.pk for job in _jobs(options["ids"])]
         if not options["all"] and not any(options[name] for name in ("tenant", *_given(options))):
             self.refuse("Give ids, a filter, or --all.")
-        dead = self._matching(options).filter(status=Status.DLQ)
+        dead = in_status(self._matching(options), Status.DLQ)
         return list(dead.order_by("pk").values_list("pk", flat=True))
 
     def _matching(self, options: dict[str, Any]) -> QuerySet[Job]:
