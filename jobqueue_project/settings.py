@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import warnings
 from pathlib import Path
 
 import dj_database_url
@@ -216,6 +217,8 @@ if HTTPS:
     CSRF_COOKIE_SECURE = True
 
 logging.captureWarnings(True)
+# Without collectstatic the files come from the apps themselves.
+warnings.filterwarnings("ignore", message="No directory at", module="django.core.handlers.base")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
