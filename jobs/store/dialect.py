@@ -77,15 +77,16 @@ def _sqlite(statement: str) -> str:
 
 
 _BY_KEY = """
-SELECT set_config('enable_seqscan', 'off', TRUE), set_config('enable_bitmapscan', 'off', TRUE)"""
+SELECT set_config('enable_seqscan', 'off', TRUE), set_config('enable_bitmapscan', 'off', TRUE),
+    set_config('random_page_cost', '1', TRUE)"""
 
 
 def find_rows_by_key() -> None:
     """Until the end of the transaction, go to rows through an index, in the order of its keys.
 
     For statements that write the jobs of an array, whose order the planner may otherwise choose:
-    in one order nobody waits for each other crosswise. It is also faster. The planner would read
-    the whole table for a batch, as long as that has less than about 60,000 rows.
+    in one order nobody waits for each other crosswise. It is also faster: for a batch, the planner
+    would read the whole table as long as that has less than about 60,000 rows.
     """
     if is_postgresql():
         with connection.cursor() as cursor:
