@@ -122,8 +122,8 @@ def find(name: str) -> QueueTask:
         return task
     try:
         found = import_string(name)
-    except ImportError:
-        found = None
+    except Exception as error:  # a module that fails to import can raise anything
+        raise UnknownTask(f"The task {name!r} cannot be imported: {error!r}") from error
     if not isinstance(found, QueueTask):
-        raise UnknownTask(f"This process knows no task {name!r}.")
+        raise UnknownTask(f"{name!r} is not a task.")
     return found

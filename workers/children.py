@@ -37,6 +37,10 @@ class Child:
         except (EOFError, OSError):
             return None
 
+    def is_alive(self) -> bool:
+        """Whether it can still run jobs."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End the child and all that it started, now."""
         with suppress(ProcessLookupError):  # it has ended by itself
@@ -75,8 +79,11 @@ class Children:
 
     def _take(self) -> Child:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                child = self._idle.pop()
+                if child.is_alive():
+                    return child
+                self._all.discard(child)
         child = Child(self._worker)
         with self._lock:
             self._all.add(child)

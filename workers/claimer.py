@@ -93,10 +93,12 @@ class Claimer(Role):
         if name not in self._tasks and name not in self._unknown:
             try:
                 self._tasks[name] = find(name)
-            except UnknownTask:
+            except UnknownTask as error:
                 self._unknown.add(name)
                 _log.warning(
-                    "unknown task; its jobs are left to other workers", extra={"task": name}
+                    "unknown task; its jobs are left to other workers",
+                    extra={"task": name},
+                    exc_info=error.__cause__,
                 )
         return name in self._tasks
 

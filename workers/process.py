@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 from django.db.models.functions import Now
 
 from jobs import registry, store
@@ -166,6 +166,6 @@ class WorkerProcess:
         """A write that helps others but that we can end without: the leases run out anyway."""
         try:
             write()
-        except DatabaseError as error:
+        except Error as error:
             connections.close_all()
             _log.warning("the database did not answer", exc_info=error)

@@ -5,7 +5,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import Error, connections
 
 MAX_BACKOFF_SECONDS = 5
 
@@ -60,7 +60,7 @@ class Role(ABC):
     def _contained_tick(self) -> float:
         try:
             wait = self.tick()
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             connections.close_all()
             return self._back_off("the database did not answer; trying again", error)
         except Exception as error:

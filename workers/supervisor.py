@@ -6,9 +6,9 @@ import signal
 import time
 from dataclasses import dataclass
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
-from jobs import store, wakeup
+from jobs import store
 from jobs.conf import conf
 from workers import outcomes
 from workers.ledger import Ledger
@@ -139,7 +139,7 @@ class Supervisor:
                 lost, released = store.lose_worker(
                     dead.worker, dead.ledger.read(), outcomes.loss_delay
                 )
-            except DatabaseError as error:
+            except Error as error:
                 _log.warning(f"a dead worker's jobs are settled later: {error}")
                 connections.close_all()
                 self._settle_at = time.monotonic() + SETTLE_AGAIN_SECONDS
@@ -152,7 +152,6 @@ class Supervisor:
                 "settled a dead worker", extra={"worker": dead.worker, "count": len(released)}
             )
             self._unsettled.pop(0).ledger.close()
-            wakeup.signal()
 
     def _insist(self) -> None:
         """Kill what has not ended in time."""

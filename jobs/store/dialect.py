@@ -10,7 +10,7 @@
     SECONDS(a, b)        seconds from a to b
     = ANY(x)             membership in an `array()` parameter
     LOCK ROWS            row locks; SQLite has one writer at a time
-    LOCK SKIPPING ROWS   row locks that pass over locked rows
+    LOCK SKIPPING ROWS   row locks that pass over locked rows and do not mind foreign keys to them
     HAD_TIME(a, x)       whether the server has been up since the time a, or for x seconds
 """
 
@@ -55,7 +55,7 @@ def _postgresql(statement: str) -> str:
         .replace("STATEMENT_TIME()", "statement_timestamp()")
         .replace("MINUTE()", "date_trunc('minute', clock_timestamp())")
         .replace("EPOCH()", "extract(epoch FROM clock_timestamp())::bigint")
-        .replace("LOCK SKIPPING ROWS", "FOR UPDATE SKIP LOCKED")
+        .replace("LOCK SKIPPING ROWS", "FOR NO KEY UPDATE SKIP LOCKED")
         .replace("LOCK ROWS", "FOR UPDATE")
     )
 
