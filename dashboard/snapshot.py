@@ -8,11 +8,10 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Count, DateTimeField, Max, OuterRef, Q, Subquery, Sum
-from django.db.models.expressions import RawSQL
+from django.db.models import Count, Max, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Now
 
-from dashboard.queries.counts import capped, running_of_tenant
+from dashboard.queries.counts import capped, newest_start_of_tenant, running_of_tenant
 from jobs.conf import conf
 from jobs.models import AuditEntry, Job, LaneMinute, Tenant, Worker
 from jobs.statuses import Status
@@ -70,12 +69,7 @@ def _tenants(tenant_ids: Collection[int] | None) -> list[Any]:
             now=Now(),
             newest_job=Subquery(newest),
             running=running_of_tenant(),
-            newest_start=RawSQL(
-                """(SELECT max(started_at) FROM jobs_job
-                    WHERE jobs_job.tenant_id = jobs_tenant.id AND jobs_job.status = 'RUNNING')""",
-                (),
-                output_field=DateTimeField(),
-            ),
+            newest_start=newest_start_of_tenant(),
             **counts,
         )
     )

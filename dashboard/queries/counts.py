@@ -61,6 +61,16 @@ def running_of_tenant() -> RawSQL:
     )
 
 
+def newest_start_of_tenant() -> RawSQL:
+    """Of a tenant: when the youngest of its running jobs started."""
+    return RawSQL(
+        """(SELECT max(started_at) FROM jobs_job
+            WHERE jobs_job.tenant_id = jobs_tenant.id AND jobs_job.status = 'RUNNING')""",
+        (),
+        output_field=DateTimeField(),
+    )
+
+
 def tenants_with_counts(tenant_ids: Collection[int]) -> QuerySet[Tenant]:
     """The tenants, each with `now` and a count named after each of the `COUNTED` statuses."""
     counts = {status.value.lower(): capped(status) for status in COUNTED}
