@@ -24,7 +24,7 @@ test: $(VENV)/installed-dev ## every test, on SQLite and on a real PostgreSQL (A
 	echo "== PostgreSQL"; $(PY) -m tests.postgres -m pytest $(ARGS) || failed=1; \
 	exit $$failed
 
-check: $(VENV)/installed-dev ## style, types, migrations, deployment settings, container files
+check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules
 	@failed=0; \
 	check() { echo "== $$*"; "$$@" || failed=1; }; \
 	check $(PY) -m ruff check .; \
@@ -33,6 +33,7 @@ check: $(VENV)/installed-dev ## style, types, migrations, deployment settings, c
 	check $(PY) manage.py makemigrations --check --dry-run; \
 	check env HTTPS=1 SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
 		$(PY) manage.py check --deploy --fail-level WARNING; \
+	check $(PY) -m pytest -q tests/architecture tests/packaging/test_containers.py; \
 	exit $$failed
 
 clean: ## remove .venv, caches and var/ (the data)
