@@ -143,7 +143,8 @@ CACHES = {
     else {
         "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
         "LOCATION": VAR_DIR / "cache",
-        "OPTIONS": {"MAX_ENTRIES": 10_000},
+        # Every write lists the directory, so it is kept small: 16 ms at 10,000 files.
+        "OPTIONS": {"MAX_ENTRIES": 1_000},
     }
 }
 
@@ -174,6 +175,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": ["jobs.api.schema.add_components"],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
