@@ -10,12 +10,14 @@ from django.utils import timezone
 
 from demo import tasks
 from jobs.errors import TenantInactive, TooManyRequests
-from jobs.models import Tenant
+from jobs.models import Job, Tenant
 from jobs.store import count_waiting
 from jobs.tenants import create_tenant
 
 JOBS_A_TICK = 3
 MANY_WAITING = 100
+MOST_JOBS = 250_000
+"""About a day's worth; then the workload rests, so that a forgotten demo does not fill the disk."""
 NO_LIMITS = {"max_running": None, "submissions_per_minute": None}
 TENANTS = {
     "demo": {"weight": 1, **NO_LIMITS},
@@ -32,16 +34,19 @@ class Workload:
         self.random = random.Random(seed)  # noqa: S311  (a lottery of jobs, not of secrets)
         self.order = self.random.randrange(10_000, 90_000)
         self.files = project_texts()
+        self.room = MOST_JOBS - Job.objects.count()
         self.tenants = {slug: ensure_tenant(slug) for slug in TENANTS}
 
     def tick(self) -> int:
-        """Submit the jobs of one second; answers how many (none for a tenant that lags behind)."""
+        """Submit the jobs of one second; answers how many (none for a tenant with many waiting)."""
         slugs = self.random.choices(
             list(TENANTS),
             weights=[tenant.weight for tenant in self.tenants.values()],
             k=JOBS_A_TICK,
         )
-        return sum(self._submit(slug) for slug in slugs if not self._lags_behind(slug))
+        submitted = sum(self._submit(slug) for slug in slugs if self._may_go_on(slug))
+        self.room -= submitted
+        return submitted
 
     def next_order(self) -> int:
         """A number for the next order."""
@@ -57,8 +62,9 @@ class Workload:
             return False
         return True
 
-    def _lags_behind(self, slug: str) -> bool:
-        return count_waiting(self.tenants[slug].pk, at_most=MANY_WAITING) >= MANY_WAITING
+    def _may_go_on(self, slug: str) -> bool:
+        waiting = count_waiting(self.tenants[slug].pk, at_most=MANY_WAITING)
+        return self.room > 0 and waiting < MANY_WAITING
 
 
 def ensure_tenant(slug: str) -> Tenant:

@@ -48,6 +48,13 @@ def test_pauses_when_much_is_waiting(load: Workload, monkeypatch: pytest.MonkeyP
     assert Job.objects.count() <= len(TENANTS)
 
 
+def test_rests_when_there_are_very_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workload, "MOST_JOBS", 4)
+    load = Workload(seed=1)
+    assert [load.tick(), load.tick(), load.tick()] == [3, 3, 0]
+    assert Workload(seed=1).tick() == 0
+
+
 def test_obeys_a_limit_that_somebody_set(load: Workload) -> None:
     Tenant.objects.update(submissions_per_minute=1)
     load = Workload(seed=1)
