@@ -44,15 +44,19 @@ function morphChildren(from, to) {
       from.insertBefore(wanted, at);
       continue;
     }
+    while (at && at !== match && !at.id) at = dropped(at);
     if (match === at) at = at.nextSibling;
     else from.insertBefore(match, at);
     morph(match, wanted);
   }
-  while (at) {
-    const next = at.nextSibling;
-    at.remove();
-    at = next;
-  }
+  while (at) at = dropped(at);
+}
+
+// Removes a node; answers the one after it.
+function dropped(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 
 // ---- Regions: `?partial=` of the page's own address, one request at a time.

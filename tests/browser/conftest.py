@@ -1,0 +1,126 @@
+"""A real Chromium and a real server on the test database."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from jobs.models import Tenant
+from tests.harness import START_SECONDS, ProjectProcess, environment, wait_until
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+OPTIONS = (
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+)
+PASSWORD = "a secret"
+
+REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`CSP: ${event.violatedDirective} forbids ${event.blockedURI}`));
+"""
+
+
+def chromium() -> str | None:
+    """Chromium's program: `$CHROMIUM`, one in the PATH, or one that playwright has installed."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        with sync_playwright() as playwright:
+            own = playwright.chromium.executable_path
+        found = own if Path(own).exists() else None
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window; the tests are skipped, loudly, where there is none."""
+    program = chromium()
+    if program is None:
+        reason = "NO CHROMIUM: the browser tests did not run. Install one or set CHROMIUM=/path."
+        print(f"\n{reason}", file=sys.__stderr__)
+        pytest.skip(reason)
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright runs an event loop in this thread, beneath which Django would refuse to query.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        launched = playwright.chromium.launch(executable_path=program, args=[*OPTIONS, *sandbox])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """The address of a server on the test database."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    address = f"http://127.0.0.1:{port}"
+    with django_db_blocker.unblock():
+        env = environment()
+    command = ("-m", "daphne", "-b", "127.0.0.1", "-p", port, "jobqueue_project.asgi:application")
+    with ProjectProcess(*command, env=env) as process:
+        wait_until(lambda: _answers(process, address), START_SECONDS, "the server answers")
+        yield address
+
+
+def _answers(process: ProjectProcess, address: str) -> bool:
+    if process.popen.poll() is not None:
+        raise AssertionError(f"the server ended:\n{process.output}")
+    try:
+        return bool(urlopen(f"{address}/login").status == 200)
+    except URLError:
+        return False
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, server: str, transactional_db: None, alice: Tenant
+) -> Iterator[Callable[..., Page]]:
+    """Opens pages as Ann, a member of Alice's tenant; fails if a page complained of anything."""
+    _make_user("ann").tenants.add(alice)
+    context = browser.new_context(base_url=server, locale="en-US")
+    context.add_init_script(REPORT_VIOLATIONS)
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and "WebSocket" not in message.text:
+            complaints.append(message.text)
+
+    def make(path: str = "/", prepare: Callable[[Page], None] | None = None) -> Page:
+        page = context.new_page()
+        page.on("console", listen)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        if prepare:
+            prepare(page)
+        page.goto(path)
+        if "/login" in page.url:
+            log_in(page)
+        return page
+
+    yield make
+    context.close()
+    assert complaints == []
+
+
+def _make_user(name: str) -> User:
+    """A user whose password the server can check, which hashes as in production."""
+    encoded = PBKDF2PasswordHasher().encode(PASSWORD, "a salt", iterations=1_000)
+    return User.objects.create(username=name, password=encoded)
+
+
+def log_in(page: Page, password: str = PASSWORD) -> None:
+    """Fill in the login form as Ann, and wait for the page it leads to."""
+    page.get_by_label("Name").fill("ann")
+    page.get_by_label("Password").fill(password)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Log in").click()

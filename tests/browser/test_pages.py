@@ -1,0 +1,120 @@
+"""Every page in a browser that holds it to the policy; on narrow screens and by keyboard too."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from jobs.models import Job, Tenant
+from jobs.statuses import Status
+from tests.factories import make_job
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+OpenPage = Callable[..., Page]
+STATUSES = [status for status in Status if status is not Status.BLOCKED]
+
+
+@pytest.fixture
+def jobs(alice: Tenant) -> dict[Status, Job]:
+    """A job in every status."""
+    return {status: make_job(alice, status, queue=status.lower()) for status in STATUSES}
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_page_breaks_the_policy_or_its_width(
+    open_page: OpenPage, jobs: dict[Status, Job], width: int
+) -> None:
+    page = open_page("/")
+    page.set_viewport_size({"width": width, "height": 900})
+    details = [reverse("job", args=[job.pk]) for job in jobs.values()]
+
+    for path in (
+        "/",
+        "/jobs/",
+        "/jobs/?queue=none",
+        "/jobs/new",
+        "/dead/",
+        "/dead/discard",
+        *details,
+    ):
+        page.goto(path)
+        page.wait_for_timeout(150)
+        wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wider <= 0, f"{path} is {wider} pixels too wide"
+
+
+def test_the_charts_are_drawn(open_page: OpenPage, jobs: dict[Status, Job]) -> None:
+    page = open_page("/")
+
+    expect(page.locator(".plot canvas")).to_have_count(2)
+
+
+def test_a_filter_narrows_the_list_and_the_address(
+    open_page: OpenPage, jobs: dict[Status, Job]
+) -> None:
+    page = open_page("/jobs/")
+
+    page.get_by_placeholder("queue").first.press("Control+a")
+    page.locator("input[name=queue]").fill("done")
+    page.locator("input[name=queue]").press("Enter")
+
+    expect(page.locator("tr[data-href]")).to_have_count(1)
+    expect(page).to_have_url(re.compile(r"/jobs/\?queue=done$"))
+
+
+def test_the_keyboard_goes_everywhere(open_page: OpenPage, jobs: dict[Status, Job]) -> None:
+    page = open_page("/")
+
+    page.keyboard.press("g")
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile("/jobs/"))
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(page.locator("dialog#keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    chosen = page.locator("tr[data-at]").get_attribute("data-href")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"{chosen}$"))
+
+
+def test_the_theme_is_chosen_and_kept(open_page: OpenPage) -> None:
+    page = open_page("/")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    dark = page.evaluate(ground)
+    page.goto("/jobs/")
+
+    assert light != dark
+    assert page.evaluate(ground) == dark
+
+
+def test_a_dead_letter_is_redriven_by_hand(open_page: OpenPage, jobs: dict[Status, Job]) -> None:
+    page = open_page("/dead/")
+
+    page.locator("table.rows").get_by_role("button", name="Redrive").click()
+
+    expect(page.locator("#messages")).to_contain_text("ready to run again")
+    assert Job.objects.get(pk=jobs[Status.DLQ].pk).status == Status.PENDING
+
+
+def test_discarding_asks_with_the_count(open_page: OpenPage, jobs: dict[Status, Job]) -> None:
+    page = open_page("/dead/")
+
+    page.get_by_role("link", name="Discard").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Discard 1 dead letter")
+    page.get_by_role("button", name="Yes, discard 1").click()
+
+    expect(page.locator("#messages")).to_contain_text("1 of 1 dead letters discarded")
+    assert not Job.objects.filter(pk=jobs[Status.DLQ].pk).exists()
