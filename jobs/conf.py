@@ -54,7 +54,7 @@ class Conf:
 
     # The edge.
     authentication_failures_per_minute: int = 30
-    requests_per_minute: int = 6_000
+    requests_per_minute: int = 60_000
     webhook_private_hosts: tuple[str, ...] = field(default=())
 
     def problems(self) -> list[str]:
