@@ -1,63 +1,15 @@
 // What the pages do beyond plain HTML: live regions, charts, keys, copying. Each page works without.
 
+import { charts } from "./charts.js";
+import { duration } from "./duration.js";
+import { morph } from "./morph.js";
+
 const HEARTBEAT_LIMIT_MS = 40_000;
 const POLL_MS = 5_000;
 const MAX_RECONNECT_MS = 30_000;
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const byId = (id) => document.getElementById(id);
-
-// ---- Morphing: a region takes on the form of a fresh copy, and only what differs is touched, so
-// that focus, selection, scrolling and opened details stay.
-
-function morph(from, to) {
-  if (from.nodeName !== to.nodeName || (from.id ?? "") !== (to.id ?? "")) return from.replaceWith(to);
-  if (from.nodeType !== Node.ELEMENT_NODE) {
-    if (from.data !== to.data) from.data = to.data;
-    return;
-  }
-  if (from.hasAttribute("data-keep")) return;
-  morphAttributes(from, to);
-  morphChildren(from, to);
-}
-
-const belongsToReader = (node, name) =>
-  name === "open" || name === "data-at" || (name === "hidden" && isCopyButton(node));
-
-function morphAttributes(from, to) {
-  for (const { name, value } of [...to.attributes]) {
-    if (from.getAttribute(name) !== value && !belongsToReader(from, name)) from.setAttribute(name, value);
-  }
-  for (const { name } of [...from.attributes]) {
-    if (!to.hasAttribute(name) && !belongsToReader(from, name)) from.removeAttribute(name);
-  }
-}
-
-function morphChildren(from, to) {
-  const wantedIds = new Set([...to.children].map((child) => child.id).filter(Boolean));
-  for (const child of [...from.children]) if (child.id && !wantedIds.has(child.id)) child.remove();
-  const keyed = new Map([...from.children].filter((child) => child.id).map((child) => [child.id, child]));
-  let at = from.firstChild;
-  for (const wanted of [...to.childNodes]) {
-    const match = wanted.id ? keyed.get(wanted.id) : at && !at.id && at.nodeName === wanted.nodeName ? at : null;
-    if (!match) {
-      from.insertBefore(wanted, at);
-      continue;
-    }
-    while (at && at !== match && !at.id) at = dropped(at);
-    if (match === at) at = at.nextSibling;
-    else from.insertBefore(match, at);
-    morph(match, wanted);
-  }
-  while (at) at = dropped(at);
-}
-
-// Removes a node; answers the one after it.
-function dropped(node) {
-  const next = node.nextSibling;
-  node.remove();
-  return next;
-}
 
 // ---- Regions: `?partial=` of the page's own address, one request at a time.
 
@@ -206,14 +158,6 @@ const live = {
 
 // ---- Times: told relative to now, as the server tells them.
 
-function duration(seconds) {
-  for (const [length, unit] of [[86_400, "d"], [3_600, "h"], [60, "min"]]) {
-    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
-  }
-  if (seconds >= 10) return `${Math.floor(seconds)} s`;
-  return seconds >= 1 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds * 1_000)} ms`;
-}
-
 function tellTimes() {
   for (const element of all("time[data-time]")) {
     const seconds = (Date.now() - Date.parse(element.dateTime)) / 1_000;
@@ -221,77 +165,6 @@ function tellTimes() {
     const text = element.dataset.time === "age" ? length : seconds < 0 ? `in ${length}` : `${length} ago`;
     if (Math.abs(seconds) >= 1 && element.textContent !== text) element.textContent = text;
   }
-}
-
-// ---- Charts.
-
-const charts = {
-  plots: [],
-
-  draw() {
-    const holder = document.querySelector("[data-chart]");
-    if (!holder || !window.uPlot) return;
-    const series = JSON.parse(holder.dataset.chart);
-    const data = [endedData(series), [series.at, series.wait_avg, series.wait_max]];
-    if (this.plots.length && this.step === holder.dataset.step) {
-      return this.plots.forEach((plot, index) => plot.setData(data[index]));
-    }
-    this.step = holder.dataset.step;
-    this.plots.forEach((plot) => plot.destroy());
-    this.plots = all("[data-plot]", holder).map((mount, index) => makePlot(mount, data[index]));
-  },
-
-  redraw() {
-    this.step = null;
-    this.draw();
-  },
-};
-
-// Stacked: each column is drawn over the one before it, the largest first.
-function endedData({ at, done, failed, dead }) {
-  const bad = failed.map((count, index) => count + dead[index]);
-  return [at, done.map((count, index) => count + bad[index]), bad, dead];
-}
-
-function makePlot(mount, data) {
-  const isEnded = mount.dataset.plot === "ended";
-  const bars = uPlot.paths.bars({ size: [0.8, 24], align: 1 });
-  const filled = (name) => ({ fill: colour(name), width: 0, paths: bars, points: { show: false } });
-  const line = (name, width) => ({ stroke: colour(name), width, spanGaps: false, points: { size: 4 } });
-  const series = isEnded
-    ? [filled("done"), filled("failed"), filled("dlq")]
-    : [line("pending", 2), line("scheduled", 1)];
-  const axis = { stroke: colour("soft"), font: "11px system-ui", ticks: { show: false }, grid: { stroke: colour("line"), width: 1 } };
-  const unit = isEnded ? (value) => value : (value) => (value ? duration(value) : "0");
-  const plot = new uPlot(
-    {
-      width: mount.clientWidth,
-      height: mount.clientHeight,
-      legend: { show: false },
-      cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
-      tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
-      scales: { y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
-      axes: [{ ...axis, grid: { show: false }, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 52, values: (_, ticks) => ticks.map(unit) }],
-      series: [{}, ...series],
-    },
-    data,
-    mount,
-  );
-  new ResizeObserver(() => plot.setSize({ width: mount.clientWidth, height: mount.clientHeight })).observe(mount);
-  return plot;
-}
-
-// Hours and minutes, in UTC like every exact time on the pages.
-const clock = (at) => new Date(at * 1_000).toISOString().slice(11, 16);
-
-// The colour that a custom property has now, in the theme in force.
-function colour(name) {
-  const probe = document.createElement("i");
-  probe.style.color = `var(--${name})`;
-  document.body.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
-  return found;
 }
 
 // ---- Theme: as the system, light, dark.
@@ -313,8 +186,6 @@ function nextTheme() {
 }
 
 // ---- Copying; the fallback is for plain HTTP, where browsers hide the clipboard.
-
-const isCopyButton = (node) => node.hasAttribute("data-copy") || node.hasAttribute("data-copy-from");
 
 async function copy(button) {
   const { copy: id, copyFrom: url } = button.dataset;
@@ -398,6 +269,7 @@ document.addEventListener("htmx:afterSettle", enhance);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.redraw());
 
 if (byId("theme")) {
+  byId("theme").hidden = byId("keys-button").hidden = false;
   showTheme(localStorage.getItem("theme") ?? "system");
   byId("theme").addEventListener("click", nextTheme);
   byId("keys-button").addEventListener("click", () => byId("keys").showModal());

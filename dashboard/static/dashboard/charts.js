@@ -1,0 +1,74 @@
+// The charts of the overview, drawn by uPlot from the figures that the page carries.
+
+import { duration } from "./duration.js";
+
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+export const charts = {
+  plots: [],
+
+  draw() {
+    const holder = document.querySelector("[data-chart]");
+    if (!holder || !window.uPlot) return;
+    const series = JSON.parse(holder.dataset.chart);
+    const data = [endedData(series), [series.at, series.wait_avg, series.wait_max]];
+    if (this.plots.length && this.step === holder.dataset.step) {
+      return this.plots.forEach((plot, index) => plot.setData(data[index]));
+    }
+    this.step = holder.dataset.step;
+    this.plots.forEach((plot) => plot.destroy());
+    this.plots = all("[data-plot]", holder).map((mount, index) => makePlot(mount, data[index]));
+  },
+
+  redraw() {
+    this.step = null;
+    this.draw();
+  },
+};
+
+// Stacked: each column is drawn over the one before it, the largest first.
+function endedData({ at, done, failed, dead }) {
+  const bad = failed.map((count, index) => count + dead[index]);
+  return [at, done.map((count, index) => count + bad[index]), bad, dead];
+}
+
+function makePlot(mount, data) {
+  const isEnded = mount.dataset.plot === "ended";
+  const bars = uPlot.paths.bars({ size: [0.8, 24], align: 1 });
+  const filled = (name) => ({ fill: colour(name), width: 0, paths: bars, points: { show: false } });
+  const line = (name, width) => ({ stroke: colour(name), width, spanGaps: false, points: { size: 4 } });
+  const series = isEnded
+    ? [filled("done"), filled("failed"), filled("dlq")]
+    : [line("pending", 2), line("scheduled", 1)];
+  const axis = { stroke: colour("soft"), font: "11px system-ui", ticks: { show: false }, grid: { stroke: colour("line"), width: 1 } };
+  const unit = isEnded ? (value) => value : (value) => (value ? duration(value) : "0");
+  const plot = new uPlot(
+    {
+      width: mount.clientWidth,
+      height: mount.clientHeight,
+      legend: { show: false },
+      cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
+      tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
+      scales: { y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
+      axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 52, values: (_, ticks) => ticks.map(unit) }],
+      series: [{}, ...series],
+    },
+    data,
+    mount,
+  );
+  new ResizeObserver(() => plot.setSize({ width: mount.clientWidth, height: mount.clientHeight })).observe(mount);
+  return plot;
+}
+
+// Hours and minutes, in UTC like every exact time on the pages.
+const clock = (at) => new Date(at * 1_000).toISOString().slice(11, 16);
+
+// The colour that a custom property has now, in the theme in force.
+function colour(name) {
+  const probe = document.createElement("i");
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
