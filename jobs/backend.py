@@ -1,5 +1,6 @@
 """The backend of Django's Tasks interface: `enqueue` submits a job, results are read from jobs."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -11,8 +12,8 @@ from jobs import services
 from jobs.access import get_job
 from jobs.errors import JobNotFound, UnknownTask
 from jobs.models import Attempt, Job, Tenant
-from jobs.registry import QueueTask, find
-from jobs.statuses import Status
+from jobs.registry import QueueTask, adopt, find
+from jobs.statuses import AttemptOutcome, Status
 from jobs.submission import NewJob
 from jobs.tasksapi import (
     BaseTaskBackend,
@@ -21,6 +22,7 @@ from jobs.tasksapi import (
     TaskResult,
     TaskResultDoesNotExist,
     TaskResultStatus,
+    normalize_json,
     task_enqueued,
 )
 
@@ -41,6 +43,10 @@ class JobCancelled(Exception):
     """The error of a result whose job was cancelled."""
 
 
+class LeaseLost(Exception):
+    """The error of an attempt whose worker died or went silent."""
+
+
 class JobQueueBackend(BaseTaskBackend):
     """Runs Django's tasks as jobs of a tenant.
 
@@ -55,11 +61,16 @@ class JobQueueBackend(BaseTaskBackend):
     supports_priority = True
 
     def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
-        """Submit the call as a job. Raises what `services.submit_many` raises."""
+        """Submit the call as a job. Raises what `services.submit_many` raises.
+
+        A call whose idempotency key was used before is answered with how the earlier job stands.
+        """
         self.validate_task(task)
-        tenant = self._tenant(task)
-        new = new_job(task, args, kwargs)
-        submitted = services.submit(tenant, new)
+        call: Any = normalize_json([args, kwargs])
+        args, kwargs = call
+        submitted = services.submit(self._tenant(task), new_job(task, args, kwargs))
+        if not submitted.created:
+            return self.get_result(str(submitted.job_id))
         result = self._result(task, submitted.job_id, args, kwargs)
         task_enqueued.send_robust(type(self), task_result=result)
         return result
@@ -104,21 +115,39 @@ class JobQueueBackend(BaseTaskBackend):
 
 
 def new_job(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NewJob:
-    """The job of a Python call. Its payload is the keyword arguments, or both kinds if needed."""
-    options = task if isinstance(task, QueueTask) else QueueTask(func=task.func)
-    payload = {"args": list(args), "kwargs": dict(kwargs)} if args else dict(kwargs)
+    """The job of a Python call."""
+    options = adopt(task)
+    payload, has_args = _payload(options, args, kwargs)
     return NewJob(
         task=options.job_task,
-        payload=json.dumps(payload, ensure_ascii=False).encode(),
-        has_args=bool(args),
+        payload=json.dumps(payload, ensure_ascii=False, allow_nan=False).encode(),
+        has_args=has_args,
         queue=task.queue_name,
-        priority=task.priority,
+        priority=int(task.priority),
         run_at=task.run_after,
         max_retries=options.retries,
         timeout_seconds=options.timeout,
-        tags=options.tags,
+        tags=tuple(options.tags),
         idempotency_key=options.idempotency_key,
+        request_hash=_call_hash(options, payload) if options.idempotency_key else "",
     )
+
+
+def _payload(task: QueueTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, bool]:
+    """The payload, and whether it holds positional arguments beside the keyword arguments."""
+    if task.takes_payload:
+        if len(args) + len(kwargs) != 1:
+            raise TypeError(f"{task.name} takes one argument, the payload.")
+        return next(iter([*args, *kwargs.values()])), False
+    if args:
+        return {"args": list(args), "kwargs": dict(kwargs)}, True
+    return dict(kwargs), False
+
+
+def _call_hash(task: QueueTask, payload: Any) -> str:
+    """Equal for calls of one task with equal arguments, whatever their options."""
+    call = json.dumps([task.job_task, payload], sort_keys=True)
+    return hashlib.sha256(call.encode()).hexdigest()
 
 
 def call_arguments(
@@ -137,13 +166,13 @@ def job_result(job: Job, task: QueueTask, alias: str) -> TaskResult:
     attempts = list(job.attempts.order_by("fence"))
     args, kwargs = call_arguments(json.loads(bytes(job.payload)), task, has_args=job.has_args)
     result: TaskResult = TaskResult(
-        task=_as_enqueued(task, job),
+        task=_as_enqueued(task, job, alias),
         id=str(job.pk),
         status=STATUSES[Status(job.status)],
         enqueued_at=job.created_at,
         started_at=attempts[0].started_at if attempts else job.started_at,
         finished_at=job.finished_at,
-        last_attempted_at=job.started_at,
+        last_attempted_at=job.started_at or (attempts[-1].started_at if attempts else None),
         args=args,
         kwargs=kwargs,
         backend=alias,
@@ -155,8 +184,8 @@ def job_result(job: Job, task: QueueTask, alias: str) -> TaskResult:
     return result
 
 
-def _as_enqueued(task: QueueTask, job: Job) -> QueueTask:
-    """The task with the options of the job.
+def _as_enqueued(task: QueueTask, job: Job, alias: str) -> QueueTask:
+    """The task with the options of the job, on the backend that was asked.
 
     Set past the dataclass's validation: a job of a queue or with a priority that is no longer
     allowed must still be readable.
@@ -166,6 +195,7 @@ def _as_enqueued(task: QueueTask, job: Job) -> QueueTask:
         object.__setattr__(copy, name, getattr(task, name))
     run_after = job.run_at if job.run_at > job.created_at + timedelta(seconds=1) else None
     for name, value in (
+        ("backend", alias),
         ("priority", job.priority),
         ("queue_name", job.queue),
         ("run_after", run_after),
@@ -176,18 +206,25 @@ def _as_enqueued(task: QueueTask, job: Job) -> QueueTask:
 
 def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
     errors = [
-        TaskError(exception_class_path=attempt.error_type, traceback=attempt.traceback)
+        _error(LeaseLost, attempt.message)
+        if attempt.outcome == AttemptOutcome.LOST
+        else TaskError(exception_class_path=attempt.error_type, traceback=attempt.traceback)
         for attempt in attempts
     ]
     if job.status == Status.CANCELLED:
-        path = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
-        errors.append(TaskError(exception_class_path=path, traceback="The job was cancelled."))
+        errors.append(_error(JobCancelled, "The job was cancelled."))
     return errors
 
 
+def _error(error: type[Exception], text: str) -> TaskError:
+    path = f"{error.__module__}.{error.__qualname__}"
+    return TaskError(exception_class_path=path, traceback=text)
+
+
 def _worker_ids(job: Job, attempts: Sequence[Attempt]) -> list[str]:
-    """One entry for each attempt: Django counts attempts by them."""
+    """One entry for each attempt, those before a redrive too: Django counts attempts by them."""
     ids = [attempt.worker for attempt in attempts]
-    if job.attempt > len(ids):
-        ids += [job.worker] * (job.attempt - len(ids))
+    has_row = bool(attempts) and attempts[-1].fence == job.fence
+    if job.worker and not has_row:
+        ids.append(job.worker)
     return ids

@@ -4,7 +4,7 @@ A job names its task: `echo` for a task that is exposed under a name of its own,
 import path of the function.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache
 from importlib import import_module
@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from jobs.backoff import Backoff
 from jobs.conf import conf
 from jobs.errors import UnknownTask
-from jobs.tasksapi import Task
+from jobs.tasksapi import InvalidTask, Task
 
 _exposed: dict[str, "QueueTask"] = {}
 
@@ -53,8 +53,14 @@ class QueueTask(Task):
     def __post_init__(self) -> None:
         # Explicit arguments: zero-argument super() is lost when slots rebuild the class.
         Task.__post_init__(self)
-        if self.expose:
-            _exposed.setdefault(self.expose, self)
+        if self.expose and _exposed.setdefault(self.expose, self).func is not self.func:
+            taken = _exposed[self.expose].module_path
+            raise InvalidTask(f"The name {self.expose!r} is taken by {taken}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Django's own way pickles a class method, which is not read back where Twisted is loaded.
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "func"}
+        return _restore, (self.module_path, options)
 
     def using(
         self,
@@ -92,6 +98,11 @@ class QueueTask(Task):
         return self.backoff or default
 
 
+def _restore(module_path: str, options: dict[str, Any]) -> QueueTask:
+    task: QueueTask = import_string(module_path)
+    return replace(task, **options)
+
+
 @cache
 def discover() -> None:
     """Import the `tasks` module of every installed app, so that exposed tasks are known."""
@@ -124,6 +135,14 @@ def find(name: str) -> QueueTask:
         found = import_string(name)
     except Exception as error:  # a module that fails to import can raise anything
         raise UnknownTask(f"The task {name!r} cannot be imported: {error!r}") from error
-    if not isinstance(found, QueueTask):
+    if not isinstance(found, Task):
         raise UnknownTask(f"{name!r} is not a task.")
-    return found
+    return adopt(found)
+
+
+def adopt(task: Task) -> QueueTask:
+    """The task as one of ours, also if another backend's class made it."""
+    if isinstance(task, QueueTask):
+        return task
+    options = {field.name: getattr(task, field.name) for field in fields(Task)}
+    return QueueTask(**options)
