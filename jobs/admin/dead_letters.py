@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -18,14 +18,17 @@ from django.utils.text import Truncator
 from jobs import services
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.edited_redrive import EditedRedrive
-from jobs.admin.jobs import JobPages
+from jobs.admin.jobs import JobPages, in_unusual_index
+from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant, newest
 from jobs.models import DeadLetter, Tenant
 from jobs.statuses import Reason
 
 GROUPED_AT_MOST = 10_000
-"""Dead letters that the table of groups, and the choices of the filters, look at."""
+"""Dead letters that the table of groups looks at: the newest."""
 GROUPS_AT_MOST = 50
+CHOICES_FROM = 2_000
+"""Dead letters that the choices of the filters are taken from: the newest."""
 AT_ONCE = 1_000
 """Dead letters per transaction: a claim never waits long for an operator."""
 
@@ -35,15 +38,15 @@ class DeadLetterFilter(ValueFilter):
 
     def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
         """The values among the newest dead letters."""
-        recent = newest(DeadLetter.objects.all(), GROUPED_AT_MOST).order_by(self.column)
-        return recent.values_list(self.column, flat=True).distinct()[:CHOICES_AT_MOST]
+        return _recent_values(self.column)
 
 
-class TenantFilter(DeadLetterFilter):
-    """Dead letters of one tenant."""
+class DeadTenantFilter(TenantFilter):
+    """Dead letters of one tenant; offers those that have any."""
 
-    title = parameter_name = "tenant"
-    column = "tenant__slug"
+    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+        """The tenants of the newest dead letters."""
+        return _recent_values("tenant__slug")
 
 
 class QueueFilter(DeadLetterFilter):
@@ -72,6 +75,11 @@ class ReasonFilter(ValueFilter):
     def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
         """All reasons."""
         return [reason.value for reason in Reason]
+
+
+def _recent_values(column: str) -> Iterable[str]:
+    recent = newest(DeadLetter.objects.all(), CHOICES_FROM).order_by(column)
+    return recent.values_list(column, flat=True).distinct()[:CHOICES_AT_MOST]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +155,7 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
     """Jobs that used up their attempts, for a person to decide about."""
 
     list_display = ["id", "tenant", "queue", "task", "error_line", instant("finished_at")]
-    list_filter = [TenantFilter, QueueFilter, TaskFilter, ErrorFilter, ReasonFilter]
+    list_filter = [DeadTenantFilter, QueueFilter, TaskFilter, ErrorFilter, ReasonFilter]
     verbs = {
         "redrive": Verb(
             label="Redrive",
@@ -165,6 +173,10 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
             is_destructive=True,
         ),
     }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The dead letters, in words that let a tenant's be found in the index of theirs."""
+        return super().get_queryset(request).filter(in_unusual_index())
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Who may decide about dead letters."""

@@ -33,7 +33,7 @@ class BoundedPaginator(Paginator):
     @cached_property
     def _counted(self) -> int:
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by()[: COUNTED_AT_MOST + 1].count()
+        return rows.order_by().values("pk")[: COUNTED_AT_MOST + 1].count()
 
 
 class BoundedList(admin.ModelAdmin):

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from jobs.admin.jobs import in_unusual_index
 from jobs.admin.lists import BoundedList, actor_of, instant
 from jobs.models import Job, Tenant
 from jobs.services import audit, change_limits
@@ -21,9 +22,13 @@ COUNTED_AT_MOST = 1_000
 """Jobs that a figure in the list counts; beyond, it says so."""
 
 
-def _counted(**conditions: Any) -> Subquery:
+def _counted(*expressions: Any, **conditions: Any) -> Subquery:
     """How many jobs fulfil these, counted up to a bound: the inner query ends there."""
-    some = Job.objects.filter(**conditions).order_by().values("pk")[: COUNTED_AT_MOST + 1]
+    some = (
+        Job.objects.filter(*expressions, **conditions)
+        .order_by()
+        .values("pk")[: COUNTED_AT_MOST + 1]
+    )
     count = Func("pk", function="COUNT", output_field=IntegerField())
     return Subquery(Job.objects.filter(pk__in=some).order_by().annotate(n=count).values("n"))
 
@@ -54,8 +59,10 @@ class TenantAdmin(BoundedList):
                 running_jobs=_counted(status=Status.RUNNING, **own),
                 # Ready jobs are indexed by lane, the other waiting ones by tenant.
                 ready_jobs=_counted(status=Status.PENDING, **own_lanes),
-                later_jobs=_counted(status__in=WAITING - {Status.PENDING}, **own),
-                dead_jobs=_counted(status=Status.DLQ, **own),
+                later_jobs=_counted(
+                    in_unusual_index(), status__in=WAITING - {Status.PENDING}, **own
+                ),
+                dead_jobs=_counted(in_unusual_index(), status=Status.DLQ, **own),
             )
         )
 
