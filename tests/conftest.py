@@ -27,7 +27,7 @@ connection_created.connect(watch)
 
 def pytest_configure() -> None:
     """SIGTERM ends the tests as Ctrl-C does: with everything that they started."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

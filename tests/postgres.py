@@ -322,7 +322,7 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Run it to its end. Ctrl-C reaches it by itself; what asks us to end asks it in our stead."""
     process = subprocess.Popen([sys.executable, *arguments], env=dict(environment))
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     return process.wait()
 
 
