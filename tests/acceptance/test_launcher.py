@@ -11,6 +11,7 @@ from pathlib import Path
 import httpcore
 import psutil
 import pytest
+from django.core.management import ManagementUtility
 
 from jobs.models import Job
 from jobs.statuses import Status
@@ -95,6 +96,13 @@ def test_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
             assert f"Port {port} of 127.0.0.1 cannot be used" in demo.output
             assert "Traceback" not in demo.output
     assert not (tmp_path / "var" / "log").exists()
+
+
+@pytest.mark.parametrize("port", ["http", "0", "70000"])
+def test_impossible_port_is_said(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ManagementUtility(["manage.py", "serve", "--port", port]).execute()
+    assert f"'{port}' is not a port" in capsys.readouterr().err
 
 
 def test_death_of_a_child_ends_everything(port: int, tmp_path: Path) -> None:

@@ -1,11 +1,19 @@
 """`manage.py serve`: web and workers together, until Ctrl-C."""
 
 import os
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from demo.launcher import LaunchFailed, launch
+
+
+def port_number(text: str) -> int:
+    """A TCP port."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise ArgumentTypeError(f"{text!r} is not a port: 1 to 65535")
+    return int(text)
 
 
 class Command(BaseCommand):
@@ -18,8 +26,8 @@ class Command(BaseCommand):
         """The port."""
         parser.add_argument(
             "--port",
-            type=int,
-            default=int(os.environ.get("PORT", "8000")),
+            type=port_number,
+            default=os.environ.get("PORT", "8000"),
             help="port on 127.0.0.1 (default: $PORT, or 8000)",
         )
 
