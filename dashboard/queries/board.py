@@ -60,7 +60,7 @@ class Board:
     @cached_property
     def day(self) -> dict[int, history.Ended]:
         """What ended in the last 24 hours, by tenant."""
-        return history.ended_per_tenant(self.scope.ids, self.now - timedelta(hours=24))
+        return history.ended_in_a_day(self.scope.ids, self.now)
 
     @cached_property
     def workers(self) -> list[Worker]:

@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, NamedTuple
 
+from django.core.cache import cache
 from django.db.models import Max, QuerySet, Sum
 
 from jobs.models import LaneMinute
@@ -35,6 +37,8 @@ RANGES = {
 }
 DEFAULT_RANGE = "1h"
 SPARK_MINUTES = 15
+SETTLED_AFTER = timedelta(minutes=5)
+"""An hour's sums are final when no transaction that began in it can still be open."""
 
 
 class Ended(NamedTuple):
@@ -116,6 +120,31 @@ def ended_per_tenant(tenant_ids: Collection[int], since: datetime) -> dict[int, 
     """What ended since then, by tenant."""
     rows = _since(tenant_ids, since).values_list("tenant_id").annotate(**_SUMS).order_by()
     return {tenant_id: Ended(*sums) for tenant_id, *sums in rows}
+
+
+def ended_in_a_day(tenant_ids: Collection[int], now: datetime) -> dict[int, Ended]:
+    """What ended in about the last 24 hours, by tenant; hours that are past are summed once."""
+    settled = (now - SETTLED_AFTER).replace(minute=0, second=0, microsecond=0)
+    recent = ended_per_tenant(tenant_ids, settled)
+    past = _ended_in_past_hours(tenant_ids, settled)
+    return {
+        tenant_id: Ended(*map(sum, zip(*sums, strict=True)))
+        for tenant_id in tenant_ids
+        if (sums := [ended[tenant_id] for ended in (past, recent) if tenant_id in ended])
+    }
+
+
+def _ended_in_past_hours(tenant_ids: Collection[int], settled: datetime) -> dict[int, Ended]:
+    """What ended in the 23 hours before a full hour, which does not change any more."""
+    digest = sha256(repr(sorted(tenant_ids)).encode()).hexdigest()
+    key = f"dashboard-ended-{settled:%Y%m%d%H}-{digest}"
+    found: dict[int, Ended] | None = cache.get(key)
+    if found is None:
+        rows = _since(tenant_ids, settled - timedelta(hours=23)).filter(minute__lt=settled)
+        sums = rows.values_list("tenant_id").annotate(**_SUMS).order_by()
+        found = {tenant_id: Ended(*ended) for tenant_id, *ended in sums}
+        cache.set(key, found, timeout=7_200)
+    return found
 
 
 def sparks(lane_ids: Collection[int], now: datetime) -> dict[int, list[Ended]]:

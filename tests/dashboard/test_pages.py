@@ -173,6 +173,24 @@ def test_the_chart_covers_its_range_without_gaps(
     assert max(w for w in series.wait_max if w is not None) == 4
 
 
+def test_the_done_tile_sums_a_day_of_settled_hours_and_the_current_one(
+    ann: Client, alice: Tenant
+) -> None:
+    job = make_job(alice, Status.DONE)
+    this_minute = timezone.now().replace(second=0, microsecond=0)
+    for hours, done in ((2, 10), (20, 100), (30, 1_000)):
+        LaneMinute.objects.create(
+            lane_id=job.lane_id,
+            tenant_id=alice.pk,
+            minute=this_minute - timedelta(hours=hours),
+            done=done,
+        )
+
+    for _ in range(2):
+        counts = ann.get(reverse("overview")).context["tiles"]["counts"]
+        assert str(counts[Status.DONE]) == "111"
+
+
 def test_counts_stop_at_the_cap() -> None:
     assert str(total([10_000])) == "10,000"
     assert str(total([10_001])) == "10,000+"
