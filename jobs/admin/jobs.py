@@ -7,7 +7,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import connection
-from django.db.models import BooleanField, Func, Model, Q, QuerySet
+from django.db.models import F, Model, Q, QuerySet
+from django.db.models.lookups import In
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -44,20 +45,22 @@ class StatusFilter(ValueFilter):
         return in_status(queryset, status) if status else queryset
 
 
-class _IsUnusual(Func):
-    """The condition of the index `job_unusual`, with the literals by which SQLite recognises it."""
+class _InLiterals(In):
+    """`IN` with its values in the statement and not as parameters."""
 
-    template = f"%(expressions)s IN ({', '.join(repr(status.value) for status in UNUSUAL)})"
-    output_field = BooleanField()
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        left, parameters = self.process_lhs(compiler, connection)
+        return f"{left} IN ({', '.join(map(repr, self.rhs))})", parameters
 
 
 def in_unusual_index() -> Q:
     """To be added to a condition on unusual statuses, so that SQLite uses their index.
 
-    PostgreSQL sees by itself that a status implies it, and would take it for a second condition
-    that leaves fewer rows still.
+    SQLite recognises the condition of the index by its literals alone. PostgreSQL sees by itself
+    that a status implies it, and would take it for a second condition that leaves fewer rows still.
     """
-    return Q(_IsUnusual("status")) if connection.vendor == "sqlite" else Q()
+    literals = [status.value for status in UNUSUAL]
+    return Q(_InLiterals(F("status"), literals)) if connection.vendor == "sqlite" else Q()
 
 
 def in_status(jobs: QuerySet[Any], status: str) -> QuerySet[Any]:
