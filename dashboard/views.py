@@ -83,7 +83,9 @@ def overview(request: HttpRequest) -> HttpResponse:
             "total": len(scope.ids),
         }
     if scope.is_operator:
-        regions["workers"] = lambda: {"rows": _workers(), "is_short": True}
+        regions["workers"] = lambda: {
+            "rows": [row for row in _workers() if row["state"] != "stopped"]
+        }
     return _live_page(request, scope, "overview", regions, board=board)
 
 

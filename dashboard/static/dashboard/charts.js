@@ -36,7 +36,7 @@ function makePlot(mount, data) {
   const isEnded = mount.dataset.plot === "ended";
   const bars = uPlot.paths.bars({ size: [0.8, 24], align: 1 });
   const filled = (name) => ({ fill: colour(name), width: 0, paths: bars, points: { show: false } });
-  const line = (name, width) => ({ stroke: colour(name), width, spanGaps: false, points: { size: 4 } });
+  const line = (name, width) => ({ stroke: colour(name), width, points: { show: true, size: 4 } });
   const series = isEnded
     ? [filled("done"), filled("failed"), filled("dlq")]
     : [line("pending", 2), line("scheduled", 1)];
