@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -129,4 +130,8 @@ def _is_infrastructure(process: psutil.Process, server_pid: int | None) -> bool:
 
 
 def _describe(processes: set[psutil.Process]) -> list[str]:
-    return [f"process {p.pid} ({p.name()})" for p in processes if p.is_running()]
+    described = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile, as it should
+            described.append(f"process {process.pid} ({process.name()})")
+    return described
