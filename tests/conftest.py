@@ -109,11 +109,14 @@ def _is_pool_of_library(thread: threading.Thread) -> bool:
 
 
 def _children() -> set[psutil.Process]:
-    """Live child processes, but for the database server and multiprocessing's bookkeeper."""
+    """Live child processes, but for the database server and multiprocessing's bookkeeper.
+
+    What those start in turn is theirs: a server that a module shares may start a worker late.
+    """
     server = own_server()
     return {
         child
-        for child in psutil.Process().children(recursive=True)
+        for child in psutil.Process().children()
         if not _is_infrastructure(child, server.pid if server else None)
     }
 
@@ -122,7 +125,7 @@ def _is_infrastructure(process: psutil.Process, server_pid: int | None) -> bool:
     try:
         return (
             process.status() == psutil.STATUS_ZOMBIE
-            or server_pid in {process.pid, process.ppid()}
+            or process.pid == server_pid
             or "multiprocessing.resource_tracker" in " ".join(process.cmdline())
         )
     except psutil.NoSuchProcess:
