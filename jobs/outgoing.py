@@ -9,6 +9,7 @@ import asyncio
 import email.utils
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -28,8 +29,12 @@ FORBIDDEN_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
 )
 
-# Ranges that `ipaddress` calls global although what is behind them may be inside: translated and
-# tunnelled IPv4, and the metadata service of one cloud on a public-looking address.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+"""A token of RFC 9110."""
+
+# Ranges that the `ipaddress` of some Python calls global although what is behind them may be inside:
+# translated and tunnelled IPv4, site-local and documentation addresses, and the metadata services
+# of clouds on public-looking addresses.
 _INSIDE = [
     ipaddress.ip_network(network)
     for network in (
@@ -39,8 +44,11 @@ _INSIDE = [
         "2001::/32",
         "::/96",
         "100::/64",
+        "3fff::/20",
         "5f00::/16",
+        "fec0::/10",
         "168.63.129.16/32",
+        "192.0.0.0/24",
         "192.88.99.0/24",
     )
 ]
@@ -78,7 +86,10 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
 
 async def _resolve(host: str, port: int) -> str:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise Discard(f"The host {host!r} is no name of one.") from None
     addresses = [str(info[4][0]) for info in found]
     if not all(is_public(address.partition("%")[0]) for address in addresses):
         raise Discard(f"The host {host!r} is not on the public internet.")
@@ -93,7 +104,9 @@ async def request(
     Raises `Discard` for a request that may not be sent or was refused for good, `Retry` where
     trying again makes sense, and httpcore's errors for a network that failed.
     """
-    _check(url, method, headers)
+    _check_url(url)
+    _check_method(method)
+    _check_headers(headers)
     content = b"" if body is None else _encode(body)
     sent = {"user-agent": "jobqueue", "accept": "*/*", **_lower(headers)}
     if content and not isinstance(body, str):
@@ -136,19 +149,20 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header, at most a day; None where there is none to go by."""
     if value is None:
         return None
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return min(float(value), MAX_RETRY_AFTER_SECONDS)
     try:
         when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        # Without an offset the date is in GMT.
+        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    seconds = (when.astimezone(UTC) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0), MAX_RETRY_AFTER_SECONDS)
 
 
-def _check(url: str, method: str, headers: Mapping[str, str]) -> None:
-    if method not in METHODS:
-        raise Discard(f"The method must be one of {', '.join(sorted(METHODS))}.")
+def _check_url(url: Any) -> None:
+    if not isinstance(url, str):
+        raise Discard("The URL must be a text.")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -162,16 +176,20 @@ def _check(url: str, method: str, headers: Mapping[str, str]) -> None:
     allowed = parts.hostname in conf().webhook_private_hosts
     if not allowed and port is not None and port not in {80, 443} and port < 1_024:
         raise Discard(f"The port {port} is not one for web servers.")
-    _check_headers(headers)
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
+def _check_method(method: Any) -> None:
+    if not isinstance(method, str) or method not in METHODS:
+        raise Discard(f"The method must be one of {', '.join(sorted(METHODS))}.")
+
+
+def _check_headers(headers: Any) -> None:
+    if not isinstance(headers, Mapping):
+        raise Discard("The headers must be an object of names and values.")
     for name, value in headers.items():
-        if (
-            not isinstance(value, str)
-            or not (name + value).isprintable()
-            or not (name + value).isascii()
-        ):
+        if not _HEADER_NAME.fullmatch(name):
+            raise Discard(f"The header name {name!r} is not one.")
+        if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
             raise Discard(f"The header {name!r} must be printable ASCII text.")
         if name.lower() in FORBIDDEN_HEADERS:
             raise Discard(f"The header {name!r} is set by us.")
