@@ -32,7 +32,7 @@ FORBIDDEN_HEADERS = frozenset(
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 """A token of RFC 9110."""
 
-# Ranges that the `ipaddress` of some Python calls global although what is behind them may be inside:
+# Ranges that the `ipaddress` of some Python calls global although what is behind may be inside:
 # translated and tunnelled IPv4, site-local and documentation addresses, and the metadata services
 # of clouds on public-looking addresses.
 _INSIDE = [

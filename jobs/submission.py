@@ -3,7 +3,7 @@
 import re
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from jobs.conf import conf
 from jobs.errors import InvalidInput, PayloadTooLarge
@@ -11,6 +11,7 @@ from jobs.models import NAME_PATTERN
 
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
 PRIORITY_WORDS = {"low": -50, "normal": 0, "high": 50}
+LONG_PAST, END_OF_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _name = re.compile(rf"\A{NAME_PATTERN}\Z")
 
 
@@ -47,12 +48,8 @@ class NewJob:
             _require_range("delay_seconds", self.delay_seconds, 0, limits.max_delay_seconds)
         if self.run_at is not None and self.delay_seconds is not None:
             raise InvalidInput("Give run_at or delay_seconds, not both.", pointer="delay_seconds")
-        if self.run_at is not None and self.run_at.tzinfo is None:
-            raise InvalidInput(
-                "run_at needs an offset, such as 2030-01-01T00:00:00Z.",
-                code="timezone_required",
-                pointer="run_at",
-            )
+        if self.run_at is not None:
+            object.__setattr__(self, "run_at", _representable(self.run_at))
         if len(self.payload) > limits.max_payload_bytes:
             raise PayloadTooLarge(f"A payload may have {limits.max_payload_bytes} bytes.")
         if len(self.tags) > limits.max_tags:
@@ -78,6 +75,19 @@ def _require_name(field: str, value: str) -> None:
             code="invalid_name",
             pointer=field,
         )
+
+
+def _representable(run_at: datetime) -> datetime:
+    """A time that every database and every time zone can show; the past is all the same."""
+    if run_at.tzinfo is None:
+        raise InvalidInput(
+            "run_at needs an offset, such as 2030-01-01T00:00:00Z.",
+            code="timezone_required",
+            pointer="run_at",
+        )
+    if run_at >= END_OF_TIME:
+        raise InvalidInput("run_at is too far ahead.", code="out_of_range", pointer="run_at")
+    return max(run_at, LONG_PAST)
 
 
 def _require_range(field: str, value: float, low: float, high: float) -> None:

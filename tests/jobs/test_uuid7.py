@@ -1,0 +1,38 @@
+"""Identifiers that sort by the time they were made."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jobs import uuid7 as module
+from jobs.uuid7 import uuid7
+
+
+def test_is_a_uuid_of_version_7() -> None:
+    one = uuid7()
+    assert (one.version, one.variant) == (7, "specified in RFC 4122")
+
+
+def test_begins_with_the_milliseconds_since_1970() -> None:
+    before = time.time_ns() // 1_000_000
+    milliseconds = uuid7().int >> 80
+    assert before <= milliseconds <= time.time_ns() // 1_000_000 + 1
+
+
+def test_each_is_larger_than_the_one_before() -> None:
+    made = [uuid7() for _ in range(10_000)]
+    assert made == sorted(set(made))
+
+
+def test_order_survives_a_clock_that_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = uuid7()
+    monkeypatch.setattr(module.time, "time_ns", lambda: 0)
+    assert before < uuid7() < uuid7()
+
+
+def test_threads_never_make_the_same() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: [uuid7() for _ in range(500)], range(8)))
+    assert len({one for some in made for one in some}) == 4_000
+    assert all(some == sorted(some) for some in made)
