@@ -203,7 +203,8 @@ class _Room:
 
 _GRANTED = f"""
     status = '{TRANSITIONS[Move.CLAIM].target}', attempt = jobs_job.attempt + 1,
-    fence = jobs_job.fence + 1, worker = %(worker)s, started_at = STATEMENT_TIME(),
+    fence = jobs_job.fence + 1, worker = %(worker)s,
+    started_at = LATER(STATEMENT_TIME(), jobs_job.run_at),
     lease_expires_at = IN_SECONDS(%(lease)s)"""
 _RETURNED = """
     jobs_job.id, jobs_job.fence, jobs_job.lane_id, jobs_job.queue, jobs_job.task, jobs_job.payload,

@@ -4,6 +4,7 @@
 
     NOW()                the time, by the database's clock
     STATEMENT_TIME()     the time at which the statement began: the same for all of its rows
+    LATER(a, b)          the later of two times
     MINUTE()             the minute that NOW() is in
     EPOCH()              whole seconds since 1970
     IN_SECONDS(x)        the time in x seconds
@@ -52,6 +53,7 @@ def _postgresql(statement: str) -> str:
     )
     return (
         statement.replace("NOW()", "clock_timestamp()")
+        .replace("LATER(", "greatest(")
         .replace("STATEMENT_TIME()", "statement_timestamp()")
         .replace("MINUTE()", "date_trunc('minute', clock_timestamp())")
         .replace("EPOCH()", "extract(epoch FROM clock_timestamp())::bigint")
@@ -67,7 +69,8 @@ def _sqlite(statement: str) -> str:
     statement = _ANY.sub(r"IN (SELECT value FROM json_each(\1))", statement)
     statement = _HAD_TIME.sub("TRUE", statement)
     return (
-        statement.replace("NOW()", f"strftime({_SQLITE_TIME})")
+        statement.replace("LATER(", "max(")
+        .replace("NOW()", f"strftime({_SQLITE_TIME})")
         .replace("STATEMENT_TIME()", f"strftime({_SQLITE_TIME})")
         .replace("MINUTE()", "strftime('%%Y-%%m-%%d %%H:%%M:00', 'now')")
         .replace("EPOCH()", "CAST(strftime('%%s', 'now') AS INTEGER)")

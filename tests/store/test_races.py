@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Sum
 
 from jobs import services, store
@@ -105,6 +105,37 @@ class TestClaimers:
         with transaction.atomic():
             submit(limited, queue="new")
             assert [len(jobs) for jobs in together([lambda: claim(lane)])] == [3]
+
+    def test_job_that_became_ready_while_the_claim_was_on_its_way_did_not_start_before(
+        self, alice: Tenant
+    ) -> None:
+        if not is_postgresql():
+            pytest.skip("SQLite has one writer at a time")
+        lane = lane_of(alice)
+
+        def hold_up_the_claim() -> uuid.UUID:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE jobs_job IN ACCESS EXCLUSIVE MODE")
+                locked.set()
+                wait_until(a_claim_waits)
+                return submit(alice)[0]
+
+        def a_claim_waits() -> bool:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                return cursor.fetchone() == (1,)
+
+        def claim_when_locked() -> uuid.UUID:
+            assert locked.wait(10)
+            (claimed,) = claim(lane)
+            assert claimed.waited_seconds >= 0
+            return claimed.id
+
+        locked = threading.Event()
+        submitted, claimed = together([hold_up_the_claim, claim_when_locked])
+        job = Job.objects.get(pk=submitted)
+        assert submitted == claimed
+        assert job.run_at <= job.started_at
 
 
 class TestChangesOfSettings:
