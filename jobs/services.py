@@ -90,7 +90,9 @@ def cancel(job: Job, *, actor: str) -> Job:
 
     Cancelling a cancelled job changes nothing. Raises `StatusConflict` for DONE and DLQ.
     """
-    return _move_one(job, Move.CANCEL, actor, store.cancel([job.pk]), settled={Status.CANCELLED})
+    with transaction.atomic():
+        moved = store.cancel([job.pk])
+        return _moved_one(job, Move.CANCEL, actor, moved, settled={Status.CANCELLED})
 
 
 def retry(job: Job, *, actor: str) -> Job:
@@ -98,11 +100,12 @@ def retry(job: Job, *, actor: str) -> Job:
 
     Raises `StatusConflict` for every other status.
     """
-    moved = store.retry([job.pk]) or store.redrive([job.pk])
-    return _move_one(job, Move.RETRY, actor, moved)
+    with transaction.atomic():
+        moved = store.retry([job.pk]) or store.redrive([job.pk])
+        return _moved_one(job, Move.RETRY, actor, moved)
 
 
-def _move_one(
+def _moved_one(
     job: Job,
     move: Move,
     actor: str,
