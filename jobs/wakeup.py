@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from jobs.store.dialect import is_postgresql
 
@@ -56,6 +56,6 @@ def _send() -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute(_NOTIFY)
-    except DatabaseError:
+    except Error:
         # The job is committed; polling finds it.
         _log.warning("workers were not woken; they will find the work by polling", exc_info=True)
