@@ -183,14 +183,17 @@ def _condition(tenant: Tenant | None, key: str, value: Any) -> dict[str, Any]:
                 tagged = tagged.filter(tenant_id=tenant.pk)
             return {"pk__in": tagged.values("job_id")}
         case "created_after":
-            return {"created_at__gt": value, "pk__gt": _first_id(value - CLOCKS_AGREE_WITHIN)}
+            return {"created_at__gt": value, "pk__gt": _first_id(value, -CLOCKS_AGREE_WITHIN)}
         case "created_before":
-            return {"created_at__lt": value, "pk__lt": _first_id(value + CLOCKS_AGREE_WITHIN)}
+            return {"created_at__lt": value, "pk__lt": _first_id(value, CLOCKS_AGREE_WITHIN)}
         case _:
             return {key: value}
 
 
-def _first_id(moment: datetime) -> uuid.UUID:
-    """The smallest UUIDv7 of that moment, so that a time bounds a walk along the primary key."""
-    milliseconds = int(moment.timestamp() * 1_000)
+def _first_id(moment: datetime, away: timedelta) -> uuid.UUID:
+    """The smallest UUIDv7 so far from that moment: a time bounds a walk along the primary key.
+
+    Counted in numbers, because the sum may be a time that a `datetime` cannot hold.
+    """
+    milliseconds = int((moment.timestamp() + away.total_seconds()) * 1_000)
     return uuid.UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)

@@ -71,6 +71,13 @@ def test_times_narrow_the_list(api: Caller) -> None:
     assert ids(api.get(f"/jobs?created_before={earlier}")) == []
 
 
+def test_the_first_and_last_moments_are_times_like_others(api: Caller) -> None:
+    job_id = api.submit()["id"]
+    assert ids(api.get("/jobs?created_after=0001-01-01T00:00:00Z")) == [job_id]
+    assert ids(api.get("/jobs?created_before=9999-12-31T23:59:59Z")) == [job_id]
+    assert ids(api.get("/jobs?created_before=0001-01-01T00:00:00Z")) == []
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
