@@ -133,7 +133,7 @@ def _visible_tenants(user: Any, slug: str) -> frozenset[int] | None:
     seen = access.tenants_of_user(user)
     if slug:
         seen = seen.filter(slug=slug)
-        if not seen:
+        if "\0" in slug or not seen:
             raise Refused(NOT_SEEN)
     elif user.is_staff:
         return None

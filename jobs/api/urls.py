@@ -1,10 +1,13 @@
 """The addresses of the API. None ends in a slash."""
 
-from django.urls import include, path, re_path
+from django.urls import include, path, re_path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
+from jobs.addresses import QueueName
 from jobs.api import dead_letter_views, docs_views, health_views, job_views, queue_views
 from jobs.api.view import UnknownAddress
+
+register_converter(QueueName, "queue_name")
 
 version_1 = [
     path("jobs", job_views.Jobs.as_view(), name="api-jobs"),
@@ -17,8 +20,8 @@ version_1 = [
     path("dlq/redrive", dead_letter_views.Redrive.as_view(), name="api-redrive"),
     path("dlq/<str:job_id>", dead_letter_views.OneDeadLetter.as_view(), name="api-dead-letter"),
     path("queues", queue_views.Queues.as_view(), name="api-queues"),
-    path("queues/<str:queue>/pause", queue_views.PauseQueue.as_view(), name="api-pause"),
-    path("queues/<str:queue>/resume", queue_views.ResumeQueue.as_view(), name="api-resume"),
+    path("queues/<queue_name:queue>/pause", queue_views.PauseQueue.as_view(), name="api-pause"),
+    path("queues/<queue_name:queue>/resume", queue_views.ResumeQueue.as_view(), name="api-resume"),
     path("metrics", queue_views.Figures.as_view(), name="api-figures"),
 ]
 

@@ -122,6 +122,13 @@ async def test_nobody_hears_of_a_tenant_they_do_not_see(
     assert feed.subscribers == []
 
 
+async def test_a_nul_is_in_no_tenants_name(
+    connect: Callable[..., Any], ann: Client, feed: Feed
+) -> None:
+    assert await closed_with(await connect(ann, "?tenant=%00")) == 4404
+    assert feed.subscribers == []
+
+
 async def test_the_first_message_asks_for_everything_and_later_ones_for_what_changed(
     connect: Callable[..., Any], ann: Client, alice: Tenant, feed: Feed
 ) -> None:
