@@ -107,7 +107,7 @@ class Lane(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="lanes")
     queue = models.CharField(max_length=128, validators=[valid_name])
     weight = models.PositiveSmallIntegerField(
-        default=1, validators=WEIGHT, help_text="Multiplies the tenant's weight within this queue."
+        default=1, validators=WEIGHT, help_text="Share of what its tenant gets, relative to its other queues."
     )
     max_running = models.PositiveIntegerField(
         null=True, blank=True, help_text="Jobs running at once. Empty for no limit."

@@ -1,49 +1,112 @@
 """Fair shares: how many of the free places each lane gets. Pure, but for what it remembers.
 
 Stride scheduling (Waldspurger and Weihl, "Stride Scheduling: Deterministic Proportional-Share
-Resource Management", MIT, 1995): every lane has a pass that grows by 1/weight for each job it is
-given; the lane with the lowest pass is next.
+Resource Management", MIT, 1995), on two levels: the tenants share the places, then the lanes of
+each tenant share what the tenant got. So a tenant gains nothing by having many queues.
 """
 
 import heapq
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from jobs.store import ReadyLane, Share
 
 
 class FairShares:
-    """Divides places among lanes in proportion to their weights, over many calls.
+    """Divides places among tenants, and theirs among their lanes, by weight, over many calls.
 
-    Each claimer keeps its own: where every one is fair in what it takes, the sum is fair. A lane
-    that comes back starts at the present pass, so that nobody saves up credit while idle.
+    Each claimer keeps its own: where every one is fair in what it takes, the sum is fair. After
+    each `divide`, tell `charge` what was really claimed.
     """
 
     def __init__(self) -> None:
+        self._tenants = _Strides()
+        self._lanes: dict[int, _Strides] = {}
+
+    def divide(self, lanes: Sequence[ReadyLane], places: int) -> list[Share]:
+        """How many of `places` each lane may take: no lane or tenant more than its room."""
+        of_tenant: dict[int, list[ReadyLane]] = defaultdict(list)
+        for lane in lanes:
+            of_tenant[lane.tenant_id].append(lane)
+        self._lanes = {tenant_id: self._lanes.get(tenant_id, _Strides()) for tenant_id in of_tenant}
+        tenants = {tenant_id: _as_sharer(own) for tenant_id, own in of_tenant.items()}
+        shares: list[tuple[int, int]] = []
+        for tenant_id, quota in self._tenants.divide(tenants, places).items():
+            own = {x.lane_id: _Sharer(x.weight, _room(x.room)) for x in of_tenant[tenant_id]}
+            shares += self._lanes[tenant_id].divide(own, quota).items()
+        return [Share(lane_id, quota) for lane_id, quota in shares if quota]
+
+    def charge(self, claimed: Mapping[int, int]) -> None:
+        """Note what the lanes of the last `divide` really got: jobs by lane id."""
+        taken, waiting = {}, set()
+        for tenant_id, lanes in self._lanes.items():
+            own = {lane_id: claimed.get(lane_id, 0) for lane_id in lanes.offered}
+            satisfied = {lane_id for lane_id, jobs in own.items() if jobs >= lanes.offered[lane_id]}
+            taken[tenant_id] = sum(own.values())
+            if lanes.charge(own, waiting=satisfied):
+                waiting.add(tenant_id)
+        self._tenants.charge(taken, waiting=waiting)
+
+
+class _Sharer(NamedTuple):
+    weight: int
+    room: float
+
+
+def _room(room: int | None) -> float:
+    return math.inf if room is None else room
+
+
+def _as_sharer(lanes: Sequence[ReadyLane]) -> _Sharer:
+    of_lanes = sum(_room(lane.room) for lane in lanes)
+    return _Sharer(lanes[0].tenant_weight, min(_room(lanes[0].tenant_room), of_lanes))
+
+
+class _Strides:
+    """One level: every sharer has a pass that grows by 1/weight per job; the lowest is next.
+
+    The present pass is the lowest of those who could have taken more than they were offered. Who
+    comes, comes back or did not take what was offered goes on from there: nobody saves up credit
+    while idle, at its limit, or with jobs that this claimer cannot get.
+    """
+
+    def __init__(self) -> None:
+        self.offered: dict[int, int] = {}
+        self._sharers: Mapping[int, _Sharer] = {}
         self._passes: dict[int, float] = {}
         self._now = 0.0
 
-    def divide(self, lanes: Sequence[ReadyLane], places: int) -> list[Share]:
-        """How many of `places` each lane may take; none gets more than its room."""
-        self._passes = {lane.lane_id: self._pass(lane.lane_id) for lane in lanes}
-        heap = [(self._passes[lane.lane_id], lane.lane_id, lane) for lane in lanes]
-        heapq.heapify(heap)
-        quotas = dict.fromkeys(self._passes, 0)
-        while places and heap:
-            at, lane_id, lane = heap[0]
-            quotas[lane_id] += 1
+    def divide(self, sharers: Mapping[int, _Sharer], places: int) -> dict[int, int]:
+        """Offer up to `places`, one after the other, to whoever is next."""
+        self._sharers, self.offered = sharers, dict.fromkeys(sharers, 0)
+        line = [(self._pass(key), key) for key, sharer in sharers.items() if sharer.room > 0]
+        heapq.heapify(line)
+        while places and line:
+            at, key = line[0]
+            self.offered[key] += 1
             places -= 1
-            if lane.room is not None and quotas[lane_id] >= lane.room:
-                heapq.heappop(heap)
+            if self.offered[key] >= sharers[key].room:
+                heapq.heappop(line)
             else:
-                heapq.heapreplace(heap, (at + 1 / lane.weight, lane_id, lane))
-        return [Share(lane_id, quota) for lane_id, quota in quotas.items() if quota]
+                heapq.heapreplace(line, (at + 1 / sharers[key].weight, key))
+        return self.offered
 
-    def charge(self, lanes: Sequence[ReadyLane], claimed: dict[int, int]) -> None:
-        """Note what each lane really got: jobs by lane id."""
-        for lane in lanes:
-            self._passes[lane.lane_id] += claimed.get(lane.lane_id, 0) / lane.weight
-        if lanes:
-            self._now = max(self._now, min(self._passes.values()))
+    def charge(self, taken: Mapping[int, int], *, waiting: Collection[int]) -> bool:
+        """Note what was taken; an offer costs one turn at least, so that nobody blocks the line.
 
-    def _pass(self, lane_id: int) -> float:
-        return max(self._passes.get(lane_id, self._now), self._now)
+        `waiting` may have more to do; answers whether one of them has room for it too.
+        """
+        for key, sharer in self._sharers.items():
+            cost = max(taken[key], min(self.offered[key], 1))
+            self._passes[key] = self._pass(key) + cost / sharer.weight
+        backlog = [key for key in waiting if self.offered[key] < self._sharers[key].room]
+        if self._sharers:
+            present = [self._passes[key] for key in backlog or self._sharers]
+            self._now = max(self._now, min(present) if backlog else max(present))
+        self._passes = {key: at for key, at in self._passes.items() if at > self._now}
+        return bool(backlog)
+
+    def _pass(self, key: int) -> float:
+        return self._passes.get(key, self._now)

@@ -11,7 +11,7 @@ from jobs.conf import conf
 from jobs.errors import UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.shares import FairShares
-from jobs.store import ClaimedJob, ReadyLane, Share
+from jobs.store import ClaimedJob, Share
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
 from workers.role import Role
@@ -57,7 +57,7 @@ class Claimer(Role):
         shares = self._shares.divide(lanes, min(room, conf().claim_batch))
         if not shares:
             return conf().poll_interval_seconds
-        if claimed := self._claim(lanes, shares):
+        if claimed := self._claim(shares):
             self._start(claimed)
             self._disappointments = 0
             return 0
@@ -72,11 +72,11 @@ class Claimer(Role):
         longest = min(conf().poll_interval_seconds, 0.005 * 2 ** min(self._disappointments, 20))
         return random.uniform(longest / 2, longest)  # noqa: S311
 
-    def _claim(self, lanes: Sequence[ReadyLane], shares: Sequence[Share]) -> list[ClaimedJob]:
+    def _claim(self, shares: Sequence[Share]) -> list[ClaimedJob]:
         claimed = store.claim(
             self._worker, shares, lease_seconds=conf().lease_seconds, unknown=self._unknown
         )
-        self._shares.charge(lanes, Counter(job.lane_id for job in claimed))
+        self._shares.charge(Counter(job.lane_id for job in claimed))
         return claimed
 
     def _start(self, claimed: Sequence[ClaimedJob]) -> None:

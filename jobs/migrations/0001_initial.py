@@ -118,7 +118,7 @@ class Migration(migrations.Migration):
                     "weight",
                     models.PositiveSmallIntegerField(
                         default=1,
-                        help_text="Multiplies the tenant's weight within this queue.",
+                        help_text="Share of what its tenant gets, relative to its other queues.",
                         validators=[
                             django.core.validators.MinValueValidator(1),
                             django.core.validators.MaxValueValidator(1000),

@@ -13,12 +13,18 @@ from jobs.store.gate import pass_gate
 
 
 class ReadyLane(NamedTuple):
-    """A lane with ready jobs that could start now. `room` is None where no limit applies."""
+    """A lane with ready jobs that could start now.
+
+    `room` is what the lane's own limit leaves, `tenant_room` what all lanes of its tenant have
+    together; None where there is no limit.
+    """
 
     lane_id: int
     tenant_id: int
     weight: int
+    tenant_weight: int
     room: int | None
+    tenant_room: int | None
 
 
 class Share(NamedTuple):
@@ -64,9 +70,9 @@ running AS (
 running_of_tenant AS (
     SELECT tenant_id, sum(jobs) AS jobs FROM running GROUP BY tenant_id
 )
-SELECT lane.id, lane.tenant_id, lane.weight * tenant.weight, lane.queue,
-    tenant.max_running - coalesce(running_of_tenant.jobs, 0),
-    lane.max_running - coalesce(running.jobs, 0)
+SELECT lane.queue, lane.id, lane.tenant_id, lane.weight, tenant.weight,
+    lane.max_running - coalesce(running.jobs, 0),
+    tenant.max_running - coalesce(running_of_tenant.jobs, 0)
 FROM ready
 JOIN jobs_lane AS lane ON lane.id = ready.lane_id
 JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id
@@ -86,11 +92,11 @@ def ready_lanes(queues: Collection[str] = ()) -> list[ReadyLane]:
         cursor.execute(sql(_OPEN_LANES), {})
         rows = cursor.fetchall()
     lanes = []
-    for lane_id, tenant_id, weight, queue, tenant_room, lane_room in rows:
-        rooms = [int(room) for room in (tenant_room, lane_room) if room is not None]
-        room = min(rooms) if rooms else None
-        if (not queues or queue in queues) and (room is None or room > 0):
-            lanes.append(ReadyLane(lane_id, tenant_id, weight, room))
+    for queue, lane_id, tenant_id, weight, tenant_weight, *rooms in rows:
+        room, tenant_room = (None if room is None else int(room) for room in rooms)
+        has_room = all(left is None or left > 0 for left in (room, tenant_room))
+        if has_room and (not queues or queue in queues):
+            lanes.append(ReadyLane(lane_id, tenant_id, weight, tenant_weight, room, tenant_room))
     return lanes
 
 

@@ -233,16 +233,17 @@ class TestReadyLanes:
 
     def test_lane_without_limits_has_room_without_end(self, alice: Tenant) -> None:
         submit(alice)
-        assert store.ready_lanes()[0].room is None
+        (found,) = store.ready_lanes()
+        assert (found.room, found.tenant_room) == (None, None)
 
-    def test_room_is_what_the_narrower_limit_leaves(self, alice: Tenant) -> None:
+    def test_rooms_are_what_the_limits_of_lane_and_tenant_leave(self, alice: Tenant) -> None:
         services.change_limits(alice, actor="command:test", max_running=5)
         services.change_limits(lane_of(alice, "a"), actor="command:test", max_running=2)
         for queue in ("a", "b"):
             submit(alice, 4, queue=queue)
         claim(lane_of(alice, "a"), quota=1)
-        rooms = {lane.lane_id: lane.room for lane in store.ready_lanes()}
-        assert rooms == {lane_of(alice, "a").pk: 1, lane_of(alice, "b").pk: 4}
+        rooms = {lane.lane_id: (lane.room, lane.tenant_room) for lane in store.ready_lanes()}
+        assert rooms == {lane_of(alice, "a").pk: (1, 4), lane_of(alice, "b").pk: (None, 4)}
 
     def test_lane_without_room_is_left_out(self, alice: Tenant) -> None:
         services.change_limits(alice, actor="command:test", max_running=1)
@@ -250,11 +251,15 @@ class TestReadyLanes:
         claim(lane_of(alice))
         assert store.ready_lanes() == []
 
-    def test_weights_of_lane_and_tenant_multiply(self, alice: Tenant) -> None:
+    @pytest.mark.parametrize(("weight", "tenant_weight"), [(5, 3), (1_000, 1_000)])
+    def test_weights_of_lane_and_tenant_are_told(
+        self, alice: Tenant, weight: int, tenant_weight: int
+    ) -> None:
         submit(alice)
-        services.change_limits(alice, actor="command:test", weight=3)
-        services.change_limits(lane_of(alice), actor="command:test", weight=5)
-        assert [(one.tenant_id, one.weight) for one in store.ready_lanes()] == [(alice.pk, 15)]
+        services.change_limits(alice, actor="command:test", weight=tenant_weight)
+        services.change_limits(lane_of(alice), actor="command:test", weight=weight)
+        (found,) = store.ready_lanes()
+        assert (found.weight, found.tenant_weight) == (weight, tenant_weight)
 
 
 def test_ids_of_claimed_jobs_are_uuids(alice: Tenant) -> None:
