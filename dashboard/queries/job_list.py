@@ -37,7 +37,7 @@ class JobFilter:
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> "JobFilter":
         """The filter that a URL asks for; a status that does not exist matches nothing."""
-        given = {name: query.get(name, "").strip().replace("\0", "") for name in _FIELDS}
+        given = {name: query.get(name, "").strip() for name in _FIELDS}
         return cls(**given | {"status": given["status"].upper()})
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""A NUL, which PostgreSQL cannot hold, is refused wherever an address or a cookie could carry one."""
+"""A NUL, which PostgreSQL cannot hold, is refused wherever an address could carry one."""
 
 from collections.abc import Callable, Iterator
 

@@ -66,7 +66,7 @@ def test_text_finds_task_queue_error_and_key(listed: Listed, alice: Tenant, text
 
 
 @pytest.mark.parametrize(
-    "query", [{"status": "nonsense"}, {"text": "\0"}, {"before": "x"}, {"after": "%"}, {"tag": "'"}]
+    "query", [{"status": "nonsense"}, {"before": "x"}, {"after": "%"}, {"tag": "'"}]
 )
 def test_nonsense_in_the_address_is_no_error(
     ann: Client, alice: Tenant, query: dict[str, str]
