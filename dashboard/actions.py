@@ -1,4 +1,5 @@
 """What people do on the pages. Each is a POST that calls a service and leads back to a page.
+Who may not operate the jobs of a tenant gets a 403.
 
 What cannot be undone answers a GET with the question whether it is meant, and with the count.
 """
@@ -9,6 +10,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -61,7 +63,9 @@ QUESTIONS = {
 @login_required
 def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
     """Cancel, retry, redrive or discard one job."""
-    job = scope_of(request).job(job_id)
+    scope = scope_of(request)
+    job = scope.job(job_id)
+    scope.require_operable([job.tenant_id])
     page = reverse("job", args=[job_id])
     if request.method != "POST":
         if action not in QUESTIONS:
@@ -79,6 +83,7 @@ def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
 def act_on_group(request: HttpRequest, action: str) -> HttpResponse:
     """Redrive or discard the dead letters of a task and error type, or all of them."""
     scope = scope_of(request)
+    scope.require_operable(scope.ids)
     task, error_type = request.GET.get("task", ""), request.GET.get("error_type")
     by_tenant = dead_letters.ids_of_group(scope, task, error_type)
     count = sum(len(ids) for ids in by_tenant.values())
@@ -120,7 +125,9 @@ def _move_group(
 @login_required
 def set_paused(request: HttpRequest, slug: str, queue: str, action: str) -> HttpResponse:
     """Pause or resume a queue of a tenant."""
-    tenant = scope_of(request).tenant(slug)
+    scope = scope_of(request)
+    tenant = scope.tenant(slug)
+    scope.require_operable([tenant.pk])
     try:
         services.set_queue_paused(tenant, queue, paused=action == "pause", actor=actor_of(request))
     except QueueNotFound as error:
@@ -136,6 +143,8 @@ def submit(request: HttpRequest) -> HttpResponse:
     scope = scope_of(request)
     if not scope.tenants:
         return redirect("overview")
+    if not scope.operable:
+        raise PermissionDenied
     form = SubmitForm(scope, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:

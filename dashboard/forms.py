@@ -14,7 +14,7 @@ from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob
 
 
 class SubmitForm(forms.Form):
-    """A job to be submitted, among the tenants of the scope and the tasks open to tenants."""
+    """A job to be submitted, for a tenant the user may act for, of a task open to tenants."""
 
     tenant = forms.ChoiceField()
     task = forms.ChoiceField()
@@ -41,7 +41,8 @@ class SubmitForm(forms.Form):
         self.label_suffix = ""
         self.scope = scope
         self.tasks = exposed_tasks()
-        self.choices("tenant", sorted(scope.slugs.values()))
+        offered = [slug for pk, slug in scope.slugs.items() if pk in scope.operable]
+        self.choices("tenant", sorted(offered))
         self.choices("task", sorted(self.tasks))
         self.initial.setdefault("tenant", scope.shown[0].slug)
 

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 
 from dashboard import timeline
 from dashboard.json_tree import tree
+from dashboard.scope import Scope
 from jobs.models import Job
 from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
 from jobs.why import explain
@@ -16,8 +17,10 @@ MAX_ATTEMPTS = 100
 MAX_CURL_BYTES = 8_000
 
 
-def job_figures(job: Job, endpoint: str) -> Mapping[str, Any]:
+def job_figures(scope: Scope, job: Job, endpoint: str) -> Mapping[str, Any]:
     """The figures of the region `job`; `endpoint` is where jobs are submitted over REST."""
+    is_readable = job.tenant_id in scope.readable
+    is_operable = job.tenant_id in scope.operable
     now = Job.objects.annotate(now=Now()).values_list("now", flat=True).get(pk=job.pk)
     attempts = list(job.attempts.order_by("-fence")[:MAX_ATTEMPTS])
     story = timeline.steps(job, attempts[::-1], now)
@@ -27,13 +30,15 @@ def job_figures(job: Job, endpoint: str) -> Mapping[str, Any]:
         "attempts": attempts,
         "steps": story,
         "bars": timeline.bars(story),
-        "payload": tree(bytes(job.payload)),
+        "is_readable": is_readable,
+        "payload": tree(bytes(job.payload)) if is_readable else "",
         "payload_bytes": len(job.payload),
-        "result": None if job.result is None else tree(bytes(job.result)),
+        "has_result": job.result is not None,
+        "result": tree(bytes(job.result)) if is_readable and job.result is not None else "",
         "why": explain(job) if job.status in WAITING else None,
-        "curl": curl(job, endpoint),
+        "curl": curl(job, endpoint) if is_readable else "",
         "is_over": job.status in TERMINAL,
-        "actions": allowed_actions(job),
+        "actions": allowed_actions(job) if is_operable else set(),
     }
 
 

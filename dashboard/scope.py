@@ -1,9 +1,11 @@
 """What a request is about: its user, the tenants that user sees, and the one it is narrowed to."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 
@@ -44,6 +46,26 @@ class Scope:
     def names_tenants(self) -> bool:
         """Whether rows need to say whose they are."""
         return len(self.shown) > 1
+
+    @cached_property
+    def operable(self) -> frozenset[int]:
+        """The ids of the tenants for which the user may act."""
+        return frozenset(t.pk for t in self.tenants if access.may_operate(self.user, t))
+
+    @cached_property
+    def readable(self) -> frozenset[int]:
+        """The ids of the tenants whose payloads and results the user may read."""
+        return frozenset(t.pk for t in self.tenants if access.may_view_payload(self.user, t))
+
+    @property
+    def is_operable(self) -> bool:
+        """Whether the user may act on everything that the page is about."""
+        return self.operable.issuperset(self.ids)
+
+    def require_operable(self, tenant_ids: Iterable[int]) -> None:
+        """Raise `PermissionDenied` unless the user may act for each of these tenants."""
+        if not self.operable.issuperset(tenant_ids):
+            raise PermissionDenied("This needs the permission to operate jobs.")
 
     def jobs(self) -> QuerySet[Job]:
         """The jobs that the page is about."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -114,7 +115,7 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
     scope = scope_of(request)
     found = scope.job(job_id)
     endpoint = request.build_absolute_uri("/api/v1/jobs")
-    regions = {"job": lambda: job_figures(found, endpoint)}
+    regions = {"job": lambda: job_figures(scope, found, endpoint)}
     return _live_page(request, scope, "job", regions, live_tenant=found.tenant.slug)
 
 
@@ -122,7 +123,10 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
 @login_required
 def stored_json(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
     """The payload or result of a job, byte for byte."""
-    found: Job = scope_of(request).job(job_id)
+    scope = scope_of(request)
+    found: Job = scope.job(job_id)
+    if found.tenant_id not in scope.readable:
+        raise PermissionDenied
     stored = {"payload": found.payload, "result": found.result}[part]
     if stored is None:
         raise Http404("The job has no result yet.")

@@ -31,6 +31,23 @@ def jobs_of_user(user: Any) -> QuerySet[Job]:
     return Job.objects.filter(tenant_id__in=tenants_of_user(user).values("pk"))
 
 
+def may_operate(user: Any, tenant: Tenant) -> bool:
+    """Whether a dashboard user may submit, cancel, redrive, discard and pause for the tenant."""
+    return _may(user, tenant, "jobs.operate_job")
+
+
+def may_view_payload(user: Any, tenant: Tenant) -> bool:
+    """Whether a dashboard user may read the tenant's payloads and results."""
+    return _may(user, tenant, "jobs.view_payload")
+
+
+def _may(user: Any, tenant: Tenant, permission: str) -> bool:
+    """Superusers may, staff with the permission, and members for their tenant."""
+    if user.is_staff or user.is_superuser:
+        return bool(user.has_perm(permission))
+    return tenants_of_user(user).filter(pk=tenant.pk).exists()
+
+
 def get_job(visible: QuerySet[Job], job_id: str | uuid.UUID) -> Job:
     """The job of that id among the visible ones.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from jobs.models import Tenant
@@ -31,8 +31,17 @@ def ann(log_in: Callable[..., Client], alice: Tenant) -> Client:
 
 @pytest.fixture
 def operator(log_in: Callable[..., Client]) -> Client:
-    """Somebody who sees every tenant."""
-    return log_in("olga", is_staff=True)
+    """Staff who see every tenant, may read payloads and act."""
+    client = log_in("olga", is_staff=True)
+    permissions = Permission.objects.filter(codename__in=("operate_job", "view_payload"))
+    User.objects.get(username="olga").user_permissions.set(permissions)
+    return client
+
+
+@pytest.fixture
+def onlooker(log_in: Callable[..., Client]) -> Client:
+    """Staff without any permission: sees every tenant, and no more."""
+    return log_in("oscar", is_staff=True)
 
 
 @pytest.fixture
