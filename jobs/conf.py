@@ -4,12 +4,35 @@ Set any of them in the `JOBQUEUE` dict of Django's settings; unknown or impossib
 errors of `manage.py check`.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_amount(value: object) -> bool:
+    return _is_count(value) or (type(value) is float and 0 < value < math.inf)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+
+
+_KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
+    int: ("a positive integer", _is_count),
+    float: ("a positive number", _is_amount),
+    tuple[str, ...]: ("a list of texts", _is_texts),
+}
+"""What a value of each declared type has to be, in words and as a test."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +83,11 @@ class Conf:
     def problems(self) -> list[str]:
         """What is impossible about these values, in words; empty when all is well."""
         wrong = [
-            f"{f.name} must be positive, not {getattr(self, f.name)!r}"
+            f"{f.name} must be {_KINDS[f.type][0]}, not {getattr(self, f.name)!r}"
             for f in fields(self)
-            if isinstance(getattr(self, f.name), int | float) and getattr(self, f.name) <= 0
+            if not _KINDS[f.type][1](getattr(self, f.name))
         ]
-        if self.heartbeat_seconds > self.lease_seconds / 3:
+        if not wrong and self.heartbeat_seconds > self.lease_seconds / 3:
             wrong.append("heartbeat_seconds must be at most a third of lease_seconds")
         return wrong
 
