@@ -5,7 +5,7 @@ operator acted. None writes a row of a job itself.
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -38,12 +38,18 @@ def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
     Joins the caller's transaction. A job whose idempotency key was used before with the same
     request is answered with the earlier job, `created=False`, and spends nothing of the limits.
 
+    Exact limits are counted one submission after the other: for a tenant with a submission limit or
+    a cap on waiting jobs, its other submissions wait until the caller's transaction ends. Keep that
+    short.
+
     Raises `TenantInactive`, `InvalidInput`, `IdempotencyMismatch`, `TooManyRequests`, `QueueFull`.
     """
     if not tenant.is_active:
         raise TenantInactive(f"The tenant {tenant.slug!r} is switched off; ask its operator.")
     if len(jobs) > conf().max_bulk_jobs:
         raise InvalidInput(f"At most {conf().max_bulk_jobs} jobs can be submitted at once.")
+    if all(job.idempotency_key is None for job in jobs):
+        _refuse_early(tenant, count=len(jobs))
     with transaction.atomic():
         submitted = store.insert_jobs(tenant.pk, jobs)
         _refuse_mismatches(submitted)
@@ -62,20 +68,36 @@ def _refuse_mismatches(submitted: Iterable[Submitted]) -> None:
             )
 
 
+def _refuse_early(tenant: Tenant, *, count: int) -> None:
+    """Refuse before anything is written what would be refused after it: writing costs more."""
+    rate = tenant.submissions_per_minute
+    if count and rate is not None:
+        _refuse_above_rate(tenant, rate, count, look=store.submissions_wait)
+
+
+def _refuse_above_rate(tenant: Tenant, rate: int, count: int, *, look: Callable[..., int]) -> None:
+    if count > rate:
+        raise InvalidInput(
+            f"The tenant {tenant.slug!r} may submit {rate} jobs in 60 seconds: "
+            f"{count} at once will never be accepted.",
+            code="more_than_limit",
+        )
+    if retry_after := look(tenant.pk, count=count, limit=rate):
+        raise TooManyRequests(
+            f"The tenant {tenant.slug!r} may submit {rate} jobs in 60 seconds; "
+            f"try again in {retry_after} seconds.",
+            retry_after=retry_after,
+            limit=rate,
+        )
+
+
 def _respect_limits(tenant: Tenant, *, created: int) -> None:
     """Raise if the jobs just inserted are more than the tenant's limits allow."""
     if not created:
         return
     rate = tenant.submissions_per_minute
     if rate is not None:
-        retry_after = store.take_submissions(tenant.pk, count=created, limit=rate)
-        if retry_after:
-            raise TooManyRequests(
-                f"The tenant {tenant.slug!r} may submit {rate} jobs in 60 seconds; "
-                f"try again in {retry_after} seconds.",
-                retry_after=retry_after,
-                limit=rate,
-            )
+        _refuse_above_rate(tenant, rate, created, look=store.take_submissions)
     cap = tenant.max_pending
     if cap is not None and store.count_waiting(tenant.pk, at_most=cap + 1) > cap:
         raise QueueFull(

@@ -12,7 +12,7 @@ from jobs.store.finish import Outcome, finish
 from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
 from jobs.store.lease import Lease, extend, lose_worker, lost, promote, reap, release
-from jobs.store.limits import count_waiting, take_submissions
+from jobs.store.limits import count_waiting, submissions_wait, take_submissions
 
 __all__ = [
     "ClaimedJob",
@@ -36,5 +36,6 @@ __all__ = [
     "redrive",
     "release",
     "retry",
+    "submissions_wait",
     "take_submissions",
 ]

@@ -36,18 +36,24 @@ DO UPDATE SET submitted = jobs_submissionsecond.submitted + excluded.submitted""
 def take_submissions(tenant_id: int, *, count: int, limit: int) -> int:
     """Count `count` submissions against the limit of any 60 seconds.
 
-    Answers 0 when they were taken, otherwise the whole seconds after which they could be.
+    Answers 0 when they were taken, otherwise the whole seconds after which they could be. Until the
+    end of the transaction, the tenant's other submissions wait.
     """
     _lock_submissions(tenant_id)
-    parameters = {"tenant_id": tenant_id, "count": count}
-    with connection.cursor() as cursor:
-        cursor.execute(sql(_WINDOW), parameters)
-        window = cursor.fetchall()
-        wait = _wait(window, count, limit)
-        if wait == 0:
+    wait = submissions_wait(tenant_id, count=count, limit=limit)
+    if wait == 0:
+        parameters = {"tenant_id": tenant_id, "count": count}
+        with connection.cursor() as cursor:
             cursor.execute(sql(_FORGET), parameters)
             cursor.execute(sql(_TAKE), parameters)
     return wait
+
+
+def submissions_wait(tenant_id: int, *, count: int, limit: int) -> int:
+    """What `take_submissions` would answer: a look that takes nothing and waits for nobody."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql(_WINDOW), {"tenant_id": tenant_id})
+        return _wait(cursor.fetchall(), count, limit)
 
 
 def _wait(window: list[tuple[int, int, int]], count: int, limit: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import override_settings
 
-from jobs import services, wakeup
+from jobs import services, store, wakeup
 from jobs.errors import (
     IdempotencyMismatch,
     InvalidInput,
@@ -91,6 +91,36 @@ class TestSubmit:
             services.submit_many(tenant, [ECHO] * 2)
         assert 0 < caught.value.retry_after <= 61
         assert (caught.value.limit, Job.objects.count()) == (3, 2)
+
+    def test_rate_refuses_before_anything_is_written(
+        self, make_tenant: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tenant = make_tenant("limited", submissions_per_minute=3)
+        services.submit_many(tenant, [ECHO] * 3)
+        inserted: list[object] = []
+        monkeypatch.setattr(store, "insert_jobs", lambda *job: inserted.append(job))
+        with pytest.raises(TooManyRequests):
+            services.submit(tenant, ECHO)
+        assert inserted == []
+
+    def test_repeated_key_is_answered_though_the_rate_is_spent(
+        self, make_tenant: Callable[..., Tenant]
+    ) -> None:
+        tenant = make_tenant("limited", submissions_per_minute=2)
+        keyed = [NewJob(task="echo", idempotency_key=key) for key in ("a", "b")]
+        services.submit_many(tenant, keyed)
+        repeated = services.submit_many(tenant, keyed * 2)
+        assert not any(one.created for one in repeated)
+
+    @pytest.mark.parametrize("key", [None, "k"])
+    def test_more_at_once_than_the_rate_allows_is_not_told_to_try_again(
+        self, make_tenant: Callable[..., Tenant], key: str | None
+    ) -> None:
+        tenant = make_tenant("limited", submissions_per_minute=3)
+        jobs = [NewJob(task="echo", idempotency_key=key and f"{key}{n}") for n in range(4)]
+        with pytest.raises(InvalidInput, match="never") as caught:
+            services.submit_many(tenant, jobs)
+        assert (caught.value.field_code, Job.objects.count()) == ("more_than_limit", 0)
 
     def test_full_queue_refuses_and_undoes_all(self, make_tenant: Callable[..., Tenant]) -> None:
         tenant = make_tenant("limited", max_pending=3, submissions_per_minute=100)
