@@ -5,12 +5,12 @@ What cannot be undone answers a GET with the question whether it is meant, and w
 """
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -81,19 +81,43 @@ def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def act_on_group(request: HttpRequest, action: str) -> HttpResponse:
-    """Redrive or discard the dead letters of a task and error type, or all of them."""
+    """Redrive or discard the dead letters of a task and error type, or all of them.
+
+    The question carries their ids: jobs that die while it is read are not swept along.
+    """
     scope = scope_of(request)
     scope.require_operable(scope.ids)
-    task, error_type = request.GET.get("task", ""), request.GET.get("error_type")
-    by_tenant = dead_letters.ids_of_group(scope, task, error_type)
-    count = sum(len(ids) for ids in by_tenant.values())
     if request.method != "POST":
-        question = _group_question(action, count, task, error_type)
-        return _ask(request, question=question, verb=action, back=reverse("dead"), count=count)
-    moved = _move_group(scope, action, by_tenant, actor_of(request))
+        return _ask_about_group(request, scope, action)
+    asked = _asked_ids(request)
+    moved = _move_group(scope, action, dead_letters.by_tenant(scope, asked), actor_of(request))
     done = "redriven" if action == "redrive" else "discarded"
-    messages.success(request, f"{moved:,} of {count:,} dead letters {done}.")
+    messages.success(request, f"{moved:,} of {len(asked):,} dead letters {done}.")
     return _narrowed(scope, "dead")
+
+
+def _ask_about_group(request: HttpRequest, scope: Scope, action: str) -> HttpResponse:
+    task, error_type = request.GET.get("task", ""), request.GET.get("error_type")
+    ids = dead_letters.ids_of_group(scope, task, error_type)
+    return _ask(
+        request,
+        question=_group_question(action, len(ids), task, error_type),
+        verb=action,
+        back=reverse("dead"),
+        count=len(ids),
+        ids=",".join(map(str, ids)),
+    )
+
+
+def _asked_ids(request: HttpRequest) -> list[uuid.UUID]:
+    """The ids that the question was about."""
+    try:
+        ids = [uuid.UUID(text) for text in request.POST.get("ids", "").split(",") if text]
+    except ValueError as error:
+        raise BadRequest("That is not a list of ids.") from error
+    if len(ids) > dead_letters.GROUPED:
+        raise BadRequest(f"At most {dead_letters.GROUPED} at once.")
+    return ids
 
 
 def _group_question(action: str, count: int, task: str, error_type: str | None) -> str:
@@ -107,16 +131,15 @@ def _group_question(action: str, count: int, task: str, error_type: str | None) 
 
 
 def _move_group(
-    scope: Scope, action: str, by_tenant: dict[int, Collection[uuid.UUID]], actor: str
+    scope: Scope, action: str, by_tenant: Mapping[int, Sequence[uuid.UUID]], actor: str
 ) -> int:
     """Move them in batches, each with its audit entry; answers how many were moved."""
     service = services.redrive if action == "redrive" else services.discard
     tenants: dict[int, Tenant] = {tenant.pk: tenant for tenant in scope.tenants}
     moved = 0
     for tenant_id, ids in by_tenant.items():
-        job_ids = list(ids)
-        for start in range(0, len(job_ids), BATCH):
-            batch = job_ids[start : start + BATCH]
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
             moved += len(service(batch, actor=actor, tenant=tenants[tenant_id]))
     return moved
 

@@ -54,12 +54,15 @@ def listed(scope: Scope, task: str = "", error_type: str | None = None) -> list[
     return list(found.annotate(now=Now())[:LISTED])
 
 
-def ids_of_group(
-    scope: Scope, task: str, error_type: str | None
-) -> dict[int, Collection[uuid.UUID]]:
-    """The ids of a group's dead letters by tenant, at most `GROUPED` of them."""
-    by_tenant: dict[int, list[uuid.UUID]] = {}
-    rows = dead_letters(scope, task, error_type).values_list("tenant_id", "pk")[:GROUPED]
+def ids_of_group(scope: Scope, task: str, error_type: str | None) -> list[uuid.UUID]:
+    """The ids of a group's dead letters, at most `GROUPED` of them."""
+    return list(dead_letters(scope, task, error_type).values_list("pk", flat=True)[:GROUPED])
+
+
+def by_tenant(scope: Scope, ids: Collection[uuid.UUID]) -> dict[int, list[uuid.UUID]]:
+    """Those of the ids that are dead letters in scope, by tenant."""
+    found: dict[int, list[uuid.UUID]] = {}
+    rows = dead_letters(scope).filter(pk__in=ids).values_list("tenant_id", "pk")
     for tenant_id, job_id in rows:
-        by_tenant.setdefault(tenant_id, []).append(job_id)
-    return dict(by_tenant)
+        found.setdefault(tenant_id, []).append(job_id)
+    return found

@@ -66,7 +66,7 @@ def test_a_stranger_discards_only_their_own_dead_letters(
 ) -> None:
     hers, theirs = make_job(alice, Status.DLQ), make_job(mallory, Status.DLQ)
 
-    stranger.post(reverse("act-on-group", args=["discard"]))
+    stranger.post(reverse("act-on-group", args=["discard"]), {"ids": f"{hers.pk},{theirs.pk}"})
 
     assert Job.objects.filter(pk=hers.pk).exists()
     assert not Job.objects.filter(pk=theirs.pk).exists()
