@@ -157,7 +157,7 @@ class Retry(TaskOutcome):
 
     def __init__(self, after: float | None = None, message: str = "") -> None:
         super().__init__(message or "the task asked for a retry")
-        self.after = after
+        self.after = None if after is None else float(after)
 
 
 class Discard(TaskOutcome):
@@ -168,9 +168,20 @@ class Cancel(TaskOutcome):
     """End the job as CANCELLED: it is no longer wanted."""
 
 
-class JobTimeout(TaskOutcome):
-    """Raised inside a task whose time is up."""
+class StopRequest(BaseException):
+    """Raised by the engine inside a task that has to stop.
+
+    Not an `Exception`, as `asyncio.CancelledError` is not: a task's `except Exception` must not
+    swallow it.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__() or str(type(self).__doc__)
 
 
-class JobStopped(TaskOutcome):
-    """Raised inside a task whose job was cancelled or whose lease was lost."""
+class JobTimeout(StopRequest):
+    """The job's time was up."""
+
+
+class JobStopped(StopRequest):
+    """The job was cancelled, its lease was lost, or its worker shuts down."""

@@ -14,7 +14,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from jobs.backend import JobQueueBackend, call_arguments
-from jobs.errors import JobStopped
+from jobs.errors import StopRequest
 from jobs.registry import QueueTask
 from jobs.statuses import Status
 from jobs.store import ClaimedJob, Outcome
@@ -26,7 +26,6 @@ from jobs.tasksapi import (
     task_started,
 )
 from workers import outcomes
-from workers.held import Stop
 
 LONG_AGO = "(earlier attempt)"
 
@@ -48,30 +47,35 @@ class JobContext(TaskContext):
 
 
 def run(job: ClaimedJob, task: QueueTask, worker: str) -> Outcome:
-    """Run a synchronous task in this thread, or an asynchronous one on a loop of its own."""
+    """Run a synchronous task in this thread, or an asynchronous one on a loop of its own.
+
+    Raises only `StopRequest`, where the engine stopped the task.
+    """
     if iscoroutinefunction(task.func):
-        return asyncio.run(run_async(job, task, worker, lambda: None))
+        return asyncio.run(run_async(job, task, worker, lambda: False))
     started = time.monotonic()
     try:
         args, kwargs = _call(job, task, worker)
         value = task.func(*args, **kwargs)
+    except StopRequest:
+        raise
     except BaseException as error:  # SystemExit of a task is its failure, not ours
         return _failed(job, task, worker, error, time.monotonic() - started)
     return _returned(job, task, worker, value, time.monotonic() - started)
 
 
 async def run_async(
-    job: ClaimedJob, task: QueueTask, worker: str, stop_reason: Callable[[], Stop | None]
+    job: ClaimedJob, task: QueueTask, worker: str, is_stopped: Callable[[], bool]
 ) -> Outcome:
-    """Run an asynchronous task; `stop_reason` tells why it was cancelled, if it was."""
+    """Run an asynchronous task. Raises `CancelledError` where the engine cancelled it."""
     started = time.monotonic()
     try:
         args, kwargs = _call(job, task, worker)
         value = await task.func(*args, **kwargs)
     except asyncio.CancelledError as error:
-        reason = stop_reason()
-        cause = reason.exception(reason.value) if reason else error
-        return _failed(job, task, worker, cause, time.monotonic() - started)
+        if is_stopped():
+            raise
+        return _failed(job, task, worker, error, time.monotonic() - started)
     except BaseException as error:
         return _failed(job, task, worker, error, time.monotonic() - started)
     return _returned(job, task, worker, value, time.monotonic() - started)
@@ -98,7 +102,7 @@ def _returned(
     job: ClaimedJob, task: QueueTask, worker: str, value: Any, ran_seconds: float
 ) -> Outcome:
     outcome = outcomes.of_value(job, value, ran_seconds)
-    _conclude(job, task, worker, outcome, value)
+    conclude(job, task, worker, outcome, value)
     return outcome
 
 
@@ -106,12 +110,12 @@ def _failed(
     job: ClaimedJob, task: QueueTask, worker: str, error: BaseException, ran_seconds: float
 ) -> Outcome:
     outcome = outcomes.of_error(job, task, error, ran_seconds)
-    if not isinstance(error, JobStopped):  # then it is another worker's to conclude
-        _conclude(job, task, worker, outcome, None)
+    conclude(job, task, worker, outcome, None)
     return outcome
 
 
-def _conclude(job: ClaimedJob, task: QueueTask, worker: str, outcome: Outcome, value: Any) -> None:
+def conclude(job: ClaimedJob, task: QueueTask, worker: str, outcome: Outcome, value: Any) -> None:
+    """Say how the attempt ended: in the log and, at the end of the job, by Django's signal."""
     if outcome.error_type:
         level = logging.ERROR if outcome.status is Status.DLQ else logging.WARNING
         message = "dead letter" if outcome.status is Status.DLQ else "attempt failed; will retry"

@@ -10,10 +10,15 @@ from django.db import close_old_connections
 from jobs.registry import find
 from workers import attempt
 
+IGNORED_BY_CHILDREN = frozenset({signal.SIGINT, signal.SIGTERM})
+"""A child ends when its parent says so, or dies."""
+
 
 def serve(descriptor: int, worker: str) -> None:
     """Run jobs from the pipe until the parent closes it or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in IGNORED_BY_CHILDREN:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_BY_CHILDREN)
     threading.Thread(target=_end_with_parent, args=[os.getppid()], daemon=True).start()
     pipe = Connection(descriptor)
     while True:

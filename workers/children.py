@@ -6,13 +6,28 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import cast
 
 from jobs.store import Outcome
 from workers import outcomes
+from workers.child import IGNORED_BY_CHILDREN
 from workers.held import HeldJob
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What starts in here has signals held back until it asks for them.
+
+    A signal to the whole group must not end a child that has not yet come to ignore it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_BY_CHILDREN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Child:
@@ -20,7 +35,7 @@ class Child:
 
     def __init__(self, worker: str) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _deaf():
             self._process = subprocess.Popen(  # noqa: S603  (our own program)
                 [sys.executable, "-m", "django", "runchild", str(theirs.fileno()), worker],
                 pass_fds=[theirs.fileno()],
@@ -42,10 +57,15 @@ class Child:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End the child and all that it started, now."""
+        """End the child and all that it started, now. Does not wait."""
         with suppress(ProcessLookupError):  # it has ended by itself
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Kill the child and wait for its end."""
+        self.kill()
         self._process.wait()
+        self._pipe.close()
 
 
 class Children:
@@ -90,7 +110,7 @@ class Children:
         return child
 
     def _forget(self, child: Child) -> None:
-        child.kill()
+        child.bury()
         with self._lock:
             self._all.discard(child)
 

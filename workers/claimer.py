@@ -11,7 +11,7 @@ from jobs.conf import conf
 from jobs.errors import UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.shares import FairShares
-from jobs.store import ClaimedJob, Share
+from jobs.store import ClaimedJob, Lease, Share
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
 from workers.role import Role
@@ -43,9 +43,11 @@ class Claimer(Role):
         self._tasks: dict[str, QueueTask] = {}
         self._unknown: set[str] = set()
         self._disappointments = 0
+        self._strange: list[Lease] = []
 
     def tick(self) -> float:
         """Claim once if there is room."""
+        self._return_strange()
         per_second = self._pace.per_second(self._held.recorded)
         buffer = min(int(per_second * conf().claim_buffer_seconds), 2 * conf().claim_batch)
         room = self._held.slots + buffer - len(self._held)
@@ -57,8 +59,9 @@ class Claimer(Role):
         shares = self._shares.divide(lanes, min(room, conf().claim_batch))
         if not shares:
             return conf().poll_interval_seconds
+        asked_at = time.monotonic()
         if claimed := self._claim(shares):
-            self._start(claimed)
+            self._start(claimed, asked_at)
             self._disappointments = 0
             return 0
         return self._wait_after_nothing()
@@ -79,14 +82,19 @@ class Claimer(Role):
         self._shares.charge(Counter(job.lane_id for job in claimed))
         return claimed
 
-    def _start(self, claimed: Sequence[ClaimedJob]) -> None:
+    def _start(self, claimed: Sequence[ClaimedJob], asked_at: float) -> None:
         known = [job for job in claimed if self._knows(job.task)]
-        held = [HeldJob(job, self._tasks[job.task]) for job in known]
+        held = [HeldJob(job, self._tasks[job.task], asked_at) for job in known]
         self._held.add(held)
         self._run_jobs(held)
-        if len(known) < len(claimed):
-            strange = [job for job in claimed if job.task not in self._tasks]
-            store.release([store.Lease(job.id, job.fence) for job in strange])
+        self._strange += [Lease(job.id, job.fence) for job in claimed if job.task in self._unknown]
+        self._return_strange()
+
+    def _return_strange(self) -> None:
+        """Give back jobs whose task nobody here knows; if that fails, the next tick does."""
+        if self._strange:
+            store.release(self._strange)
+            self._strange = []
 
     def _knows(self, name: str) -> bool:
         """Whether this process has the task; if not, it will leave such jobs to others."""

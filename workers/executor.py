@@ -6,12 +6,15 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
 
-from django.db import close_old_connections
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, connections
 
-from jobs.errors import TaskOutcome
+from jobs.errors import StopRequest
+from jobs.statuses import Status
 from jobs.store import Outcome
 from workers import attempt, outcomes
 from workers.children import Children
@@ -23,10 +26,11 @@ _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class Executor:
-    """Starts jobs and hands their outcomes on. Threads are made as they are needed, up to `slots`.
+    """Runs up to `slots` jobs at once, whatever they run in; the others wait in order.
 
-    `finish(held, outcome)` is called once for each job that was started; the outcome is None where
-    nothing may be recorded any more, because the lease was lost.
+    Threads are made as they are needed. `finish(held, outcome)` is called once for each job that
+    was started; the outcome is None where nothing is to be recorded: the lease was lost, or the job
+    is given back.
     """
 
     def __init__(
@@ -40,47 +44,62 @@ class Executor:
         self._slots = slots
         self._ledger = ledger
         self._finish = finish
+        self._lock = threading.Lock()
+        self._waiting: deque[HeldJob] = deque()
+        self._running = 0
         self._queue: queue.SimpleQueue[HeldJob] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._in_threads = 0
-        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._async_slots: asyncio.Semaphore | None = None
         self._children = Children(worker)
 
     def submit(self, jobs: Sequence[HeldJob]) -> None:
         """Run the jobs, each as soon as a slot is free."""
-        on_loop = [held for held in jobs if _runs_on_loop(held)]
-        in_threads = [held for held in jobs if not _runs_on_loop(held)]
-        if on_loop:
-            self._running_loop().call_soon_threadsafe(self._spawn, on_loop)
-        for held in in_threads:
-            self._queue.put(held)
-        self._grow(len(in_threads))
+        with self._lock:
+            self._waiting.extend(jobs)
+        self._fill_slots()
 
     def kill_children(self) -> None:
         """End the child processes, whatever they do."""
         self._children.kill()
 
-    def _grow(self, more: int) -> None:
-        """Have a thread for each job that is in threads, as long as there are slots."""
+    def _fill_slots(self) -> None:
+        on_loop = []
         with self._lock:
-            self._in_threads += more
-            missing = min(self._in_threads, self._slots) - len(self._threads)
-        for _ in range(missing):
+            while self._waiting and self._running < self._slots:
+                held = self._waiting.popleft()
+                self._running += 1
+                if _runs_on_loop(held):
+                    on_loop.append(held)
+                else:
+                    self._in_threads += 1
+                    self._queue.put(held)
+            self._add_threads(self._in_threads - len(self._threads))
+        if on_loop:
+            self._running_loop().call_soon_threadsafe(self._spawn, on_loop)
+
+    def _add_threads(self, count: int) -> None:
+        for _ in range(count):
             name = f"slot-{len(self._threads) + 1}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 
+    def _free_slot(self, *, in_thread: bool) -> None:
+        with self._lock:
+            self._running -= 1
+            self._in_threads -= in_thread
+        self._fill_slots()
+
     def _serve(self) -> None:
-        """A slot: runs one job after the other."""
+        """A thread: runs one job after the other."""
         while True:
             held = self._queue.get()
-            if self._begin(held):
-                self._end(held, self._run_here(held))
-            with self._lock:
-                self._in_threads -= 1
+            try:
+                if self._begin(held):
+                    self._end(held, self._run_contained(held))
+            finally:
+                self._free_slot(in_thread=True)
 
     def _begin(self, held: HeldJob) -> bool:
         if not held.begin():
@@ -92,21 +111,27 @@ class Executor:
         if held.stop_reason is Stop.LOST:
             fields = attempt.described(held.job, self._worker)
             _log.warning("the lease was lost; what became of the attempt is dropped", extra=fields)
-            outcome = None
-        self._finish(held, outcome)
+        given_up = held.stop_reason in {Stop.LOST, Stop.DRAIN}
+        self._finish(held, None if given_up else outcome)
+
+    def _run_contained(self, held: HeldJob) -> Outcome | None:
+        """Run in this thread, or in a child that it waits for; whatever happens, it ends."""
+        try:
+            if held.task.killable:
+                return self._children.run(held)
+            return self._run_here(held)
+        except BaseException as error:
+            return self._broken_down(held, error)
 
     def _run_here(self, held: HeldJob) -> Outcome | None:
-        """Run in this thread, or in a child that this thread waits for."""
-        if held.task.killable:
-            return self._children.run(held)
         close_old_connections()
         try:
-            outcome = self._run_interruptibly(held)
+            return self._run_interruptibly(held)
         finally:
             close_old_connections()
-        return outcome
+            _forget_connections_in_transactions()
 
-    def _run_interruptibly(self, held: HeldJob) -> Outcome:
+    def _run_interruptibly(self, held: HeldJob) -> Outcome | None:
         thread = threading.get_ident()
 
         def halt(reason: Stop) -> None:
@@ -114,42 +139,65 @@ class Executor:
 
         try:
             held.interruptible(halt)
-            outcome = attempt.run(held.job, held.task, self._worker)
+            outcome: Outcome | None = attempt.run(held.job, held.task, self._worker)
             held.uninterruptible()
             # An exception that was sent before the line above arrives at the latest in this loop.
             for _ in range(10):
                 pass
-        except TaskOutcome as late:
+        except StopRequest as request:
             held.uninterruptible()
-            seconds = held.running_seconds(time.monotonic())
-            return outcomes.of_error(held.job, held.task, late, seconds)
+            outcome = self._stopped(held, request)
         return outcome
 
+    def _stopped(self, held: HeldJob, request: BaseException) -> Outcome | None:
+        outcome = outcomes.of_stop(held, request)
+        if outcome:
+            attempt.conclude(held.job, held.task, self._worker, outcome, None)
+        return outcome
+
+    def _broken_down(self, held: HeldJob, error: BaseException) -> Outcome:
+        fields = attempt.described(held.job, self._worker)
+        _log.error("an attempt could not be concluded", exc_info=error, extra=fields)
+        seconds = held.running_seconds(time.monotonic())
+        return outcomes.of_breakdown(held.job, error, seconds)
+
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._async_slots = asyncio.Semaphore(self._slots)
-            threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
-        return self._loop
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
+            return self._loop
 
     def _spawn(self, jobs: Sequence[HeldJob]) -> None:
         for held in jobs:
-            task = asyncio.ensure_future(self._run_on_loop(held))
+            task = asyncio.ensure_future(self._serve_on_loop(held))
             task.add_done_callback(_report_unexpected)
 
-    async def _run_on_loop(self, held: HeldJob) -> None:
-        assert self._async_slots is not None
-        async with self._async_slots:
-            if not self._begin(held):
-                return
-            loop, this = asyncio.get_running_loop(), asyncio.current_task()
-            assert this is not None
-            held.interruptible(lambda _: _cancel(loop, this))
+    async def _serve_on_loop(self, held: HeldJob) -> None:
+        try:
+            if self._begin(held):
+                self._end(held, await self._run_on_loop(held))
+        finally:
+            self._free_slot(in_thread=False)
+
+    async def _run_on_loop(self, held: HeldJob) -> Outcome | None:
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
+        assert this is not None
+        held.interruptible(lambda _: _cancel(loop, this))
+        outcome: Outcome | None
+        try:
             outcome = await attempt.run_async(
-                held.job, held.task, self._worker, lambda: held.stop_reason
+                held.job, held.task, self._worker, lambda: held.stop_reason is not None
             )
-            held.uninterruptible()
-            self._end(held, outcome)
+        except asyncio.CancelledError as request:
+            outcome = self._stopped(held, request)
+        except BaseException as error:
+            outcome = self._broken_down(held, error)
+        held.uninterruptible()
+        if outcome is None or outcome.status is not Status.DONE:
+            # It may have failed over a connection that is broken, which the next one would get.
+            await sync_to_async(close_old_connections)()
+        return outcome
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[object]") -> None:
@@ -158,6 +206,14 @@ def _cancel(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[object]") -> No
 
 def _runs_on_loop(held: HeldJob) -> bool:
     return iscoroutinefunction(held.task.func) and not held.task.killable
+
+
+def _forget_connections_in_transactions() -> None:
+    """A job that was stopped in the midst of one leaves a connection that nobody may go on with."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            connection.close()
+            del connections[connection.alias]
 
 
 def _report_unexpected(task: "asyncio.Task[None]") -> None:

@@ -90,7 +90,7 @@ class Finisher(Role):
     def _let_go(self) -> None:
         for held, _ in self._batch:
             self._ledger.strike(held.lease)
-        self._held.remove([held.job.id for held, _ in self._batch])
+        self._held.remove([held.lease for held, _ in self._batch])
         self._batch.clear()
         self._room_made()
 

@@ -3,13 +3,14 @@
 import logging
 import resource
 import sys
+import time
 
 from django.db.models.functions import Now
 
 from jobs import store
 from jobs.conf import conf
 from jobs.models import Worker
-from workers.held import HeldJobs, Stop
+from workers.held import HeldJob, HeldJobs, Stop
 from workers.role import Role
 
 _log = logging.getLogger(__name__)
@@ -28,16 +29,26 @@ class Heartbeat(Role):
         """Beat once."""
         held = self._held.snapshot()
         if held:
-            answers = store.extend([one.lease for one in held], lease_seconds=conf().lease_seconds)
-            for one in held:
-                if one.job.id not in answers:
-                    one.stop(Stop.LOST)
-                elif answers[one.job.id]:
-                    one.stop(Stop.CANCELLED)
+            self._extend(held)
         Worker.objects.filter(pk=self._worker).update(
             seen_at=Now(), running=len(held), memory_bytes=_memory_bytes()
         )
         return conf().heartbeat_seconds
+
+    def _extend(self, held: list[HeldJob]) -> None:
+        """Of two leases on one job, only the later can be held."""
+        latest = {one.job.id: one for one in sorted(held, key=lambda one: one.job.fence)}
+        asked_at = time.monotonic()
+        answers = store.extend(
+            [one.lease for one in latest.values()], lease_seconds=conf().lease_seconds
+        )
+        for one in held:
+            if one is not latest[one.job.id] or one.job.id not in answers:
+                one.stop(Stop.LOST)
+                continue
+            one.leased_at = asked_at
+            if answers[one.job.id]:
+                one.stop(Stop.CANCELLED)
 
 
 def _memory_bytes() -> int:

@@ -2,11 +2,10 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from jobs.errors import Cancel, JobStopped, JobTimeout, TaskOutcome
+from jobs.errors import JobStopped, JobTimeout, StopRequest
 from jobs.registry import QueueTask
 from jobs.store import ClaimedJob, Lease
 
@@ -17,15 +16,19 @@ class Stop(Enum):
     TIMEOUT = "its time is up"
     CANCELLED = "its cancellation was asked for"
     LOST = "its lease was lost"
+    DRAIN = "its worker shuts down"
 
     @property
-    def exception(self) -> type[TaskOutcome]:
+    def exception(self) -> type[StopRequest]:
         """What is raised in the job's code."""
-        return {Stop.TIMEOUT: JobTimeout, Stop.CANCELLED: Cancel, Stop.LOST: JobStopped}[self]
+        return JobTimeout if self is Stop.TIMEOUT else JobStopped
 
 
 class HeldJob:
-    """A claimed job, whether it has started, and how to stop it."""
+    """A claimed job, whether it has started, and how to stop it.
+
+    `leased_at` is the monotonic time before which its lease was last granted or extended.
+    """
 
     __slots__ = (
         "_halt",
@@ -34,15 +37,17 @@ class HeldJob:
         "is_stubborn",
         "is_withdrawn",
         "job",
+        "leased_at",
         "started_at",
         "stop_reason",
         "stopped_at",
         "task",
     )
 
-    def __init__(self, job: ClaimedJob, task: QueueTask) -> None:
+    def __init__(self, job: ClaimedJob, task: QueueTask, leased_at: float) -> None:
         self.job = job
         self.task = task
+        self.leased_at = leased_at
         self.claimed_at = time.monotonic()
         self.started_at: float | None = None
         self.is_withdrawn = False
@@ -72,7 +77,10 @@ class HeldJob:
             return self.is_withdrawn
 
     def interruptible(self, halt: Callable[[Stop], None]) -> None:
-        """From now on `halt` stops the job's code; at once if a stop was asked for before."""
+        """From now on `halt` stops the job's code; at once if a stop was asked for before.
+
+        `halt` is called under the job's lock and must not wait.
+        """
         with self._lock:
             self._halt = halt
             if self.stop_reason:
@@ -98,11 +106,15 @@ class HeldJob:
 
 
 class HeldJobs:
-    """All of them, with the room for more. Safe for threads."""
+    """All of them, by lease, with the room for more. Safe for threads.
+
+    By lease and not by job: a job that was given back may be claimed again by this very process
+    before it has let go of the first lease.
+    """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._jobs: dict[uuid.UUID, HeldJob] = {}
+        self._jobs: dict[Lease, HeldJob] = {}
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._recorded = 0
@@ -118,13 +130,13 @@ class HeldJobs:
     def add(self, held: Iterable[HeldJob]) -> None:
         """Take jobs in."""
         with self._lock:
-            self._jobs.update((one.job.id, one) for one in held)
+            self._jobs.update((one.lease, one) for one in held)
 
-    def remove(self, job_ids: Iterable[uuid.UUID]) -> None:
-        """The store has answered about these jobs: their room is free."""
+    def remove(self, leases: Iterable[Lease]) -> None:
+        """The store has answered about these leases: their room is free."""
         with self._changed:
-            for job_id in job_ids:
-                self._recorded += self._jobs.pop(job_id, None) is not None
+            for lease in leases:
+                self._recorded += self._jobs.pop(lease, None) is not None
             self._changed.notify_all()
 
     def snapshot(self) -> list[HeldJob]:

@@ -23,7 +23,7 @@ def of_value(job: ClaimedJob, value: Any, ran_seconds: float) -> Outcome:
     """The outcome of a task that returned: DONE, unless what it returned cannot be stored."""
     try:
         result = value if isinstance(value, RawJSON) else _encode(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         return _dead(job, error, ran_seconds, Reason.NOT_RETRYABLE)
     if len(result) > conf().max_result_bytes:
         large = Discard(f"The result has {len(result)} bytes; {conf().max_result_bytes} may be.")
@@ -49,13 +49,33 @@ def of_loss(job: ClaimedJob, message: str) -> Outcome:
     return store.lost(job, loss_delay, message)
 
 
-def of_stop(held: HeldJob) -> Outcome | None:
-    """The outcome of a job that was stopped; None if it was not ours any more to conclude."""
-    if held.stop_reason in {None, Stop.LOST}:
-        return None
-    assert held.stop_reason is not None
-    error = held.stop_reason.exception(held.stop_reason.value)
-    return of_error(held.job, held.task, error, held.running_seconds(time.monotonic()))
+def of_stop(held: HeldJob, error: BaseException | None = None) -> Outcome | None:
+    """The outcome of a job that was stopped; None if it is not ours, or not yet, to conclude.
+
+    `error` is what the stop raised in the job's code: its traceback says where that was.
+    """
+    seconds = held.running_seconds(time.monotonic())
+    if held.stop_reason is Stop.CANCELLED:
+        return _outcome(held.job, Status.CANCELLED, seconds)
+    if held.stop_reason is Stop.TIMEOUT:
+        timeout = JobTimeout().with_traceback(error.__traceback__ if error else None)
+        return of_error(held.job, held.task, timeout, seconds)
+    return None
+
+
+def of_breakdown(job: ClaimedJob, error: BaseException, ran_seconds: float) -> Outcome:
+    """The outcome of an attempt over which the engine itself failed, made of nothing that can."""
+    dead = job.attempt > job.max_retries
+    return _outcome(
+        job,
+        Status.DLQ if dead else Status.FAILED,
+        ran_seconds,
+        reason=Reason.RETRIES_EXHAUSTED if dead else None,
+        retry_in=loss_delay(1),
+        attempt_outcome=AttemptOutcome.FAILED,
+        error_type=type(error).__name__,
+        error_message="The attempt could not be concluded; see the worker's log.",
+    )
 
 
 def loss_delay(losses: int) -> float:
@@ -92,9 +112,16 @@ def _described(error: BaseException) -> dict[str, Any]:
     return {
         "attempt_outcome": AttemptOutcome.TIMED_OUT if timed_out else AttemptOutcome.FAILED,
         "error_type": f"{kind.__module__}.{kind.__qualname__}"[:200],
-        "error_message": _storable(str(error), conf().max_error_message),
+        "error_message": _storable(_message(error), conf().max_error_message),
         "traceback": _storable(text, conf().max_traceback),
     }
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as unprintable:  # the error is a user's class
+        return f"<its message raised {type(unprintable).__name__}>"
 
 
 def _storable(text: str, limit: int) -> str:

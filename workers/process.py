@@ -20,14 +20,16 @@ from workers.claimer import Claimer, stale
 from workers.executor import Executor
 from workers.finisher import Finisher
 from workers.heartbeat import Heartbeat
-from workers.held import HeldJob, HeldJobs
+from workers.held import HeldJob, HeldJobs, Stop
 from workers.ledger import Ledger
 from workers.listener import Listener
 from workers.promoter import Promoter
 from workers.reaper import Reaper
 from workers.watchdog import Watchdog
 
-STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+DRAIN_SIGNAL, ABORT_SIGNAL = signal.SIGUSR1, signal.SIGUSR2
+"""How the supervisor speaks to its worker processes."""
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, DRAIN_SIGNAL, ABORT_SIGNAL})
 RETIRED = 3
 """Exit status of a process that has to be replaced because a job in it would not stop."""
 
@@ -90,6 +92,8 @@ class WorkerProcess:
         parent = os.getppid()
         while os.getppid() == parent and not self._draining.wait(LOOK_SECONDS):
             self._give_back(stale(self._held.snapshot(), MAX_BUFFERED_SECONDS))
+            if not all(role.is_alive for role in self._roles):
+                raise RuntimeError("a role of the worker process has ended")
         self._drain()
         return RETIRED if self._retired else 0
 
@@ -102,15 +106,13 @@ class WorkerProcess:
         self.drain()
 
     def _install_signals(self) -> None:
-        signal.signal(signal.SIGTERM, self._on_signal)
-        # A Ctrl-C goes to the whole group; the supervisor is the one who answers it.
+        signal.signal(DRAIN_SIGNAL, lambda number, frame: self._draining.set())
+        signal.signal(ABORT_SIGNAL, lambda number, frame: self._aborting.set())
+        # These may go to the whole group and again through the supervisor: more than one of them
+        # is no reason to abort, which is the supervisor's to say.
+        signal.signal(signal.SIGTERM, lambda number, frame: self._draining.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self._draining.is_set():
-            self._aborting.set()
-        self._draining.set()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _register(self) -> None:
         Worker.objects.create(
@@ -130,11 +132,13 @@ class WorkerProcess:
     def _drain(self) -> None:
         """Claims stop first, heartbeats last."""
         _log.info("draining", extra={"worker": self._worker, "count": len(self._held)})
-        self._claimer.stop()
+        self._claimer.stop(timeout=2)
         self._attempt(lambda: Worker.objects.filter(pk=self._worker).update(is_draining=True))
         self._give_back(self._held.snapshot())
         self._wait_for_running()
         left = [held for held in self._held.snapshot() if held.stop_reason is None]
+        for held in left:
+            held.stop(Stop.DRAIN)
         self._executor.kill_children()
         self._attempt(lambda: store.release([held.lease for held in left]))
         for role in self._roles:
@@ -154,18 +158,22 @@ class WorkerProcess:
 
     def _give_back(self, held: list[HeldJob]) -> None:
         """Return jobs that have not started, their attempts unspent."""
-        withdrawn = [one for one in held if one.withdraw()]
-        if withdrawn:
-            self._attempt(lambda: store.release([one.lease for one in withdrawn]))
-            self._held.remove([one.job.id for one in withdrawn])
+        leases = [one.lease for one in held if one.withdraw()]
+        if leases and self._attempt(lambda: store.release(leases)):
+            self._held.remove(leases)
 
     def _sign_off(self) -> None:
         Worker.objects.filter(pk=self._worker).update(stopped_at=Now(), running=0)
 
-    def _attempt(self, write: Callable[[], object]) -> None:
-        """A write that helps others but that we can end without: the leases run out anyway."""
+    def _attempt(self, write: Callable[[], object]) -> bool:
+        """A write that we can go on without: it is done again, or the leases run out.
+
+        Answers whether it was done.
+        """
         try:
             write()
         except Error as error:
             connections.close_all()
-            _log.warning("the database did not answer", exc_info=error)
+            _log.warning(f"the database did not answer: {error}", extra={"worker": self._worker})
+            return False
+        return True

@@ -47,9 +47,9 @@ class Role(ABC):
         return not self._thread.is_alive()
 
     @property
-    def is_stopping(self) -> bool:
-        """Whether the role was asked to end."""
-        return self._stopping.is_set()
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -72,4 +72,4 @@ class Role(ABC):
         self._failures += 1
         _log.warning(f"{self.name}: {message}", exc_info=error if self._failures == 1 else None)
         self._woken.clear()
-        return random.uniform(0, min(MAX_BACKOFF_SECONDS, 0.1 * 2**self._failures))  # noqa: S311
+        return random.uniform(0, min(MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(self._failures, 10)))  # noqa: S311

@@ -12,11 +12,19 @@ from jobs import store
 from jobs.conf import conf
 from workers import outcomes
 from workers.ledger import Ledger
-from workers.process import RETIRED, STOP_SIGNALS, Options, WorkerProcess, new_worker_id
+from workers.process import (
+    ABORT_SIGNAL,
+    DRAIN_SIGNAL,
+    RETIRED,
+    SIGNALS,
+    Options,
+    WorkerProcess,
+    new_worker_id,
+)
 
 STABLE_SECONDS = 10
 MAX_RESTART_SECONDS = 30
-ABORT_SECONDS = 5
+ABORT_SECONDS = 8
 SETTLE_AGAIN_SECONDS = 1
 
 _log = logging.getLogger(__name__)
@@ -46,7 +54,8 @@ class Supervisor:
         self._alive: dict[int, _Alive] = {}
         self._unsettled: list[_Dead] = []
         self._signals = 0
-        self._stop_at: float | None = None
+        self._kill_at: float | None = None
+        self._is_aborting = False
         self._restart_at = 0.0
         self._settle_at = 0.0
         self._crashes = 0
@@ -56,6 +65,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         while not (self._signals and not self._alive):
+            self._pass_on()
             self._start_missing()
             self._collect()
             self._settle()
@@ -65,13 +75,18 @@ class Supervisor:
         return 0
 
     def _on_signal(self, number: int, frame: object) -> None:
-        """The first drains, the second aborts."""
         self._signals += 1
-        if self._signals == 1:
-            self._stop_at = time.monotonic() + self._options.drain_seconds + ABORT_SECONDS
-        elif self._stop_at is not None:
-            self._stop_at = min(self._stop_at, time.monotonic() + ABORT_SECONDS)
-        self._send(signal.SIGTERM)
+
+    def _pass_on(self) -> None:
+        """The first signal drains, the second aborts."""
+        now = time.monotonic()
+        if self._signals >= 1 and self._kill_at is None:
+            self._kill_at = now + self._options.drain_seconds + ABORT_SECONDS
+            self._send(DRAIN_SIGNAL)
+        if self._signals >= 2 and not self._is_aborting:
+            self._is_aborting = True
+            self._kill_at = now + ABORT_SECONDS
+            self._send(ABORT_SIGNAL)
 
     def _send(self, number: int) -> None:
         for pid in list(self._alive):
@@ -90,12 +105,12 @@ class Supervisor:
         worker = new_worker_id()
         connections.close_all()  # a connection must not be shared by two processes
         # Held back until the new process has handlers of its own, so that none gets lost.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
             self._become_worker(worker, ledger)
         self._alive[pid] = _Alive(worker, ledger, time.monotonic())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _become_worker(self, worker: str, ledger: Ledger) -> None:
         """In the new process; never returns."""
@@ -128,32 +143,33 @@ class Supervisor:
         )
         stable = time.monotonic() - process.started_at > STABLE_SECONDS
         self._crashes = 0 if stable else self._crashes + 1
-        wait = 0 if stable else min(MAX_RESTART_SECONDS, 0.1 * 2**self._crashes)
+        wait = 0 if stable else min(MAX_RESTART_SECONDS, 0.1 * 2 ** min(self._crashes, 10))
         self._restart_at = time.monotonic() + wait
 
     def _settle(self) -> None:
-        """Record what the dead had started as lost, and give back what they had only claimed."""
+        """Settle the dead, one after the other; while the database is away, later."""
         while self._unsettled and time.monotonic() >= self._settle_at:
-            dead = self._unsettled[0]
             try:
-                lost, released = store.lose_worker(
-                    dead.worker, dead.ledger.read(), outcomes.loss_delay
-                )
+                self._settle_one(self._unsettled[0])
             except Error as error:
                 _log.warning(f"a dead worker's jobs are settled later: {error}")
                 connections.close_all()
                 self._settle_at = time.monotonic() + SETTLE_AGAIN_SECONDS
-            for job_id in lost:
-                _log.warning(
-                    "the attempt counts as lost: its worker process died",
-                    extra={"job_id": str(job_id), "worker": dead.worker},
-                )
-            _log.info(
-                "settled a dead worker", extra={"worker": dead.worker, "count": len(released)}
+            else:
+                self._unsettled.pop(0).ledger.close()
+
+    def _settle_one(self, dead: _Dead) -> None:
+        """Record what it had started as lost, and give back what it had only claimed."""
+        lost, released = store.lose_worker(dead.worker, dead.ledger.read(), outcomes.loss_delay)
+        for job_id in lost:
+            _log.warning(
+                "the attempt counts as lost: its worker process died",
+                extra={"job_id": str(job_id), "worker": dead.worker},
             )
-            self._unsettled.pop(0).ledger.close()
+        fields = {"worker": dead.worker, "count": len(released)}
+        _log.info("settled a dead worker", extra=fields)
 
     def _insist(self) -> None:
         """Kill what has not ended in time."""
-        if self._stop_at is not None and time.monotonic() > self._stop_at:
+        if self._kill_at is not None and time.monotonic() > self._kill_at:
             self._send(signal.SIGKILL)

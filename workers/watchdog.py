@@ -1,4 +1,4 @@
-"""The watchdog: stops jobs whose time is up. Needs no database."""
+"""The watchdog: stops jobs whose time or whose lease is over. Needs no database."""
 
 import logging
 import time
@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class Watchdog(Role):
-    """Looks after running jobs: timeouts, and jobs that ignore being stopped.
+    """Looks after running jobs: their timeouts, their leases, and stops that are ignored.
 
-    Such a job is finished all the same, as its stop demands, and then the process retires, because
-    only its end can stop the code.
+    A job that ignores its stop is finished all the same, as its stop demands, and then the process
+    retires, because only its end can stop the code.
     """
 
     def __init__(
@@ -41,9 +41,11 @@ class Watchdog(Role):
         """Look once."""
         now = time.monotonic()
         for held in self._held.snapshot():
-            if held.stop_reason is None and held.running_seconds(now) > _timeout(held):
+            if held.running_seconds(now) > _timeout(held):
                 held.stop(Stop.TIMEOUT)
-            elif held.stopped_at and now - held.stopped_at > STUBBORN_SECONDS:
+            if now - held.leased_at > conf().lease_seconds:
+                held.stop(Stop.LOST)  # cut off from the database: by now another may have the job
+            if held.stopped_at and now - held.stopped_at > STUBBORN_SECONDS:
                 self._give_up(held)
         return INTERVAL_SECONDS
 

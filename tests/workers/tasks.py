@@ -104,3 +104,58 @@ async def fail_then_succeed(context: Any, times: int) -> int:
     if context.attempt <= times:
         raise RuntimeError("not yet")
     return int(context.attempt)
+
+
+@task(backoff=QUICK)
+def return_circle() -> Any:
+    """Return what no JSON can say."""
+    circle: list[Any] = []
+    circle.append(circle)
+    return circle
+
+
+class Unprintable(Exception):
+    """An error whose message cannot be asked for."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no message for you")
+
+
+@task(backoff=QUICK)
+def raise_unprintable() -> None:
+    """Fail in a way that cannot be told."""
+    raise Unprintable
+
+
+class BrokenBackoff(Backoff):
+    """A retry policy with a bug."""
+
+    def delay(self, attempt: int, rng: Any) -> float:
+        """Never answers."""
+        raise ZeroDivisionError
+
+
+@task(backoff=BrokenBackoff(1, 1))
+async def fail_with_broken_backoff() -> None:
+    """Fail, and let the engine find that the policy is broken."""
+    raise ValueError("first this")
+
+
+@task(backoff=BrokenBackoff(1, 1))
+def fail_in_thread_with_broken_backoff() -> None:
+    """The same in a thread."""
+    raise ValueError("first this")
+
+
+@task
+def swallow_exceptions() -> None:
+    """Go on whatever `Exception` is raised."""
+    while True:
+        with suppress(Exception):
+            time.sleep(0.01)
+
+
+@task(killable=True)
+def nap_killably(seconds: float) -> None:
+    """Sleep in a child process."""
+    time.sleep(seconds)

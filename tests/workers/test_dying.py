@@ -12,7 +12,7 @@ from django.db import connection
 
 from jobs import store
 from jobs.models import Attempt, Job, Tenant
-from tests.harness import running_workers, wait_until
+from tests.harness import WorkerProcess, running_workers, wait_until
 from tests.postgres import Server
 from tests.workers.conftest import Submit, wait_for
 
@@ -150,3 +150,13 @@ def test_a_restarted_database_loses_and_doubles_nothing(
         == Attempt.objects.values("job").distinct().count()
     )
     assert store.ready_lanes() == []
+
+
+def test_workers_start_when_their_database_does(submit: Submit, postgres_server: Server) -> None:
+    job = submit("echo", b"1")
+    connection.close()
+    postgres_server.stop()
+    with WorkerProcess(**SHORT_LEASE) as worker:
+        wait_until(lambda: "it is replaced" in worker.output, 30, "a process has died of it")
+        postgres_server.start()
+        wait_for(job, "DONE", timeout=30)

@@ -88,3 +88,17 @@ def test_a_drain_returns_what_had_not_started(submit: Submit) -> None:
         job.refresh_from_db()
     assert {job.status for job in waiting} <= {"PENDING", "DONE"}
     assert all(job.attempt == (job.status == "DONE") for job in waiting)
+
+
+def test_a_signal_to_the_whole_group_drains_and_does_not_abort(submit: Submit) -> None:
+    job = submit("sleep", b'{"seconds": 2}')
+    killable = submit("nap_killably", b'{"seconds": 2}')
+    with running_workers("--drain-seconds", "15") as (worker,):
+        wait_for(job, "RUNNING")
+        wait_for(killable, "RUNNING")
+        for process in worker.family():
+            process.terminate()
+        assert worker.wait(timeout=25) == 0
+    wait_for(job, "DONE")
+    wait_for(killable, "DONE")
+    assert job.attempt == killable.attempt == 1

@@ -1,0 +1,50 @@
+"""What users' code does wrong costs its own job, never a slot."""
+
+import itertools
+
+import pytest
+
+from tests.harness import running_workers
+from tests.workers.conftest import Submit, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "error_type"),
+    [
+        ("return_circle", "builtins.RecursionError"),
+        ("raise_unprintable", "tests.workers.tasks.Unprintable"),
+        ("fail_with_broken_backoff", "ZeroDivisionError"),
+        ("fail_in_thread_with_broken_backoff", "ZeroDivisionError"),
+    ],
+)
+def test_an_ending_that_cannot_be_concluded_frees_its_slot(
+    submit: Submit, task: str, error_type: str
+) -> None:
+    jobs = [submit(task, max_retries=1) for _ in range(3)]
+    after = submit("echo")
+    with running_workers("--concurrency", "2", promote_interval_seconds=0.1):
+        for job in jobs:
+            wait_for(job, "FAILED", "DLQ")
+            assert job.attempts.first().error_type == error_type
+        wait_for(after, "DONE")
+
+
+def test_threads_and_the_loop_share_the_slots(submit: Submit) -> None:
+    jobs = [submit("sleep", b'{"seconds": 0.3}') for _ in range(4)]
+    with running_workers("--concurrency", "1"):
+        done = sorted((wait_for(job, "DONE") for job in jobs), key=lambda job: job.finished_at)
+    gaps = [
+        (later.finished_at - earlier.finished_at).total_seconds()
+        for earlier, later in itertools.pairwise(done)
+    ]
+    assert min(gaps) > 0.2, "one after the other"
+
+
+def test_a_task_that_catches_exceptions_is_stopped_all_the_same(submit: Submit) -> None:
+    job = submit("swallow_exceptions", timeout_seconds=0.3, max_retries=0)
+    with running_workers() as (worker,):
+        (process,) = worker.worker_ids()
+        wait_for(job, "DLQ")
+        assert worker.worker_ids() == [process], "it did not cost its process"
