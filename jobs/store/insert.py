@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from jobs.conf import conf
+from jobs.errors import InvalidInput
 from jobs.models import JobTag, Lane
 from jobs.statuses import Status
 from jobs.store.dialect import array, as_uuid, is_postgresql, scalar, sql
@@ -131,8 +133,16 @@ def _columns(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> dict[s
 
 
 def _make_lanes(tenant_id: int, queues: set[str]) -> None:
+    """Make the lanes that do not exist; those who race may go beyond the maximum by a few."""
+    lanes = Lane.objects.filter(tenant_id=tenant_id)
+    new = queues - set(lanes.filter(queue__in=queues).values_list("queue", flat=True))
+    most = conf().max_queues_per_tenant
+    if new and lanes.count() + len(new) > most:
+        raise InvalidInput(
+            f"A tenant may have {most} queues; use one that exists.", code="too_many_queues"
+        )
     Lane.objects.bulk_create(
-        [Lane(tenant_id=tenant_id, queue=queue) for queue in sorted(queues)], ignore_conflicts=True
+        [Lane(tenant_id=tenant_id, queue=queue) for queue in sorted(new)], ignore_conflicts=True
     )
 
 

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError
+from django.test import override_settings
 
 from jobs import store
+from jobs.errors import InvalidInput
 from jobs.models import Job, JobTag, Lane, Tenant
 from jobs.statuses import Status
 from jobs.submission import NewJob
@@ -123,6 +125,23 @@ def test_lane_belongs_to_one_tenant(alice: Tenant, mallory: Tenant) -> None:
     submit(mallory, queue="shared")
     (job_id,) = submit(alice, queue="shared")
     assert row(job_id)["lane_id"] == lane_of(alice, "shared").pk
+
+
+def test_tenant_may_have_so_many_queues_and_go_on_using_them(
+    alice: Tenant, mallory: Tenant
+) -> None:
+    with override_settings(JOBQUEUE={"max_queues_per_tenant": 2}):
+        for queue in ("a", "b"):
+            submit(alice, queue=queue)
+        with pytest.raises(InvalidInput) as caught:
+            submit(alice, queue="c")
+        assert caught.value.field_code == "too_many_queues"
+        submit(alice, queue="a", idempotency_key="k")
+        assert not store.insert_jobs(
+            alice.pk, [NewJob(task="echo", queue="b", idempotency_key="k")]
+        )[0].created
+        submit(mallory, queue="c")
+    assert Lane.objects.filter(tenant=alice).count() == 2
 
 
 def test_tags_can_be_searched_and_a_repeated_one_is_found_once(alice: Tenant) -> None:
