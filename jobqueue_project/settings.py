@@ -43,6 +43,24 @@ def env_object(name: str) -> dict[str, object]:
     return value
 
 
+def bounded_waits(given: dict[str, object]) -> dict[str, object]:
+    """Options of a PostgreSQL connection that waits for nothing for ever; what is given wins.
+
+    A vanished server is noticed within half a minute. Locks of ours are held for milliseconds: who
+    waits for 10 seconds, or leaves a transaction idle for a minute, would hold up everybody.
+    """
+    server_side = "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+    client_side = {
+        "connect_timeout": 10,
+        "keepalives": 1,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+    return client_side | given | {"options": f"{server_side} {given.get('options', '')}".strip()}
+
+
 def kept_secret() -> str:
     """The secret of this installation, made at the first start and kept in `var/`."""
     path = VAR_DIR / "secret-key"
@@ -135,6 +153,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
             "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-32000"
         ),
     }
+else:
+    DATABASES["default"]["OPTIONS"] = bounded_waits(DATABASES["default"].get("OPTIONS", {}))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHE_URL = os.environ.get("CACHE_URL", "")
