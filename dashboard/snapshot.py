@@ -14,11 +14,10 @@ from django.db.models.functions import Now
 from dashboard.queries.counts import capped, newest_start_of_tenant, running_of_tenant
 from jobs.conf import conf
 from jobs.models import AuditEntry, Job, LaneMinute, Tenant, Worker
-from jobs.statuses import Status
+from jobs.statuses import UNUSUAL
 
 CAP = 1_000
 RECENT = timedelta(minutes=2)
-_UNUSUAL = (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ)
 _ENDED = ("done", "failed", "dead", "cancelled")
 
 
@@ -63,7 +62,7 @@ def read_snapshot(tenant_ids: Collection[int] | None) -> Snapshot:
 def _tenants(tenant_ids: Collection[int] | None) -> list[Any]:
     known = Tenant.objects.all() if tenant_ids is None else Tenant.objects.filter(pk__in=tenant_ids)
     newest = Job.objects.filter(tenant_id=OuterRef("pk")).order_by("-pk").values("pk")[:1]
-    counts = {status.value.lower(): capped(status, CAP) for status in _UNUSUAL}
+    counts = {status.value.lower(): capped(status, CAP) for status in UNUSUAL}
     return list(
         known.annotate(
             now=Now(),
@@ -106,7 +105,7 @@ def _figures(tenant: Any, ended: object, audit: object, workers: object) -> Figu
     return Figures(
         newest_job=tenant.newest_job,
         running=(tenant.running, tenant.newest_start),
-        unusual=(tenant.scheduled, tenant.blocked, tenant.failed, tenant.dlq),
+        unusual=tuple(getattr(tenant, status.value.lower()) for status in UNUSUAL),
         dead=tenant.dlq,
         ended=ended,
         settings=(audit, tenant.weight, tenant.max_running, tenant.is_active),

@@ -9,28 +9,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BooleanField, Count, Min, QuerySet, Sum
-from django.db.models.expressions import RawSQL
+from django.db.models import Count, Min, QuerySet, Sum
 from django.utils import timezone
 
 from jobs.conf import conf
+from jobs.lookup import in_status
 from jobs.models import Job, Lane, LaneMinute, Tenant, Worker
-from jobs.statuses import Status
+from jobs.statuses import UNUSUAL, Status
 
 LIVE = (Status.SCHEDULED, Status.BLOCKED, Status.PENDING, Status.RUNNING, Status.FAILED)
 ENDED = ("done", "failed", "dead", "cancelled")
 PERCENTILES = (50, 95, 99)
 SAMPLE = 1_000
 RECENT_MINUTES = 60
-
-UNUSUAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.DONE}
-"""What a healthy job never passes through: the statuses of the index `job_unusual`."""
-# The index's own condition, word for word, which is how SQLite recognises it.
-_IS_UNUSUAL = RawSQL(
-    "jobs_job.status IN ('SCHEDULED', 'BLOCKED', 'FAILED', 'DLQ', 'CANCELLED')",
-    (),
-    output_field=BooleanField(),
-)
 
 
 @dataclass
@@ -40,15 +31,6 @@ class LaneFigures:
     lane: Lane
     depth: Counter[str] = field(default_factory=Counter)
     oldest_waiting_seconds: float | None = None
-
-
-def in_status(jobs: QuerySet[Job], *statuses: Status) -> QuerySet[Job]:
-    """Those of the jobs that are in one of the statuses, found through an index."""
-    if UNUSUAL.issuperset(statuses):
-        jobs = jobs.filter(_IS_UNUSUAL)
-    if len(statuses) == 1:
-        return jobs.filter(status=statuses[0])
-    return jobs.filter(status__in=statuses)
 
 
 def lanes(tenant: Tenant | None = None) -> list[LaneFigures]:

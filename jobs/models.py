@@ -11,7 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Q
 
-from jobs.statuses import AttemptOutcome, Reason, Status
+from jobs.statuses import UNUSUAL, AttemptOutcome, Reason, Status
 from jobs.uuid7 import uuid7
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
@@ -107,7 +107,9 @@ class Lane(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="lanes")
     queue = models.CharField(max_length=128, validators=[valid_name])
     weight = models.PositiveSmallIntegerField(
-        default=1, validators=WEIGHT, help_text="Share of what its tenant gets, relative to its other queues."
+        default=1,
+        validators=WEIGHT,
+        help_text="Share of what its tenant gets, relative to its other queues.",
     )
     max_running = models.PositiveIntegerField(
         null=True, blank=True, help_text="Jobs running at once. Empty for no limit."
@@ -201,15 +203,7 @@ class Job(models.Model):
                 "tenant",
                 "status",
                 models.F("id").desc(),
-                condition=Q(
-                    status__in=[
-                        Status.SCHEDULED,
-                        Status.BLOCKED,
-                        Status.FAILED,
-                        Status.DLQ,
-                        Status.CANCELLED,
-                    ]
-                ),
+                condition=Q(status__in=list(UNUSUAL)),
                 name="job_unusual",
             ),
             # Dead letters of all tenants, newest first; written only when a job dies.

@@ -48,6 +48,8 @@ class Transition(NamedTuple):
 INITIAL = frozenset({Status.PENDING, Status.SCHEDULED, Status.BLOCKED})
 WAITING = frozenset({Status.PENDING, Status.SCHEDULED, Status.BLOCKED, Status.FAILED})
 TERMINAL = frozenset({Status.DONE, Status.DLQ, Status.CANCELLED})
+UNUSUAL = (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ, Status.CANCELLED)
+"""What a job that is simply done never passes through: the statuses of the index `job_unusual`."""
 
 TRANSITIONS: Mapping[Move, Transition] = {
     Move.CLAIM: Transition(frozenset({Status.PENDING}), Status.RUNNING),

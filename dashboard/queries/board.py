@@ -9,7 +9,7 @@ from dashboard.queries import counts, history, workers
 from dashboard.queries.counts import Count
 from dashboard.scope import Scope
 from jobs.models import Tenant, Worker
-from jobs.statuses import Status
+from jobs.statuses import UNUSUAL, Status
 
 MAX_ROWS = 50
 UNSERVED_SECONDS = 5
@@ -72,7 +72,7 @@ class Board:
         """Jobs per status: live ones now; DONE in the last 24 hours."""
         found = {
             status: counts.total([getattr(t, status.value.lower()) for t in self.tenants])
-            for status in counts.COUNTED
+            for status in UNUSUAL
         }
         found[Status.PENDING] = counts.total([lane.waiting for lane in self.lanes])
         found[Status.RUNNING] = Count(sum(lane.running for lane in self.lanes))

@@ -8,8 +8,8 @@ from django.db.models import Count, F, Min, QuerySet, Window
 from django.db.models import Max as Latest
 from django.db.models.functions import Now, RowNumber
 
-from dashboard.queries.counts import COUNTED
 from dashboard.scope import Scope
+from jobs.lookup import in_status
 from jobs.models import Job
 from jobs.statuses import Status
 
@@ -21,7 +21,7 @@ LISTED = 50
 
 def dead_letters(scope: Scope, task: str = "", error_type: str | None = None) -> QuerySet[Job]:
     """The dead letters in scope, newest first; of one group if told."""
-    found = scope.jobs().filter(status=Status.DLQ, status__in=[s.value for s in COUNTED])
+    found = in_status(scope.jobs(), Status.DLQ)
     if task:
         found = found.filter(task=task)
     if error_type is not None:

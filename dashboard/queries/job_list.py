@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 from django.db.models import BinaryField, F, Func, Q, QuerySet, Value
 from django.db.models.functions import Now
 
-from dashboard.queries.counts import COUNTED
 from dashboard.scope import Scope
+from jobs.lookup import in_status
 from jobs.models import Job, JobTag
-from jobs.statuses import Status
+from jobs.statuses import UNUSUAL, Status
 
 PAGE = 50
 WINDOW = 50_000
@@ -52,7 +52,7 @@ class JobFilter:
         """Whether an index finds the matches without looking at other jobs."""
         if self.queue or self.task or (self.text and not id_range(self.text)):
             return False
-        return not self.status or self.status in {*COUNTED, Status.RUNNING} or bool(self.tag)
+        return not self.status or self.status in {*UNUSUAL, Status.RUNNING} or bool(self.tag)
 
     def query_string(self, **changes: str) -> str:
         """The filter as a query string, with the changes."""
@@ -118,10 +118,7 @@ def _matching(scope: Scope, candidates: QuerySet[Job], wanted: JobFilter) -> Que
     """The candidates that match the filter."""
     found = candidates
     if wanted.status:
-        found = found.filter(status=wanted.status)
-    if wanted.status in COUNTED:
-        # The condition of the index `job_unusual`, by which it is recognised.
-        found = found.filter(status__in=[s.value for s in COUNTED])
+        found = in_status(found, wanted.status)
     if wanted.queue:
         found = found.filter(queue=wanted.queue)
     if wanted.task:

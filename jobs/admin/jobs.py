@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.db import connection
-from django.db.models import F, Model, Q, QuerySet
-from django.db.models.lookups import In
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -17,10 +15,10 @@ from django.utils.html import format_html
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant, newest
 from jobs.json_text import readable
+from jobs.lookup import in_status
 from jobs.models import Job
 from jobs.statuses import Status
 
-UNUSUAL = (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ, Status.CANCELLED)
 SEARCHED_AT_MOST = 100_000
 SHOWN_CHARACTERS = 200_000
 SHOWN_ATTEMPTS = 20
@@ -40,40 +38,20 @@ class StatusFilter(ValueFilter):
         return [status.value for status in Status]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """See `in_status`."""
+        """See `listed_in_status`."""
         status = self.value()
-        return in_status(queryset, status) if status else queryset
+        return listed_in_status(queryset, status) if status else queryset
 
 
-class _InLiterals(In):
-    """`IN` with its values in the statement and not as parameters."""
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
-        left, parameters = self.process_lhs(compiler, connection)
-        return f"{left} IN ({', '.join(map(repr, self.rhs))})", parameters
-
-
-def in_unusual_index() -> Q:
-    """To be added to a condition on unusual statuses, so that SQLite uses their index.
-
-    SQLite recognises the condition of the index by its literals alone. PostgreSQL sees by itself
-    that a status implies it, and would take it for a second condition that leaves fewer rows still.
-    """
-    literals = [status.value for status in UNUSUAL]
-    return Q(_InLiterals(F("status"), literals)) if connection.vendor == "sqlite" else Q()
-
-
-def in_status(jobs: QuerySet[Any], status: str) -> QuerySet[Any]:
-    """The jobs in this status.
+def listed_in_status(jobs: QuerySet[Any], status: str) -> QuerySet[Any]:
+    """The jobs in this status, of all tenants.
 
     Where there are few, they are looked up in the small index of that status: on the way through
     all jobs, newest first, a page of them might never fill.
     """
-    hint = in_unusual_index() if status in UNUSUAL else Q()
-    condition = Q(status=status) & hint
-    ids = Job.objects.filter(condition).order_by().values("pk")[: COUNTED_AT_MOST + 1]
+    ids = in_status(Job.objects.order_by(), status).values("pk")[: COUNTED_AT_MOST + 1]
     is_few = ids.count() <= COUNTED_AT_MOST
-    return jobs.filter(pk__in=ids) if is_few else jobs.filter(condition)
+    return jobs.filter(pk__in=ids) if is_few else in_status(jobs, status)
 
 
 def search_jobs(jobs: QuerySet[Any], text: str) -> QuerySet[Any]:

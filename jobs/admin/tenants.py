@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from jobs.admin.jobs import in_unusual_index
 from jobs.admin.lists import BoundedList, actor_of, instant
+from jobs.lookup import in_unusual_index
 from jobs.models import Job, Tenant
 from jobs.services import audit, change_limits
 from jobs.statuses import WAITING, Status

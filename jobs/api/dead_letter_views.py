@@ -14,8 +14,8 @@ from jobs.api.parsers import body_of
 from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters, object_of
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
-from jobs.figures import in_status
 from jobs.keys import Scope
+from jobs.lookup import in_status
 from jobs.models import Job
 from jobs.statuses import Status
 

@@ -19,8 +19,8 @@ from rest_framework.request import Request
 
 from jobs.api.fields import moment
 from jobs.errors import InvalidInput
-from jobs.figures import in_status
 from jobs.job_json import job_as_json
+from jobs.lookup import in_status
 from jobs.models import NAME_PATTERN, Job, JobTag, Tenant
 from jobs.statuses import Status
 

@@ -10,7 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.admin import lists
-from jobs.admin.jobs import in_status, in_unusual_index
+from jobs.admin.jobs import listed_in_status
+from jobs.lookup import in_unusual_index
 from jobs.models import DeadLetter, Job, Tenant, Worker
 from jobs.statuses import Status
 from tests.factories import make_job
@@ -167,9 +168,9 @@ def test_a_worker_is_shown_with_its_state(operator: Client, db: None) -> None:
     [
         (lambda: DeadLetter.objects.order_by("-pk")[:50], "job_dead"),
         (lambda: DeadLetter.objects.filter(in_unusual_index(), tenant=1)[:50], "job_unusual"),
-        (lambda: in_status(Job.objects.all(), "CANCELLED")[:50], "job_unusual"),
-        (lambda: in_status(Job.objects.all(), "RUNNING")[:50], "job_running"),
-        (lambda: in_status(Job.objects.filter(tenant=1), "FAILED")[:50], "job_unusual"),
+        (lambda: listed_in_status(Job.objects.all(), "CANCELLED")[:50], "job_unusual"),
+        (lambda: listed_in_status(Job.objects.all(), "RUNNING")[:50], "job_running"),
+        (lambda: listed_in_status(Job.objects.filter(tenant=1), "FAILED")[:50], "job_unusual"),
         (lambda: Job.objects.filter(tenant=1)[:50], "job_of_tenant"),
     ],
 )

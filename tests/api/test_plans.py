@@ -5,9 +5,9 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from jobs.access import jobs_of_tenant
-from jobs.figures import UNUSUAL, in_status
+from jobs.lookup import in_status
 from jobs.models import Job, Tenant
-from jobs.statuses import Status
+from jobs.statuses import UNUSUAL, Status
 
 pytestmark = pytest.mark.django_db
 

@@ -1,0 +1,37 @@
+"""How jobs are looked up so that an index finds them, however many have finished."""
+
+from typing import Any, TypeVar
+
+from django.db import connection
+from django.db.models import F, Model, Q, QuerySet
+from django.db.models.lookups import In
+
+from jobs.statuses import UNUSUAL
+
+J = TypeVar("J", bound=Model)
+
+
+class _InLiterals(In):
+    """`IN` with its values in the statement and not as parameters."""
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        left, parameters = self.process_lhs(compiler, connection)
+        return f"{left} IN ({', '.join(map(repr, self.rhs))})", parameters
+
+
+def in_unusual_index() -> Q:
+    """To be added to a condition on unusual statuses, so that SQLite uses their index.
+
+    SQLite recognises the condition of the index by its literals alone. PostgreSQL sees by itself
+    that a status implies it, and would take it for a second condition that leaves fewer rows still.
+    """
+    literals = [status.value for status in UNUSUAL]
+    return Q(_InLiterals(F("status"), literals)) if connection.vendor == "sqlite" else Q()
+
+
+def in_status(jobs: QuerySet[J], *statuses: str) -> QuerySet[J]:
+    """Those of the jobs that are in one of the statuses, found through an index."""
+    hint = in_unusual_index() if set(statuses) <= set(UNUSUAL) else Q()
+    if len(statuses) == 1:
+        return jobs.filter(hint, status=statuses[0])
+    return jobs.filter(hint, status__in=statuses)
