@@ -8,6 +8,9 @@ from django.db import connection, transaction
 
 from jobs.statuses import TRANSITIONS, Move, Status
 from jobs.store.dialect import array, as_uuid, sql
+from jobs.store.minutes import LaneKey, count_cancelled
+
+_Row = tuple[Any, ...]
 
 
 def _sources(move: Move) -> str:
@@ -23,12 +26,15 @@ UPDATE jobs_job SET
     finished_at = CASE WHEN status = '{Status.RUNNING}' THEN NULL ELSE NOW() END,
     cancel_requested = TRUE
 WHERE id = ANY(%(ids)s) AND status IN ({_sources(Move.CANCEL)}, '{Status.RUNNING}')
-RETURNING id"""
+RETURNING id, status, lane_id, tenant_id"""
 
 
 def cancel(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Cancel what waits; ask the workers to stop what runs. Answers the ids it applied to."""
-    return _move(_CANCEL, job_ids)
+    with transaction.atomic():
+        rows = _move(_CANCEL, job_ids)
+        count_cancelled(LaneKey(*of) for _, status, *of in rows if status != Status.RUNNING)
+    return _ids(rows)
 
 
 _RETRY = f"""
@@ -39,7 +45,7 @@ RETURNING id"""
 
 def retry(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Make failed jobs ready now instead of after their backoff; answers their ids."""
-    return _move(_RETRY, job_ids)
+    return _ids(_move(_RETRY, job_ids))
 
 
 _REDRIVE = f"""
@@ -53,7 +59,7 @@ RETURNING id"""
 
 def redrive(job_ids: Iterable[uuid.UUID], *, payload: bytes | None = None) -> list[uuid.UUID]:
     """Send dead letters back as if new, but with their history; answers the ids of those."""
-    return _move(_REDRIVE, job_ids, payload=payload)
+    return _ids(_move(_REDRIVE, job_ids, payload=payload))
 
 
 _DEAD = f"""
@@ -69,7 +75,7 @@ _DELETE = (
 def discard(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Delete dead letters with all that belongs to them; answers the ids of those."""
     with transaction.atomic():
-        dead = _execute(_DEAD, {"ids": array(job_ids)})
+        dead = _ids(_execute(_DEAD, {"ids": array(job_ids)}))
         with connection.cursor() as cursor:
             for statement in _DELETE:
                 cursor.execute(sql(statement), {"ids": array(dead)})
@@ -79,7 +85,7 @@ def discard(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
 _LOCK = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s) ORDER BY id LOCK ROWS"
 
 
-def _move(statement: str, job_ids: Iterable[uuid.UUID], **parameters: Any) -> list[uuid.UUID]:
+def _move(statement: str, job_ids: Iterable[uuid.UUID], **parameters: Any) -> list[_Row]:
     """Move those of the jobs that the statement applies to, locked in the order of their ids."""
     parameters["ids"] = array(job_ids)
     with transaction.atomic():
@@ -87,7 +93,11 @@ def _move(statement: str, job_ids: Iterable[uuid.UUID], **parameters: Any) -> li
         return _execute(statement, parameters)
 
 
-def _execute(statement: str, parameters: dict[str, Any]) -> list[uuid.UUID]:
+def _execute(statement: str, parameters: dict[str, Any]) -> list[_Row]:
     with connection.cursor() as cursor:
         cursor.execute(sql(statement), parameters)
-        return [as_uuid(job_id) for (job_id,) in cursor.fetchall()]
+        return cursor.fetchall()
+
+
+def _ids(rows: Iterable[_Row]) -> list[uuid.UUID]:
+    return [as_uuid(job_id) for job_id, *_ in rows]

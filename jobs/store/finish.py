@@ -5,18 +5,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from zlib import crc32
 
 from django.db import connection, transaction
 
 from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.dialect import as_uuid, find_rows_by_key, is_postgresql, scalar, sql
+from jobs.store.minutes import LaneKey, count_minutes
 
 ENDINGS = {TRANSITIONS[move].target for move in (Move.ACK, Move.FAIL, Move.BURY, Move.STOP)}
 """The statuses an attempt may end in."""
 
-SHARDS = 32
 MAX_ERROR_TYPE = 200
 
 
@@ -119,7 +118,7 @@ def finish(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
         ended = _finish(firsts)
         recorded = [outcome for outcome in firsts if _attempt(outcome) in ended]
         _insert_attempts(recorded)
-        _count_minutes(worker, recorded, ended)
+        count_minutes(worker, _by_lane(recorded, ended))
     return {job_id for job_id, _ in ended}
 
 
@@ -191,37 +190,13 @@ def _insert_attempts(outcomes: Sequence[Outcome]) -> None:
             cursor.executemany(sql(_INSERT_ATTEMPT), rows)
 
 
-# The rows are written in the order of their lanes, so that two batches never wait for each other.
-_COUNT_MINUTE = """
-INSERT INTO jobs_laneminute (lane_id, tenant_id, minute, shard, done, failed, dead, cancelled,
-    started, wait_seconds, max_wait_seconds, run_seconds)
-VALUES (%(lane_id)s, %(tenant_id)s, MINUTE(), %(shard)s, %(done)s, %(failed)s, %(dead)s,
-    %(cancelled)s, %(started)s, %(wait)s, %(max_wait)s, %(run)s)
-ON CONFLICT (lane_id, minute, shard) DO UPDATE SET
-    done = jobs_laneminute.done + excluded.done, failed = jobs_laneminute.failed + excluded.failed,
-    dead = jobs_laneminute.dead + excluded.dead,
-    cancelled = jobs_laneminute.cancelled + excluded.cancelled,
-    started = jobs_laneminute.started + excluded.started,
-    wait_seconds = jobs_laneminute.wait_seconds + excluded.wait_seconds,
-    max_wait_seconds = CASE WHEN jobs_laneminute.max_wait_seconds > excluded.max_wait_seconds
-        THEN jobs_laneminute.max_wait_seconds ELSE excluded.max_wait_seconds END,
-    run_seconds = jobs_laneminute.run_seconds + excluded.run_seconds"""
-
-
-def _count_minutes(
-    worker: str, outcomes: Sequence[Outcome], ended: Mapping[_Attempt, Status]
-) -> None:
-    lanes: dict[tuple[int, int], list[Outcome]] = defaultdict(list)
+def _by_lane(
+    outcomes: Sequence[Outcome], ended: Mapping[_Attempt, Status]
+) -> dict[LaneKey, dict[str, float]]:
+    lanes: dict[LaneKey, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
-        lanes[outcome.lane_id, outcome.tenant_id].append(outcome)
-    shard = crc32(worker.encode()) % SHARDS
-    rows = [
-        {"lane_id": lane_id, "tenant_id": tenant_id, "shard": shard, **_figures(of_lane, ended)}
-        for (lane_id, tenant_id), of_lane in sorted(lanes.items())
-    ]
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(sql(_COUNT_MINUTE), rows)
+        lanes[LaneKey(outcome.lane_id, outcome.tenant_id)].append(outcome)
+    return {key: _figures(of_lane, ended) for key, of_lane in lanes.items()}
 
 
 def _figures(outcomes: Sequence[Outcome], ended: Mapping[_Attempt, Status]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.claim import ClaimedJob
 from jobs.store.dialect import as_uuid, find_rows_by_key, is_postgresql, scalar, sql
 from jobs.store.finish import Outcome, finish
+from jobs.store.minutes import LaneKey, count_cancelled
 
 
 class Lease(NamedTuple):
@@ -53,27 +54,32 @@ _RELEASED = f"""
 _RELEASE = f"""
 UPDATE jobs_job SET {_RELEASED}
 WHERE id = %(id)s AND fence = %(fence)s AND status || '' = '{Status.RUNNING}'
-RETURNING id, status"""
+RETURNING id, status, lane_id, tenant_id"""
 
 _RELEASE_POSTGRESQL = f"""
 UPDATE jobs_job SET {_RELEASED}
 FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS held (id, fence)
 WHERE jobs_job.id = held.id AND jobs_job.fence = held.fence
     AND jobs_job.status || '' = '{Status.RUNNING}'
-RETURNING jobs_job.id, jobs_job.status"""
+RETURNING jobs_job.id, jobs_job.status, jobs_job.lane_id, jobs_job.tenant_id"""
 
 
 def release(leases: Sequence[Lease]) -> set[uuid.UUID]:
-    """Give jobs back with their attempt unspent; answers the ids of those still held."""
-    rows = _under_fences(_RELEASE_POSTGRESQL, _RELEASE, leases)
-    return {as_uuid(job_id) for job_id, _ in rows}
+    """Give jobs back with their attempt unspent; answers the ids of those still held.
+
+    One whose cancellation was asked for ends as cancelled instead, and is counted as that.
+    """
+    with transaction.atomic():
+        rows = _under_fences(_RELEASE_POSTGRESQL, _RELEASE, leases)
+        count_cancelled((LaneKey(*of) for _, s, *of in rows if s == Status.CANCELLED))
+    return {as_uuid(job_id) for job_id, *_ in rows}
 
 
 def _under_fences(
     postgresql: str, sqlite: str, leases: Sequence[Lease], **parameters: Any
-) -> list[tuple[object, ...]]:
+) -> list[tuple[Any, ...]]:
     """Run the statement for all of the leases; answers its rows."""
-    rows: list[tuple[object, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     leases = sorted(leases)  # as everybody locks several jobs
     with transaction.atomic(), connection.cursor() as cursor:
         if is_postgresql():

@@ -3,9 +3,10 @@
 import uuid
 
 import pytest
+from django.db.models import Sum
 
 from jobs import store
-from jobs.models import Attempt, Tenant
+from jobs.models import Attempt, Job, Lane, LaneMinute, Tenant
 from jobs.statuses import WAITING, Status
 from tests.store.steps import (
     claim,
@@ -32,6 +33,24 @@ def test_waiting_job_is_cancelled_at_once(alice: Tenant, status: Status) -> None
     kept = row(job_id)
     assert kept["status"] == Status.CANCELLED
     assert kept["created_at"] <= kept["finished_at"] <= database_time()
+
+
+def test_every_cancelled_job_is_counted_once(alice: Tenant, mallory: Tenant) -> None:
+    for tenant in (alice, mallory):
+        waiting = [job_in(status, tenant, queue=status.value) for status in sorted(WAITING)]
+        running = claim_one(tenant, queue="running")
+        for _ in range(2):
+            store.cancel([*waiting, running.id, job_in(Status.DONE, tenant, queue="done")])
+        finish(running, Status.CANCELLED)
+        counts = {lane.queue: cancelled_in(lane) for lane in tenant.lanes.all()}
+        assert counts == dict.fromkeys([*WAITING, "running"], 1) | {"done": 0}
+
+
+def cancelled_in(lane: Lane) -> int:
+    """How many cancelled jobs of the lane were counted, which is how many there are."""
+    counted = LaneMinute.objects.filter(lane_id=lane.pk).aggregate(n=Sum("cancelled"))["n"]
+    assert counted == Job.objects.filter(lane=lane, status=Status.CANCELLED).count()
+    return int(counted)
 
 
 def test_running_job_is_asked_to_stop(alice: Tenant) -> None:

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from jobs import store
-from jobs.models import Attempt, Job, Tenant
+from jobs.models import Attempt, Job, LaneMinute, Tenant
 from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.store import Lease
 from tests.store.steps import (
@@ -81,6 +81,8 @@ class TestRelease:
         kept = row(job.id)
         assert (kept["status"], kept["lease_expires_at"]) == (Status.CANCELLED, None)
         assert kept["finished_at"] is not None
+        (counted,) = LaneMinute.objects.values("lane_id", "cancelled", "started")
+        assert counted == {"lane_id": job.lane_id, "cancelled": 1, "started": 0}
 
     def test_only_the_current_fence_gives_back(self, alice: Tenant) -> None:
         stale = claim_one(alice)
