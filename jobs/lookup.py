@@ -35,3 +35,15 @@ def in_status(jobs: QuerySet[J], *statuses: str) -> QuerySet[J]:
     if len(statuses) == 1:
         return jobs.filter(hint, status=statuses[0])
     return jobs.filter(hint, status__in=statuses)
+
+
+def edge_of(rows: QuerySet[Any], at_most: int) -> Any:
+    """The lowest of the `at_most` highest primary keys, None if there are fewer."""
+    keys = rows.order_by("-pk").values_list("pk", flat=True)
+    return keys[at_most - 1 : at_most].first()
+
+
+def newest(rows: QuerySet[J], at_most: int) -> QuerySet[J]:
+    """The rows with the `at_most` highest primary keys."""
+    edge = edge_of(rows, at_most)
+    return rows if edge is None else rows.filter(pk__gte=edge)

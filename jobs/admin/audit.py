@@ -10,7 +10,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant, newest
+from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant
+from jobs.lookup import newest
 from jobs.models import AuditEntry
 
 SEARCHED_AT_MOST = 100_000

@@ -20,8 +20,8 @@ from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.edited_redrive import EditedRedrive
 from jobs.admin.jobs import JobPages
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant, newest
-from jobs.lookup import in_unusual_index
+from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant
+from jobs.lookup import in_unusual_index, newest
 from jobs.models import DeadLetter, Tenant
 from jobs.statuses import Reason
 

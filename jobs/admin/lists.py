@@ -91,13 +91,6 @@ class ValueFilter(admin.SimpleListFilter):
         return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
 
 
-def newest(rows: QuerySet[Any], at_most: int) -> QuerySet[Any]:
-    """The rows with the `at_most` highest primary keys; one look at the index finds the edge."""
-    keys = rows.order_by("-pk").values_list("pk", flat=True)
-    edge = keys[at_most - 1 : at_most].first()
-    return rows if edge is None else rows.filter(pk__gte=edge)
-
-
 def instant(field: str) -> Any:
     """A column or field with this time to the second; Django's own formats have none."""
 

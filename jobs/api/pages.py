@@ -1,8 +1,9 @@
 """Lists: query parameters read strictly, pages by cursor.
 
-A page ends after `limit` jobs or when its bodies would be too large to hold. The cursor names the
-last job and is signed together with the tenant and the filter, so it serves nobody and nothing
-else. Ids are UUIDv7: newest first is the order of the primary key.
+A page ends after `limit` jobs, or when its bodies would be too large to hold, or when so many jobs
+were looked at that a search for what is rare would take long; `next` then leads on. The cursor
+names the last job and is signed together with the tenant and the filter, so it serves nobody and
+nothing else. Ids are UUIDv7: newest first is the order of the primary key.
 """
 
 import hashlib
@@ -20,12 +21,14 @@ from rest_framework.request import Request
 from jobs.api.fields import moment
 from jobs.errors import InvalidInput
 from jobs.job_json import job_as_json
-from jobs.lookup import in_status
+from jobs.lookup import edge_of, in_status
 from jobs.models import NAME_PATTERN, Job, JobTag, Tenant
-from jobs.statuses import Status
+from jobs.statuses import UNUSUAL, Status
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_PAGE_BYTES = 8_000_000
+SEARCHED_AT_MOST = 10_000
+"""Jobs that one page looks at where no index finds those that match."""
 CLOCKS_AGREE_WITHIN = timedelta(days=1)
 """Ids carry the time of the web process that made them, `created_at` that of the database."""
 
@@ -120,17 +123,38 @@ def _open(cursor: str | None, seal: list[Any]) -> uuid.UUID | None:
     return uuid.UUID(last)
 
 
-def page_of(request: Request, jobs: QuerySet[Job], page: Page) -> dict[str, Any]:
-    """One page of the jobs, newest first, and the address of the next."""
-    jobs = jobs.order_by("-pk")
-    if page.after:
-        jobs = jobs.filter(pk__lt=page.after)
-    chosen, has_more = _chosen(jobs, page.limit)
-    rows = list(jobs.filter(pk__in=chosen)) if chosen else []
+def page_of(request: Request, tenant: Tenant, jobs: QuerySet[Job], page: Page) -> dict[str, Any]:
+    """One page of those of the jobs that match, newest first, and the address of the next."""
+    found, edge = _searched(tenant, jobs.order_by("-pk"), page)
+    chosen, has_more = _chosen(found, page.limit)
+    rows = list(found.filter(pk__in=chosen)) if chosen else []
+    last = chosen[-1] if has_more else edge
     return {
         "results": [job_as_json(job) for job in rows],
-        "next": _next(request, page, chosen[-1]) if has_more else None,
+        "next": _next(request, page, last) if last else None,
     }
+
+
+def _searched(
+    tenant: Tenant, jobs: QuerySet[Job], page: Page
+) -> tuple[QuerySet[Job], uuid.UUID | None]:
+    """The jobs that match, and the job at which the search for them ends, None if at the last."""
+    by_index = {key: value for key, value in page.filters.items() if _has_index(key, value)}
+    others = {key: value for key, value in page.filters.items() if key not in by_index}
+    candidates = filtered(jobs, tenant, by_index)
+    if page.after:
+        candidates = candidates.filter(pk__lt=page.after)
+    edge = edge_of(candidates, SEARCHED_AT_MOST) if others else None
+    if edge:
+        candidates = candidates.filter(pk__gte=edge)
+    return filtered(candidates, tenant, others), edge
+
+
+def _has_index(key: str, value: Any) -> bool:
+    """Whether jobs that match are found without looking at others."""
+    if key == "status":
+        return {*UNUSUAL, Status.RUNNING}.issuperset(value)
+    return key in {"tag", "created_after", "created_before"}
 
 
 def _chosen(jobs: QuerySet[Job], size: int) -> tuple[list[uuid.UUID], bool]:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from jobs import figures
 from jobs.api import pages
 from jobs.models import Tenant
 from jobs.statuses import Status
@@ -69,6 +70,48 @@ def test_times_narrow_the_list(api: Caller) -> None:
     assert ids(api.get(f"/jobs?created_after={earlier}&created_before={later}")) == [job]
     assert ids(api.get(f"/jobs?created_after={later}")) == []
     assert ids(api.get(f"/jobs?created_before={earlier}")) == []
+
+
+@pytest.mark.parametrize("query", ["queue=rare", "task=sleep", "status=DONE"])
+def test_a_page_looks_at_so_many_jobs_and_the_next_leads_on(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr(pages, "SEARCHED_AT_MOST", 3)
+    old = make_job(alice, Status.DONE, queue="rare", task="sleep", payload=b"{}")
+    for _ in range(4):
+        api.submit()
+
+    first = api.get(f"/jobs?{query}").json()
+    second = api.get(first["next"].removeprefix("http://testserver")).json()
+
+    assert first["results"] == []
+    assert [job["id"] for job in second["results"]] == [str(old.pk)]
+    assert second["next"] is None
+
+
+def test_what_an_index_finds_is_on_the_first_page(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "SEARCHED_AT_MOST", 1)
+    old = make_job(alice, Status.FAILED, tags=("red",))
+    for _ in range(3):
+        api.submit()
+
+    for query in ("status=FAILED", "status=FAILED,RUNNING", "tag=red"):
+        assert ids(api.get(f"/jobs?{query}")) == [str(old.pk)]
+
+
+def test_waits_are_measured_over_the_newest_jobs_alone(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_job(alice, Status.DONE)
+    assert api.get("/metrics").json()["wait_seconds"]["p50"] is not None
+
+    monkeypatch.setattr(figures, "SAMPLED_FROM", 2)
+    api.submit()
+    api.submit()
+
+    assert api.get("/metrics").json()["wait_seconds"]["p50"] is None
 
 
 def test_the_first_and_last_moments_are_times_like_others(api: Caller) -> None:
