@@ -81,6 +81,13 @@ class StatusConflict(JobQueueError):
     status = 409
 
 
+class TryAgain(JobQueueError):
+    """Something was deleted at the same moment; the same request will do."""
+
+    code = "try_again"
+    status = 409
+
+
 class IdempotencyMismatch(JobQueueError):
     """The idempotency key was used before with another request."""
 

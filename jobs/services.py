@@ -42,7 +42,8 @@ def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
     a cap on waiting jobs, its other submissions wait until the caller's transaction ends. Keep that
     short.
 
-    Raises `TenantInactive`, `InvalidInput`, `IdempotencyMismatch`, `TooManyRequests`, `QueueFull`.
+    Raises `TenantInactive`, `InvalidInput`, `IdempotencyMismatch`, `TooManyRequests`, `QueueFull`,
+    `TryAgain`.
     """
     if not tenant.is_active:
         raise TenantInactive(f"The tenant {tenant.slug!r} is switched off; ask its operator.")

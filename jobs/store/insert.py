@@ -2,18 +2,24 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from django.db import connection, transaction
 
 from jobs.conf import conf
-from jobs.errors import InvalidInput
+from jobs.errors import InvalidInput, TryAgain
 from jobs.models import JobTag, Lane
 from jobs.statuses import Status
 from jobs.store.dialect import array, as_uuid, is_postgresql, scalar, sql
 from jobs.submission import NewJob, Submitted
 from jobs.uuid7 import uuid7
+
+TRIES = 2
+"""How often a job is inserted anew whose lane or earlier job was there and is gone."""
+
+_Row = tuple[uuid.UUID, NewJob]
+_Earlier = tuple[uuid.UUID, str]
 
 _COLUMNS = """
     id, tenant_id, lane_id, queue, task, status, priority, payload, has_args, attempt, max_retries,
@@ -75,24 +81,48 @@ def insert_jobs(tenant_id: int, jobs: Sequence[NewJob]) -> list[Submitted]:
     """Insert the jobs; answer, in their order, the id of each and whether this call made it.
 
     A job whose idempotency key the tenant has used gets the earlier job's id, and `mismatch` if
-    that was another request. Call it in a transaction that ends if anything raises.
+    that was another request. Call it in a transaction that ends if anything raises. Raises
+    `InvalidInput` for too many queues, and `TryAgain` if earlier jobs are deleted all the time.
     """
     if not jobs:
         return []
     rows = [(uuid7(), job) for job in jobs]
     with transaction.atomic():
         inserted = _insert(tenant_id, rows)
-        if len(inserted) < len(rows):
-            missing = [row for row in rows if row[0] not in inserted]
-            _make_lanes(tenant_id, {job.queue for _, job in missing})
-            inserted |= _insert(tenant_id, missing)
+        earlier: dict[str, _Earlier] = {}
+        for _ in range(TRIES):
+            missing = _missing(rows, inserted, earlier)
+            if missing:
+                _make_lanes(tenant_id, {job.queue for _, job in missing})
+                inserted |= _insert(tenant_id, missing)
+                earlier |= _find_earlier(tenant_id, _missing(missing, inserted, earlier))
+        if _missing(rows, inserted, earlier):
+            raise TryAgain("An earlier job of the same key was being deleted; try again.")
         _insert_tags(tenant_id, [row for row in rows if row[0] in inserted])
-        if len(inserted) == len(rows):
-            return [Submitted(job_id, created=True) for job_id, _ in rows]
-        return _with_earlier(tenant_id, rows, inserted)
+    return [_answer(job_id, job, inserted, earlier) for job_id, job in rows]
 
 
-def _insert(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> set[uuid.UUID]:
+def _missing(
+    rows: Sequence[_Row], inserted: Container[uuid.UUID], earlier: Container[str | None]
+) -> list[_Row]:
+    """The jobs that are neither new nor found, as their lane or earlier job is missing."""
+    return [
+        (job_id, job)
+        for job_id, job in rows
+        if job_id not in inserted and job.idempotency_key not in earlier
+    ]
+
+
+def _answer(
+    job_id: uuid.UUID, job: NewJob, inserted: Container[uuid.UUID], earlier: Mapping[str, _Earlier]
+) -> Submitted:
+    if job_id in inserted:
+        return Submitted(job_id, created=True)
+    first_id, request_hash = earlier[job.idempotency_key or ""]
+    return Submitted(first_id, created=False, mismatch=request_hash != job.request_hash)
+
+
+def _insert(tenant_id: int, rows: Sequence[_Row]) -> set[uuid.UUID]:
     with connection.cursor() as cursor:
         if is_postgresql():
             cursor.execute(sql(_INSERT_POSTGRESQL), _columns(tenant_id, rows))
@@ -126,7 +156,7 @@ def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
     }
 
 
-def _columns(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> dict[str, Any]:
+def _columns(tenant_id: int, rows: Sequence[_Row]) -> dict[str, Any]:
     values = [_values(tenant_id, *row) for row in rows]
     columns: dict[str, Any] = {name: [value[name] for value in values] for name in values[0]}
     return columns | {"tenant_id": tenant_id}
@@ -146,7 +176,7 @@ def _make_lanes(tenant_id: int, queues: set[str]) -> None:
     )
 
 
-def _insert_tags(tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]]) -> None:
+def _insert_tags(tenant_id: int, rows: Sequence[_Row]) -> None:
     tags = [
         JobTag(job_id=job_id, tenant_id=tenant_id, tag=tag)
         for job_id, job in rows
@@ -163,19 +193,8 @@ SELECT idempotency_key, id, request_hash FROM jobs_job
 WHERE tenant_id = %(tenant_id)s AND idempotency_key = ANY(%(keys)s)"""
 
 
-def _with_earlier(
-    tenant_id: int, rows: Sequence[tuple[uuid.UUID, NewJob]], inserted: set[uuid.UUID]
-) -> list[Submitted]:
-    keys = {job.idempotency_key for job_id, job in rows if job_id not in inserted}
+def _find_earlier(tenant_id: int, rows: Sequence[_Row]) -> dict[str, _Earlier]:
+    keys = {job.idempotency_key for _, job in rows if job.idempotency_key is not None}
     with connection.cursor() as cursor:
         cursor.execute(sql(_EARLIER), {"tenant_id": tenant_id, "keys": array(keys)})
-        earlier = {key: (as_uuid(job_id), digest) for key, job_id, digest in cursor.fetchall()}
-    answers = []
-    for job_id, job in rows:
-        if job_id in inserted:
-            answers.append(Submitted(job_id, created=True))
-        else:
-            first_id, digest = earlier[job.idempotency_key]
-            mismatch = digest != job.request_hash
-            answers.append(Submitted(first_id, created=False, mismatch=mismatch))
-    return answers
+        return {key: (as_uuid(job_id), digest) for key, job_id, digest in cursor.fetchall()}

@@ -3,17 +3,19 @@
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError
 from django.test import override_settings
 
 from jobs import store
-from jobs.errors import InvalidInput
+from jobs.errors import InvalidInput, TryAgain
 from jobs.models import Job, JobTag, Lane, Tenant
 from jobs.statuses import Status
+from jobs.store import insert
 from jobs.submission import NewJob
-from tests.store.steps import database_time, lane_of, row, submit
+from tests.store.steps import database_time, job_in, lane_of, row, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -176,6 +178,31 @@ def test_same_key_within_one_call_is_one_job(alice: Tenant) -> None:
     assert [first.created, repeated.created, other.created] == [True, False, False]
     assert [first.mismatch, repeated.mismatch, other.mismatch] == [False, False, True]
     assert {first.job_id, repeated.job_id, other.job_id} == {first.job_id}
+
+
+def test_key_of_a_job_that_is_deleted_meanwhile_makes_a_new_one(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = job_in(Status.DLQ, alice, idempotency_key="k")
+    find = insert._find_earlier
+
+    def find_too_late(*args: Any) -> Any:
+        store.discard([dead])
+        return find(*args)
+
+    monkeypatch.setattr(insert, "_find_earlier", find_too_late)
+    (new,) = store.insert_jobs(alice.pk, [NewJob(task="echo", idempotency_key="k", tags=("t",))])
+    assert (new.created, new.job_id != dead, JobTag.objects.count()) == (True, True, 1)
+
+
+def test_key_whose_job_cannot_be_found_is_to_be_tried_again(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = NewJob(task="echo", idempotency_key="k")
+    store.insert_jobs(alice.pk, [new])
+    monkeypatch.setattr(insert, "_find_earlier", lambda *args: {})
+    with pytest.raises(TryAgain):
+        store.insert_jobs(alice.pk, [new])
 
 
 def test_key_of_another_tenant_does_not_count(alice: Tenant, mallory: Tenant) -> None:
