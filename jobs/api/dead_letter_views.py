@@ -8,12 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import services
-from jobs.api.fields import Field, ids, read_fields, text
-from jobs.api.pages import DEAD_LETTER_FILTERS, page_of, read_page
+from jobs.api.pages import page_of, read_page
 from jobs.api.parsers import body_of
 from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters, object_of
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
+from jobs.fields import Field, ids, read_fields, text
+from jobs.job_filters import DEAD_LETTER_FILTERS
 from jobs.keys import Scope
 from jobs.lookup import in_status
 from jobs.models import Job

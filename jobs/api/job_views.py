@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import services
-from jobs.api.pages import JOB_FILTERS, page_of, read_page
+from jobs.api.pages import page_of, read_page
 from jobs.api.parsers import body_of
 from jobs.api.rate_limits import submission_headers
 from jobs.api.schema import (
@@ -21,11 +21,12 @@ from jobs.api.schema import (
     described,
     list_parameters,
 )
-from jobs.api.submissions import read_bulk, read_job
 from jobs.api.view import TenantView
 from jobs.conf import conf
 from jobs.errors import InvalidInput, PayloadTooLarge
+from jobs.job_filters import JOB_FILTERS
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
+from jobs.job_request import read_bulk, read_job
 from jobs.keys import Scope
 from jobs.models import Job
 from jobs.why import explain

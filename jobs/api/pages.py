@@ -9,8 +9,7 @@ nothing else. Ids are UUIDv7: newest first is the order of the primary key.
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.core import signing
@@ -18,22 +17,18 @@ from django.db.models import QuerySet
 from django.db.models.functions import Coalesce, Length
 from rest_framework.request import Request
 
-from jobs.api.fields import moment
 from jobs.errors import InvalidInput
+from jobs.job_filters import Reader, filtered, read_parameter
 from jobs.job_json import job_as_json
-from jobs.lookup import edge_of, in_status
-from jobs.models import NAME_PATTERN, Job, JobTag, Tenant
+from jobs.lookup import edge_of
+from jobs.models import Job, Tenant
 from jobs.statuses import UNUSUAL, Status
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_PAGE_BYTES = 8_000_000
 SEARCHED_AT_MOST = 10_000
 """Jobs that one page looks at where no index finds those that match."""
-CLOCKS_AGREE_WITHIN = timedelta(days=1)
-"""Ids carry the time of the web process that made them, `created_at` that of the database."""
-
 _SALT = "jobs.api.cursor"
-_name = re.compile(rf"\A{NAME_PATTERN}\Z")
 
 
 class Page(NamedTuple):
@@ -43,9 +38,6 @@ class Page(NamedTuple):
     limit: int
     after: uuid.UUID | None
     seal: list[Any]
-
-
-Reader = Callable[[str], Any]
 
 
 def read_query(request: Request, known: Mapping[str, Reader]) -> dict[str, Any]:
@@ -61,36 +53,6 @@ def read_query(request: Request, known: Mapping[str, Reader]) -> dict[str, Any]:
             raise InvalidInput(f"{name} is given twice.", code="invalid_parameter")
         given[name] = read_parameter(name, values[0], known[name])
     return given
-
-
-def read_parameter(name: str, value: str, reader: Reader) -> Any:
-    """The parameter's value. Raises `InvalidInput` that names it."""
-    try:
-        return reader(value)
-    except InvalidInput as error:
-        raise InvalidInput(f"{name} {error.detail}", code=error.field_code) from None
-
-
-def name(value: str) -> str:
-    """The name of a queue, task or tag."""
-    if not _name.match(value):
-        raise InvalidInput("is not a name.", code="invalid_name")
-    return value
-
-
-def plain(value: str) -> str:
-    """Any text that a database can look for."""
-    if len(value) > 200 or not value.isprintable():
-        raise InvalidInput("must be up to 200 printable characters.", code="invalid_parameter")
-    return value
-
-
-def statuses(value: str) -> list[Status]:
-    """One status or several, separated by commas."""
-    try:
-        return [Status(one) for one in value.split(",")]
-    except ValueError:
-        raise InvalidInput(f"is one of {', '.join(Status)}.", code="invalid_choice") from None
 
 
 def limit(value: str) -> int:
@@ -174,50 +136,3 @@ def _next(request: Request, page: Page, last: uuid.UUID) -> str:
     query = request._request.GET.copy()
     query["cursor"] = signing.dumps([*page.seal, str(last)], salt=_SALT)
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
-
-
-JOB_FILTERS: Mapping[str, Reader] = {
-    "status": statuses,
-    "queue": name,
-    "task": name,
-    "tag": name,
-    "created_after": moment,
-    "created_before": moment,
-}
-DEAD_LETTER_FILTERS: Mapping[str, Reader] = {"queue": name, "task": name, "error_type": plain}
-
-
-def filtered(
-    jobs: QuerySet[Job], tenant: Tenant | None, filters: Mapping[str, Any]
-) -> QuerySet[Job]:
-    """The jobs that match every filter; `tenant` is whose they are, None for anybody's."""
-    for key, value in filters.items():
-        if key == "status":
-            jobs = in_status(jobs, *value)
-        else:
-            jobs = jobs.filter(**_condition(tenant, key, value))
-    return jobs
-
-
-def _condition(tenant: Tenant | None, key: str, value: Any) -> dict[str, Any]:
-    match key:
-        case "tag":
-            tagged = JobTag.objects.filter(tag=value)
-            if tenant is not None:
-                tagged = tagged.filter(tenant_id=tenant.pk)
-            return {"pk__in": tagged.values("job_id")}
-        case "created_after":
-            return {"created_at__gt": value, "pk__gt": _first_id(value, -CLOCKS_AGREE_WITHIN)}
-        case "created_before":
-            return {"created_at__lt": value, "pk__lt": _first_id(value, CLOCKS_AGREE_WITHIN)}
-        case _:
-            return {key: value}
-
-
-def _first_id(moment: datetime, away: timedelta) -> uuid.UUID:
-    """The smallest UUIDv7 so far from that moment: a time bounds a walk along the primary key.
-
-    Counted in numbers, because the sum may be a time that a `datetime` cannot hold.
-    """
-    milliseconds = int((moment.timestamp() + away.total_seconds()) * 1_000)
-    return uuid.UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
-from jobs.api.fields import Field
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
-from jobs.api.submissions import JOB_FIELDS
+from jobs.fields import Field
+from jobs.job_request import JOB_FIELDS
 from jobs.statuses import AttemptOutcome, Reason, Status
 
 Schema = dict[str, Any]

@@ -13,9 +13,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from jobs.access import get_job, jobs_of_tenant
-from jobs.api.pages import Reader, read_query
+from jobs.api.pages import read_query
 from jobs.api.problems import request_id
 from jobs.errors import JobQueueError
+from jobs.job_filters import Reader
 from jobs.keys import Scope
 from jobs.models import ApiKey, Job, Tenant
 

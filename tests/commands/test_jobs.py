@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from jobs.models import AuditEntry, Job, Tenant
 from jobs.services import change_limits
 from jobs.statuses import Status
+from tests.architecture.rules import ROOT
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -155,3 +156,8 @@ def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         call_command("jobs", "submit", "--help")
     assert ended.value.code == 0
     assert "exit codes: 0 done" in " ".join(capsys.readouterr().out.split())
+
+
+def test_commands_do_not_go_through_the_rest_layer() -> None:
+    sources = (ROOT / "jobs" / "management").rglob("*.py")
+    assert [path.name for path in sources if "jobs.api" in path.read_text()] == []

@@ -9,12 +9,12 @@ from django.db.models import Count, QuerySet
 
 from jobs import services
 from jobs.access import get_job, jobs_of_tenant
-from jobs.api.pages import JOB_FILTERS, filtered, plain, read_parameter
-from jobs.api.submissions import DEFAULT_TASK, read_job
 from jobs.conf import conf
 from jobs.exact_json import loads
 from jobs.instants import instant
+from jobs.job_filters import JOB_FILTERS, filtered, plain, read_parameter
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
+from jobs.job_request import DEFAULT_TASK, read_job
 from jobs.lookup import in_status
 from jobs.management.terminal import DomainCommand
 from jobs.models import Job, Tenant

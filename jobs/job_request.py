@@ -9,10 +9,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from jobs.api.fields import Field, integer, moment, number, optional, read_fields, text, texts
 from jobs.conf import conf
 from jobs.errors import ForeignTenant, InvalidFields, InvalidInput
 from jobs.exact_json import Raw, canonical
+from jobs.fields import Field, integer, moment, number, optional, read_fields, text, texts
 from jobs.models import NAME_PATTERN, Tenant
 from jobs.registry import QueueTask, find_exposed
 from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_WORDS, NewJob
