@@ -200,6 +200,20 @@ def change_limits(target: Tenant | Lane, *, actor: str, **changes: Any) -> None:
     transaction.on_commit(wakeup.signal)
 
 
+def delete_tenant(tenant: Tenant, *, actor: str) -> None:
+    """Delete a tenant that is switched off and has no jobs, with its lanes, keys and counts.
+
+    Raises `StatusConflict` if it is not, or has.
+    """
+    with transaction.atomic():
+        store.pass_gate_alone()
+        tenant.refresh_from_db()
+        if tenant.is_active or not store.forget_tenant(tenant.pk):
+            raise StatusConflict("Only a tenant that is switched off and has no jobs can go.")
+        audit(actor, "delete_tenant", None, tenant.slug)
+        tenant.delete()
+
+
 def audit(actor: str, action: str, tenant_id: int | None, target: str, **details: Any) -> None:
     """Append to the audit log. `actor` is `user:name`, `key:prefix` or `command:name`."""
     AuditEntry.objects.create(

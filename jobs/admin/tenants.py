@@ -4,15 +4,17 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Func, IntegerField, Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
 from jobs.admin.lists import BoundedList, actor_of, instant
+from jobs.errors import StatusConflict
 from jobs.lookup import in_unusual_index
 from jobs.models import Job, Tenant
-from jobs.services import audit, change_limits
+from jobs.services import audit, change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
 from jobs.tenants import create_tenant
 
@@ -124,9 +126,11 @@ class TenantAdmin(BoundedList):
             audit(actor_of(request), "set_members", tenant.pk, tenant.slug, members=members)
 
     def delete_model(self, request: HttpRequest, obj: Tenant) -> None:
-        """Delete the tenant, and note that."""
-        audit(actor_of(request), "delete_tenant", None, obj.slug)
-        super().delete_model(request, obj)
+        """Delete the tenant, unless a job was submitted to it since it was looked at."""
+        try:
+            delete_tenant(obj, actor=actor_of(request))
+        except StatusConflict as error:
+            raise PermissionDenied(error.detail) from None
 
 
 def _figure(count: int) -> str:

@@ -13,6 +13,7 @@ from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
 from jobs.store.lease import Lease, extend, lose_worker, lost, promote, reap, release
 from jobs.store.limits import count_waiting, submissions_wait, take_submissions
+from jobs.store.tenants import forget_tenant
 
 __all__ = [
     "ClaimedJob",
@@ -26,6 +27,7 @@ __all__ = [
     "discard",
     "extend",
     "finish",
+    "forget_tenant",
     "insert_jobs",
     "lose_worker",
     "lost",

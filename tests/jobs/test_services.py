@@ -17,7 +17,7 @@ from jobs.errors import (
     TenantInactive,
     TooManyRequests,
 )
-from jobs.models import AuditEntry, Job, Lane, SubmissionSecond, Tenant
+from jobs.models import AuditEntry, Job, Lane, LaneMinute, SubmissionSecond, Tenant
 from jobs.statuses import TERMINAL, WAITING, Status
 from jobs.submission import NewJob
 from tests.store.steps import job_in, lane_of, row, status_of
@@ -245,3 +245,36 @@ class TestSettings:
         with pytest.raises(ValidationError):
             services.change_limits(alice, actor=ACTOR, **change)
         assert actions() == []
+
+
+class TestDeleteTenant:
+    def test_tenant_without_jobs_goes_with_all_that_was_its(
+        self, make_tenant: Callable[..., Tenant], alice: Tenant
+    ) -> None:
+        tenant = make_tenant("limited", submissions_per_minute=5)
+        for one in (tenant, alice):
+            services.cancel(Job.objects.get(pk=services.submit(one, ECHO).job_id), actor=ACTOR)
+        Job.objects.filter(tenant=tenant).delete()
+        services.change_limits(tenant, actor=ACTOR, is_active=False)
+        tenant_id = tenant.pk
+        services.delete_tenant(tenant, actor=ACTOR)
+        for model in (Lane, LaneMinute, SubmissionSecond):
+            assert not model.objects.filter(tenant_id=tenant_id).exists()
+        assert list(Tenant.objects.all()) == [alice]
+        assert LaneMinute.objects.filter(tenant_id=alice.pk).exists()
+        assert actions()[-1] == (ACTOR, "delete_tenant")
+
+    @pytest.mark.parametrize("status", sorted(Status))
+    def test_tenant_with_a_job_stays(self, alice: Tenant, status: Status) -> None:
+        job_in(status, alice)
+        services.change_limits(alice, actor=ACTOR, is_active=False)
+        with pytest.raises(StatusConflict):
+            services.delete_tenant(alice, actor=ACTOR)
+        assert (Tenant.objects.count(), Lane.objects.count()) == (1, 1)
+
+    def test_tenant_that_is_on_stays(self, alice: Tenant) -> None:
+        stale = Tenant.objects.get(pk=alice.pk)
+        stale.is_active = False
+        with pytest.raises(StatusConflict):
+            services.delete_tenant(stale, actor=ACTOR)
+        assert Tenant.objects.exists()

@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from jobs import services, store
-from jobs.errors import QueueFull, TooManyRequests
+from jobs.errors import QueueFull, StatusConflict, TooManyRequests
 from jobs.models import Attempt, Job, Lane, LaneMinute, SubmissionSecond, Tenant
 from jobs.statuses import Status
 from jobs.store import Lease
@@ -349,3 +350,32 @@ class TestLocking:
         ]
         together([partial(repeat, seed, act) for seed, act in enumerate(acts)])
         assert Job.objects.filter(status=Status.DONE).exists()
+
+
+class TestDeletedTenant:
+    def test_tenant_that_a_job_is_just_submitted_to_stays(self, alice: Tenant) -> None:
+        if not is_postgresql():
+            pytest.skip("SQLite has one writer at a time")
+        lane_of(alice)
+        inserted, deleting = threading.Event(), threading.Event()
+
+        def submit_slowly() -> bool:
+            with transaction.atomic():
+                submit(alice)
+                inserted.set()
+                deleting.wait(30)
+                time.sleep(0.2)
+            return True
+
+        def delete() -> bool:
+            inserted.wait(30)
+            Tenant.objects.filter(pk=alice.pk).update(is_active=False)
+            deleting.set()
+            try:
+                services.delete_tenant(alice, actor="command:test")
+            except StatusConflict:
+                return False
+            return True
+
+        assert together([submit_slowly, delete]) == [True, False]
+        assert Job.objects.get().tenant == alice
