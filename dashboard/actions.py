@@ -21,15 +21,11 @@ from dashboard.forms import SubmitForm
 from dashboard.queries import dead_letters
 from dashboard.scope import Scope, scope_of
 from jobs import services
+from jobs.access import actor_of
 from jobs.errors import InvalidInput, JobQueueError, QueueNotFound
 from jobs.models import Job, Tenant
 
 BATCH = 500
-
-
-def actor_of(request: HttpRequest) -> str:
-    """Who acts, in the words of the audit log."""
-    return f"user:{request.user.get_username()}"
 
 
 def _cancel(job: Job, actor: str) -> str:

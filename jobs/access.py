@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from jobs.errors import JobNotFound
 from jobs.models import Job, Tenant
@@ -46,6 +47,11 @@ def _may(user: Any, tenant: Tenant, permission: str) -> bool:
     if user.is_staff or user.is_superuser:
         return bool(user.has_perm(permission))
     return tenants_of_user(user).filter(pk=tenant.pk).exists()
+
+
+def actor_of(request: HttpRequest) -> str:
+    """The logged-in user of the request, in the words of the audit log."""
+    return f"user:{request.user.get_username()}"
 
 
 def get_job(visible: QuerySet[Job], job_id: str | uuid.UUID) -> Job:

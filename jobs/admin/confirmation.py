@@ -21,7 +21,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from jobs.admin.lists import actor_of
+from jobs.access import actor_of
 from jobs.errors import JobQueueError
 
 SAMPLE_ROWS = 10

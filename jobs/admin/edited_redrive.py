@@ -15,10 +15,10 @@ from django.template.response import TemplateResponse
 from django.views import View
 
 from jobs import exact_json, services
-from jobs.admin.lists import actor_of
+from jobs.access import actor_of
+from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
 from jobs.errors import InvalidInput
-from jobs.json_text import packed, readable
 from jobs.models import DeadLetter
 
 COMPARED_LINES = 2_000

@@ -12,9 +12,9 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 
+from jobs.admin.json_text import readable
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant
-from jobs.json_text import readable
 from jobs.lookup import in_status, newest
 from jobs.models import Job
 from jobs.statuses import Status

@@ -11,9 +11,10 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from jobs.access import actor_of
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import BoundedList, actor_of, instant
+from jobs.admin.lists import BoundedList, instant
 from jobs.keys import Scope, create_api_key, revoke_api_key
 from jobs.models import ApiKey
 

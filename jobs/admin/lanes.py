@@ -7,8 +7,9 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from jobs.access import actor_of
 from jobs.admin.confirmation import AskingAdmin, Verb
-from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, actor_of, instant
+from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, instant
 from jobs.models import Lane, Tenant
 from jobs.services import change_limits, set_queue_paused
 

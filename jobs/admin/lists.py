@@ -101,8 +101,3 @@ def instant(field: str) -> Any:
 
     shown.__name__ = field
     return shown
-
-
-def actor_of(request: HttpRequest) -> str:
-    """Who acts, as the audit log names them."""
-    return f"user:{request.user.get_username()}"

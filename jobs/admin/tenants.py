@@ -10,7 +10,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from jobs.admin.lists import BoundedList, actor_of, instant
+from jobs.access import actor_of
+from jobs.admin.lists import BoundedList, instant
 from jobs.errors import StatusConflict
 from jobs.lookup import in_unusual_index
 from jobs.models import Job, Tenant
