@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 
 from jobs import store, wakeup
 from jobs.conf import conf
@@ -17,9 +18,12 @@ class Reaper(Role):
     def __init__(self, worker: str) -> None:
         super().__init__("reaper")
         self._worker = worker
+        self._looked_at = time.time()
 
     def tick(self) -> float:
-        """Reap once."""
+        """Reap once; after the machine slept, only when all have had time for a heartbeat."""
+        if self._was_away():
+            return conf().heartbeat_seconds + 1
         reaped = store.reap(self._worker, outcomes.loss_delay)
         for job_id in reaped:
             _log.warning(
@@ -29,3 +33,9 @@ class Reaper(Role):
         if reaped:
             wakeup.signal()
         return conf().reap_interval_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+
+    def _was_away(self) -> bool:
+        """Whether far more time went by than between two looks: then everybody was away."""
+        before, self._looked_at = self._looked_at, time.time()
+        usual = 2 * conf().reap_interval_seconds + conf().heartbeat_seconds + 2
+        return self._looked_at - before > usual
