@@ -3,11 +3,13 @@
 import pytest
 from django.db import connection
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from jobs.access import jobs_of_tenant
 from jobs.lookup import in_status
 from jobs.models import Job, Tenant
 from jobs.statuses import UNUSUAL, Status
+from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
 
@@ -20,12 +22,27 @@ def plan(jobs: QuerySet[Job]) -> str:
     return jobs.explain()
 
 
+@pytest.fixture
+def history(alice: Tenant) -> Tenant:
+    """Alice with hundreds of finished jobs, which the planner knows of."""
+    lane_id = make_job(alice, Status.DONE).lane_id
+    now = timezone.now()
+    done = {"status": Status.DONE, "queue": "default", "task": "echo", "payload": b"1"}
+    Job.objects.bulk_create(
+        Job(tenant=alice, lane_id=lane_id, max_retries=0, created_at=now, run_at=now, **done)
+        for _ in range(500)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    return alice
+
+
 @pytest.mark.parametrize("status", sorted(UNUSUAL))
-def test_unusual_statuses_have_their_index(alice: Tenant, status: Status) -> None:
-    jobs = in_status(jobs_of_tenant(alice), status)
+def test_unusual_statuses_have_their_index(history: Tenant, status: Status) -> None:
+    jobs = in_status(jobs_of_tenant(history), status)
     newest = plan(jobs.order_by("-pk"))
-    assert "job_unusual" in newest or "job_dead" in newest
-    assert "job_unusual" in plan(in_status(jobs_of_tenant(alice), *UNUSUAL).order_by())
+    assert any(index in newest for index in ("job_unusual", "job_dead", "job_due")), newest
+    assert "job_unusual" in plan(in_status(jobs_of_tenant(history), *UNUSUAL).order_by())
 
 
 def test_ready_and_running_jobs_have_theirs(alice: Tenant) -> None:
