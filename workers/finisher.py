@@ -15,6 +15,10 @@ from workers.held import HeldJob, HeldJobs
 from workers.ledger import Ledger
 from workers.role import Role
 
+WAIT_SECONDS = 0.2
+MAX_BATCH_BYTES = 4_000_000
+"""Large results are written in smaller batches: a statement is held in memory several times."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,6 +37,7 @@ class Finisher(Role):
         self._room_made: Callable[[], None] = lambda: None
         self._queue: queue.SimpleQueue[tuple[HeldJob, Outcome | None]] = queue.SimpleQueue()
         self._batch: list[tuple[HeldJob, Outcome | None]] = []
+        self._bytes = 0
 
     def on_room(self, room_made: Callable[[], None]) -> None:
         """Have `room_made` called when jobs have left."""
@@ -55,11 +60,16 @@ class Finisher(Role):
         limit = conf().finish_batch
         try:
             if not self._batch:
-                self._batch.append(self._queue.get(timeout=0.2))
-            while len(self._batch) < limit:
-                self._batch.append(self._queue.get_nowait())
+                self._take(timeout=WAIT_SECONDS)
+            while len(self._batch) < limit and self._bytes < MAX_BATCH_BYTES:
+                self._take(timeout=0)
         except queue.Empty:
             pass
+
+    def _take(self, *, timeout: float) -> None:
+        held, outcome = self._queue.get(timeout=timeout)
+        self._batch.append((held, outcome))
+        self._bytes += len(outcome.result or b"") if outcome else 0
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -92,6 +102,7 @@ class Finisher(Role):
             self._ledger.strike(held.lease)
         self._held.remove([held.lease for held, _ in self._batch])
         self._batch.clear()
+        self._bytes = 0
         self._room_made()
 
 

@@ -45,9 +45,10 @@ class Listener(Role):
                 self._heard()
 
     def _look(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(_VERSION)
-            (version,) = cursor.fetchone()
+        connection.ensure_connection()
+        # Without Django's cursor, which costs ten times as much, 200 times a second.
+        with connection.wrap_database_errors:
+            (version,) = connection.connection.execute(_VERSION).fetchone()
         if version != self._version:
             self._version = version
             self._heard()
