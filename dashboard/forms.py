@@ -8,6 +8,7 @@ from dashboard.scope import Scope
 from jobs import exact_json
 from jobs.conf import conf
 from jobs.errors import InvalidInput
+from jobs.job_request import payload_for
 from jobs.models import Tenant, valid_name
 from jobs.registry import exposed_tasks
 from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob
@@ -52,14 +53,13 @@ class SubmitForm(forms.Form):
         assert isinstance(field, forms.ChoiceField)
         field.choices = [(value, value) for value in values]
 
-    def clean_payload(self) -> bytes:
-        """The payload's bytes, if they are JSON that can be stored."""
+    def clean_payload(self) -> exact_json.Raw:
+        """The payload, if it is JSON that can be stored."""
         source = str(self.cleaned_data["payload"]).encode("utf-8", errors="surrogatepass")
         try:
-            exact_json.loads(source, max_depth=conf().max_json_depth)
+            return exact_json.loads(source, max_depth=conf().max_json_depth)
         except InvalidInput as error:
             raise forms.ValidationError(error.detail, code=error.field_code) from error
-        return source
 
     def tenant_of_job(self) -> Tenant:
         """The tenant that was chosen."""
@@ -72,7 +72,7 @@ class SubmitForm(forms.Form):
         retries = given["max_retries"]
         return NewJob(
             task=given["task"],
-            payload=given["payload"],
+            payload=payload_for(task, given["payload"]),
             queue=given["queue"],
             priority=given["priority"],
             delay_seconds=given["delay_seconds"] or None,

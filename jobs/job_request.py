@@ -1,7 +1,7 @@
 """From a request body to the `NewJob` that it asks for."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cache
 from inspect import Signature, signature
@@ -10,12 +10,12 @@ from typing import Any
 from django.utils import timezone
 
 from jobs.conf import conf
-from jobs.errors import ForeignTenant, InvalidFields, InvalidInput
+from jobs.errors import ForeignTenant, InvalidFields, InvalidInput, UnknownTask
 from jobs.exact_json import Raw, canonical
-from jobs.fields import Field, integer, moment, number, optional, read_fields, text, texts
+from jobs.fields import Field, integer, moment, number, optional, read_fields, text, texts, try_fields
 from jobs.models import NAME_PATTERN, Tenant
 from jobs.registry import QueueTask, find_exposed
-from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_WORDS, NewJob
+from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_WORDS, NewJob, field_problems
 
 DEFAULT_TASK = "echo"
 
@@ -76,16 +76,15 @@ def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> New
 
     Raises `InvalidInput`, `UnknownTask`, `PayloadTooLarge` or `ForeignTenant`.
     """
-    given = read_fields(body, JOB_FIELDS)
+    given, task = _read(body)
     _require_own(tenant, given.get("tenant_id"))
-    task = find_exposed(given.get("task", DEFAULT_TASK))
     key = _one_key(given.get("idempotency_key"), header_key)
     return NewJob(
         task=task.job_task,
-        payload=_payload_for(task, given.get("payload")),
+        payload=payload_for(task, given.get("payload")),
         queue=_first(given.get("queue"), task.queue_name),
         priority=_first(given.get("priority"), task.priority),
-        run_at=_within_reach(given.get("run_at")),
+        run_at=given.get("run_at"),
         delay_seconds=given.get("delay_seconds"),
         max_retries=given.get("max_retries", task.retries),
         timeout_seconds=_first(given.get("timeout_seconds"), task.timeout),
@@ -95,13 +94,27 @@ def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> New
     )
 
 
+def _read(body: Any) -> tuple[dict[str, Any], QueueTask]:
+    """The fields and the task. Raises `InvalidFields` with all that is wrong with them."""
+    given, errors = try_fields(body, JOB_FIELDS)
+    errors += [*field_problems(given), *_out_of_reach(given.get("run_at"))]
+    try:
+        task = find_exposed(given.get("task", DEFAULT_TASK))
+    except UnknownTask as error:
+        # A name that no task could have is wrong once.
+        errors += [] if any(one.pointer == "task" for one in errors) else [error]
+    if errors:
+        raise InvalidFields(errors)
+    return given, task
+
+
 def read_bulk(body: Any, tenant: Tenant) -> list[NewJob]:
     """The jobs of a bulk body, all of them valid. Errors point at the item: `/jobs/3/queue`."""
     items = read_fields(body, BULK_FIELDS).get("jobs")
-    if not isinstance(items, list) or not items:
-        raise InvalidInput(
-            "jobs must be a list with at least one job.", code="invalid_type", pointer="jobs"
-        )
+    if not isinstance(items, list):
+        raise InvalidInput("jobs must be a list of jobs.", code="invalid_type", pointer="jobs")
+    if not items:
+        raise InvalidInput("jobs must hold at least one.", code="out_of_range", pointer="jobs")
     return [_read_item(index, item, tenant) for index, item in enumerate(items)]
 
 
@@ -140,19 +153,18 @@ def _first(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
 
 
-def _within_reach(run_at: Any) -> Any:
+def _out_of_reach(run_at: Any) -> Iterator[InvalidInput]:
     limit = conf().max_delay_seconds
     if run_at is not None and run_at > timezone.now() + timedelta(seconds=limit):
-        raise InvalidInput(
+        yield InvalidInput(
             f"run_at may be at most {limit / 86_400:g} days ahead.",
             code="out_of_range",
             pointer="run_at",
         )
-    return run_at
 
 
-def _payload_for(task: QueueTask, payload: Raw | None) -> bytes:
-    """The payload's bytes, if the task can take it."""
+def payload_for(task: QueueTask, payload: Raw | None) -> bytes:
+    """The payload's bytes, if the task can take it. Raises `InvalidInput`."""
     if task.takes_payload:
         return b"null" if payload is None else payload.source
     arguments = {} if payload is None else payload.value

@@ -14,11 +14,12 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.views import View
 
-from jobs import exact_json, services
+from jobs import exact_json, registry, services
 from jobs.access import actor_of
 from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
-from jobs.errors import InvalidInput
+from jobs.errors import InvalidInput, UnknownTask
+from jobs.job_request import payload_for
 from jobs.models import DeadLetter
 
 COMPARED_LINES = 2_000
@@ -34,23 +35,34 @@ class PayloadForm(forms.Form):
         strip=False, widget=forms.Textarea(attrs={"rows": 25, "class": "vLargeTextField json"})
     )
 
-    def __init__(self, *args: Any, has_args: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, job: DeadLetter, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.has_args = has_args
+        self.job = job
 
     def clean_payload(self) -> bytes:
         """The payload as the bytes to store."""
         text = self.cleaned_data["payload"]
         try:
-            value = exact_json.loads(text.encode(), max_depth=conf().max_json_depth).value
+            read = exact_json.loads(text.encode(), max_depth=conf().max_json_depth)
+            self._require_takeable(read)
         except InvalidInput as error:
             raise ValidationError(error.detail) from error
-        if self.has_args and not _is_call(value):
-            raise ValidationError('This task takes {"args": [...], "kwargs": {...}}.')
         payload = packed(text)
         if len(payload) > conf().max_payload_bytes:
             raise ValidationError(f"A payload may have {conf().max_payload_bytes:,} bytes.")
         return payload
+
+    def _require_takeable(self, payload: exact_json.Raw) -> None:
+        """Raise `InvalidInput` if the task, as far as it is known here, cannot take the payload."""
+        if self.job.has_args:
+            if not _is_call(payload.value):
+                raise InvalidInput('This task takes {"args": [...], "kwargs": {...}}.')
+            return
+        try:
+            task = registry.find(self.job.task)
+        except UnknownTask:
+            return
+        payload_for(task, payload)
 
 
 def _is_call(value: Any) -> bool:
@@ -76,13 +88,13 @@ class EditedRedrive(View):
     def get(self, request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
         """The form with the payload as it is."""
         job = get_object_or_404(DeadLetter, pk=job_id)
-        form = PayloadForm(initial={"payload": _editable(job.payload)}, has_args=job.has_args)
+        form = PayloadForm(initial={"payload": _editable(job.payload)}, job=job)
         return self._render("edit", job, form)
 
     def post(self, request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
         """The comparison with what is stored; if it was confirmed, the redrive."""
         job = get_object_or_404(DeadLetter, pk=job_id)
-        form = PayloadForm(request.POST, has_args=job.has_args)
+        form = PayloadForm(request.POST, job=job)
         if not form.is_valid() or "edit_again" in request.POST:
             return self._render("edit", job, form)
         if "confirmed" in request.POST:

@@ -76,6 +76,21 @@ def test_the_payload_of_a_python_call_keeps_its_shape(operator: Client, alice: T
     assert bytes(_reload(job).payload) == b'{"args":[2],"kwargs":{}}'
 
 
+def test_the_payload_must_be_one_that_the_task_can_take(operator: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DLQ, task="sleep", payload=b'{"seconds":1}')
+    page = operator.post(_address(job), {"payload": '{"second": 2}', "confirmed": "yes"})
+    error = page.context["form"].errors["payload"][0]
+    assert "missing a required argument: 'seconds'" in error
+    assert "second&quot;: 2" in page.text
+    assert _reload(job).status == Status.DLQ
+
+
+def test_what_a_task_unknown_here_takes_is_not_checked(operator: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DLQ, task="elsewhere.tasks.gone", payload=b"{}")
+    operator.post(_address(job), {"payload": "[1]", "confirmed": "yes"})
+    assert bytes(_reload(job).payload) == b"[1]"
+
+
 def test_editing_again_keeps_what_was_written(operator: Client, job: Job) -> None:
     page = operator.post(_address(job), {"payload": "[1]", "edit_again": "yes"})
     assert "[1]" in page.text

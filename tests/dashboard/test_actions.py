@@ -224,6 +224,7 @@ def test_the_form_submits_a_job_with_the_payload_as_it_was_typed(
         ({"payload": '"\\u0000"'}, "payload"),
         ({"payload": "[" * 1_000}, "payload"),
         ({"payload": "NaN"}, "payload"),
+        ({"task": "sleep", "payload": '{"second": 1}'}, "payload"),
         ({"queue": "no spaces"}, "queue"),
         ({"priority": "101"}, "priority"),
         ({"delay_seconds": "-1"}, "delay_seconds"),
