@@ -1,7 +1,7 @@
 """What happened to a job, as the steps of a strip. Pure: no database, the time is a parameter."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -58,24 +58,50 @@ class Bar(NamedTuple):
 def steps(job: Subject, attempts: Iterable[Run], now: datetime) -> list[Step]:
     """The job's life so far: waits, runs and backoffs, in order."""
     story: list[Step] = []
-    at = job.created_at
-    for run in _runs(job, attempts):
-        story += _wait(at, run.start, job, is_first=not story)
-        story.append(run)
-        at = run.end
-    return story + list(_rest(job, at, now, is_first=not story))
+    at, last, rounds = job.created_at, 0, 1
+    for number, run in _runs(job, attempts):
+        is_new_round = number <= last
+        if is_new_round:
+            rounds += 1
+            story.append(_dead(at, run.start, job))
+            at = story[-1].end
+        story += _wait(at, run.start, job, is_first=is_new_round or not story)
+        story.append(replace(run, label=_attempt(number, rounds)))
+        at, last = run.end, number
+    is_new_round = _is_redriven(job, at, last)
+    if is_new_round:
+        rounds += 1
+        story.append(_dead(at, job.finished_at or job.started_at or now, job))
+        at = story[-1].end
+    return story + list(_rest(job, at, now, is_first=is_new_round or not story, rounds=rounds))
 
 
-def _runs(job: Subject, attempts: Iterable[Run]) -> Iterator[Step]:
+def _runs(job: Subject, attempts: Iterable[Run]) -> Iterator[tuple[int, Step]]:
     """The attempts that failed; the one that succeeded or goes on leaves no row of its own."""
-    ended: list[Step] = []
+    is_told = False
     for run in attempts:
         start = run.started_at or run.finished_at
-        ended.append(Step(_status_of(run), f"Attempt {run.number}", start, run.finished_at))
-    yield from ended
-    is_told = any(step.start == job.started_at for step in ended)
+        is_told = is_told or start == job.started_at
+        yield run.number, Step(_status_of(run), "", start, run.finished_at)
     if job.started_at and job.finished_at and not is_told and job.status != Status.DLQ:
-        yield Step(Status(job.status), f"Attempt {job.attempt}", job.started_at, job.finished_at)
+        yield job.attempt, Step(Status(job.status), "", job.started_at, job.finished_at)
+
+
+def _is_redriven(job: Subject, at: datetime, last: int) -> bool:
+    """Whether the job counts its attempts anew after the last one that is told."""
+    if job.status == Status.RUNNING:
+        return job.attempt <= last and job.started_at is not None and job.started_at > at
+    return job.attempt < last
+
+
+def _dead(start: datetime, end: datetime, job: Subject) -> Step:
+    """From the death to the redrive; of earlier redrives only the next attempt's start is known."""
+    redriven = job.run_at if start < job.run_at < end else end
+    return Step(Status.DLQ, "Dead until the redrive", start, max(redriven, start))
+
+
+def _attempt(number: int, rounds: int) -> str:
+    return f"Attempt {number}" if rounds == 1 else f"Attempt {number} of round {rounds}"
 
 
 def _status_of(run: Run) -> Status:
@@ -91,21 +117,24 @@ def _wait(start: datetime, end: datetime, job: Subject, *, is_first: bool) -> It
         yield Step(Status.PENDING, "Waited" if is_first else "Until the retry", start, end)
 
 
-def _rest(job: Subject, at: datetime, now: datetime, *, is_first: bool) -> Iterator[Step]:
+def _rest(
+    job: Subject, at: datetime, now: datetime, *, is_first: bool, rounds: int
+) -> Iterator[Step]:
     """What the job does now, if it is not over."""
     match Status(job.status):
         case Status.RUNNING:
             start = job.started_at or at
             yield from _wait(at, start, job, is_first=is_first)
-            yield Step(Status.RUNNING, f"Attempt {job.attempt}", start, now, is_open=True)
+            label = _attempt(job.attempt, rounds)
+            yield Step(Status.RUNNING, label, start, now, is_open=True)
         case Status.PENDING:
             if is_first and at < job.run_at < now:
                 yield Step(Status.SCHEDULED, "Scheduled", at, job.run_at)
                 at = job.run_at
             yield Step(Status.PENDING, "Waiting", at, now, is_open=True)
         case Status.SCHEDULED | Status.BLOCKED | Status.FAILED as status:
-            label = {Status.FAILED: "Backing off", Status.BLOCKED: "Blocked"}.get(status)
-            yield Step(status, label or "Scheduled", at, now, is_open=True)
+            words = {Status.FAILED: "Backing off", Status.BLOCKED: "Blocked"}
+            yield Step(status, words.get(status, "Scheduled"), at, now, is_open=True)
         case Status.CANCELLED if job.finished_at and job.finished_at > at and not job.started_at:
             yield Step(Status.CANCELLED, "Waited, then cancelled", at, job.finished_at)
         case _:

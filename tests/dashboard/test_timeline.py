@@ -75,6 +75,45 @@ def test_an_attempt_is_told_once() -> None:
     assert told(steps(job, [Run(1, at(1), at(4))], at(20))) == [("PENDING", 1), ("FAILED", 3)]
 
 
+def labels(story: list[Step]) -> list[tuple[str, float]]:
+    return [(step.label, step.seconds) for step in story]
+
+
+def test_a_redriven_job_was_dead_and_begins_a_new_round() -> None:
+    deaths = [Run(1, at(1), at(2)), Run(1, at(20), at(21))]
+    job = Subject("RUNNING", 1, run_at=at(50), started_at=at(53))
+
+    assert labels(steps(job, deaths, at(60))) == [
+        ("Waited", 1),
+        ("Attempt 1", 1),
+        ("Dead until the redrive", 18),
+        ("Attempt 1 of round 2", 1),
+        ("Dead until the redrive", 29),
+        ("Waited", 3),
+        ("Attempt 1 of round 3", 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "finished_at", "last"),
+    [("PENDING", None, ("Waiting", 10)), ("CANCELLED", at(55), ("Waited, then cancelled", 5))],
+)
+def test_a_redriven_job_that_waits(
+    status: str, finished_at: datetime | None, last: tuple[str, float]
+) -> None:
+    job = Subject(status, 0, run_at=at(50), finished_at=finished_at)
+
+    told = labels(steps(job, [Run(1, at(1), at(2))], at(60)))
+
+    assert told[2:] == [("Dead until the redrive", 48), last]
+
+
+def test_an_attempt_that_ends_while_it_is_read_is_no_redrive() -> None:
+    job = Subject("RUNNING", 1, started_at=at(1))
+
+    assert "Dead until the redrive" not in dict(labels(steps(job, [Run(1, at(1), at(4))], at(5))))
+
+
 def test_cancelled_before_it_ran() -> None:
     job = Subject("CANCELLED", finished_at=at(6))
 
