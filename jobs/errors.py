@@ -6,6 +6,9 @@ What a task raises to steer its job is at the end: `Retry`, `Discard` and `Cance
 from collections.abc import Sequence
 from typing import ClassVar
 
+MAX_ERRORS = 10
+"""So many fields are reported at once."""
+
 
 class JobQueueError(Exception):
     """Something the caller can act on. `code` is stable, the text is for people."""
@@ -31,13 +34,16 @@ class InvalidInput(JobQueueError):
 
 
 class InvalidFields(InvalidInput):
-    """Something is wrong with one or more fields; `errors` holds each on its own."""
+    """Something is wrong with one or more fields; `errors` holds the first ten on their own."""
 
     def __init__(self, errors: Sequence[InvalidInput]) -> None:
-        codes = {error.field_code for error in errors}
-        detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are invalid."
-        super().__init__(detail, code=codes.pop() if len(codes) == 1 else None)
-        self.errors = errors
+        self.errors = errors[:MAX_ERRORS]
+        codes = {error.field_code for error in self.errors}
+        super().__init__(
+            " ".join(error.detail for error in self.errors),
+            code=codes.pop() if len(codes) == 1 else None,
+            pointer=self.errors[0].pointer,
+        )
 
 
 class PayloadTooLarge(JobQueueError):

@@ -51,7 +51,7 @@ def loads_object(source: bytes, *, max_depth: int) -> dict[str, Any]:
 
     Raises `InvalidInput`.
     """
-    text = _checked_text(source, max_depth + ENVELOPE_DEPTH)
+    text = _checked_text(source, max_depth, envelope=ENVELOPE_DEPTH)
     at = _skip(text, 0)
     if text[at : at + 1] != "{":
         _decode(text, at)
@@ -84,7 +84,7 @@ def canonical(value: Any) -> bytes:
     ).encode()
 
 
-def _checked_text(source: bytes, max_depth: int) -> str:
+def _checked_text(source: bytes, max_depth: int, envelope: int = 0) -> str:
     if not source.strip():
         raise InvalidInput("The body is empty; JSON is expected.", code="malformed_json")
     if source.startswith(b"\xef\xbb\xbf"):
@@ -96,7 +96,7 @@ def _checked_text(source: bytes, max_depth: int) -> str:
             f"The JSON is not valid UTF-8 at byte {error.start}.", code="invalid_unicode"
         ) from None
     _refuse_escapes(text)
-    _refuse_depth(text, max_depth)
+    _refuse_depth(text, max_depth, envelope)
     return text
 
 
@@ -117,15 +117,15 @@ def _refuse_escapes(text: str) -> None:
             )
 
 
-def _refuse_depth(text: str, max_depth: int) -> None:
+def _refuse_depth(text: str, max_depth: int, envelope: int = 0) -> None:
     """Refuse deep nesting without nesting: the parser below is recursive."""
-    if text.count("[") + text.count("{") <= max_depth:
+    if text.count("[") + text.count("{") <= max_depth + envelope:
         return
     depth = 0
     for token in _NESTING.finditer(text):
         if token[0] in "[{":
             depth += 1
-            if depth > max_depth:
+            if depth > max_depth + envelope:
                 raise InvalidInput(
                     f"The JSON is nested deeper than {max_depth} levels.", code="too_deep"
                 )

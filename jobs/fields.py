@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.errors import InvalidFields, InvalidInput
-
-MAX_ERRORS = 10
+from jobs.instants import example
 
 _RFC3339 = re.compile(
     r"\A(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII
@@ -29,6 +28,14 @@ class Field:
 
 def read_fields(body: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
     """The members of the body by name, read. Raises `InvalidFields` with all that is wrong."""
+    given, errors = try_fields(body, fields)
+    if errors:
+        raise InvalidFields(errors)
+    return given
+
+
+def try_fields(body: Any, fields: Mapping[str, Field]) -> tuple[dict[str, Any], list[InvalidInput]]:
+    """The members that can be read, by name, and what is wrong with the others."""
     if not isinstance(body, dict):
         raise InvalidInput("A JSON object is expected.", code="not_an_object")
     given: dict[str, Any] = {}
@@ -38,9 +45,7 @@ def read_fields(body: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
             given[name] = _read(name, value, fields)
         except InvalidInput as error:
             errors.append(error)
-    if errors:
-        raise InvalidFields(errors[:MAX_ERRORS])
-    return given
+    return given, errors
 
 
 def _read(name: str, value: Any, fields: Mapping[str, Field]) -> Any:
@@ -105,12 +110,10 @@ def moment(value: Any) -> datetime:
     """An instant as RFC 3339 writes it, with an offset."""
     found = _RFC3339.match(text(value))
     if found is None:
-        raise InvalidInput("must be a time such as 2030-01-01T00:00:00Z.", code="invalid_time")
+        raise InvalidInput(f"must be a time such as {example()}.", code="invalid_time")
     day_and_time, fraction, offset = found.groups()
     if offset is None:
-        raise InvalidInput(
-            "needs an offset, such as 2030-01-01T00:00:00Z.", code="timezone_required"
-        )
+        raise InvalidInput(f"needs an offset, such as {example()}.", code="timezone_required")
     try:
         offset = offset.upper().replace("Z", "+00:00")
         return datetime.fromisoformat(day_and_time + (fraction or "") + offset).astimezone(UTC)

@@ -1,6 +1,6 @@
 """How instants are written for the outside."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import overload
 
 
@@ -13,3 +13,8 @@ def instant(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def example() -> str:
+    """An instant to show to those who wrote one wrongly: tomorrow's midnight, in seconds."""
+    return f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT00:00:00Z}"

@@ -12,10 +12,27 @@ from django.utils import timezone
 from jobs.conf import conf
 from jobs.errors import ForeignTenant, InvalidFields, InvalidInput, UnknownTask
 from jobs.exact_json import Raw, canonical
-from jobs.fields import Field, integer, moment, number, optional, read_fields, text, texts, try_fields
+from jobs.fields import (
+    Field,
+    integer,
+    moment,
+    number,
+    optional,
+    read_fields,
+    text,
+    texts,
+    try_fields,
+)
 from jobs.models import NAME_PATTERN, Tenant
 from jobs.registry import QueueTask, find_exposed
-from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_WORDS, NewJob, field_problems
+from jobs.submission import (
+    END_OF_TIME,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    PRIORITY_WORDS,
+    NewJob,
+    field_problems,
+)
 
 DEFAULT_TASK = "echo"
 
@@ -97,12 +114,12 @@ def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> New
 def _read(body: Any) -> tuple[dict[str, Any], QueueTask]:
     """The fields and the task. Raises `InvalidFields` with all that is wrong with them."""
     given, errors = try_fields(body, JOB_FIELDS)
+    name = given.pop("task", DEFAULT_TASK)
     errors += [*field_problems(given), *_out_of_reach(given.get("run_at"))]
     try:
-        task = find_exposed(given.get("task", DEFAULT_TASK))
+        task = find_exposed(name)
     except UnknownTask as error:
-        # A name that no task could have is wrong once.
-        errors += [] if any(one.pointer == "task" for one in errors) else [error]
+        errors.append(error)
     if errors:
         raise InvalidFields(errors)
     return given, task
@@ -155,7 +172,9 @@ def _first(value: Any, otherwise: Any) -> Any:
 
 def _out_of_reach(run_at: Any) -> Iterator[InvalidInput]:
     limit = conf().max_delay_seconds
-    if run_at is not None and run_at > timezone.now() + timedelta(seconds=limit):
+    if run_at is None or run_at >= END_OF_TIME:
+        return
+    if run_at > timezone.now() + timedelta(seconds=limit):
         yield InvalidInput(
             f"run_at may be at most {limit / 86_400:g} days ahead.",
             code="out_of_range",

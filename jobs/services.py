@@ -140,7 +140,8 @@ def _moved_one(
     except Job.DoesNotExist:
         raise JobNotFound("There is no such job.") from None
     if not moved and job.status not in settled:
-        raise StatusConflict(f"A job that is {job.status} cannot be moved by {move.value!r}.")
+        past = {Move.CANCEL: "cancelled", Move.RETRY: "retried"}[move]
+        raise StatusConflict(f"A job that is {job.status} cannot be {past}.")
     if moved:
         audit(actor, move.value, job.tenant_id, str(job.pk))
         transaction.on_commit(wakeup.signal)

@@ -2,11 +2,14 @@
 
 import re
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from jobs.conf import conf
-from jobs.errors import InvalidInput, PayloadTooLarge
+from jobs.errors import InvalidFields, InvalidInput, PayloadTooLarge
+from jobs.instants import example
 from jobs.models import NAME_PATTERN
 
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
@@ -37,26 +40,13 @@ class NewJob:
     has_args: bool = False
 
     def __post_init__(self) -> None:
-        limits = conf()
-        _require_name("queue", self.queue)
-        _require_name("task", self.task)
-        _require_range("priority", self.priority, MIN_PRIORITY, MAX_PRIORITY)
-        _require_range("max_retries", self.max_retries, 0, limits.max_retries_limit)
-        if self.timeout_seconds is not None:
-            _require_range("timeout_seconds", self.timeout_seconds, 0.1, limits.max_timeout_seconds)
-        if self.delay_seconds is not None:
-            _require_range("delay_seconds", self.delay_seconds, 0, limits.max_delay_seconds)
-        if self.run_at is not None and self.delay_seconds is not None:
-            raise InvalidInput("Give run_at or delay_seconds, not both.", pointer="delay_seconds")
-        if self.run_at is not None:
-            object.__setattr__(self, "run_at", _representable(self.run_at))
-        if len(self.payload) > limits.max_payload_bytes:
-            raise PayloadTooLarge(f"A payload may have {limits.max_payload_bytes} bytes.")
-        if len(self.tags) > limits.max_tags:
-            raise InvalidInput(f"A job may have {limits.max_tags} tags.", pointer="tags")
-        for tag in self.tags:
-            _require_name("tags", tag)
-        _require_key(self.idempotency_key)
+        problems = list(field_problems({name: getattr(self, name) for name in _CHECKED}))
+        if problems:
+            raise InvalidFields(problems)
+        if self.run_at is not None:  # the past is all the same, and not every year can be shown
+            object.__setattr__(self, "run_at", max(self.run_at, LONG_PAST))
+        if len(self.payload) > conf().max_payload_bytes:
+            raise PayloadTooLarge(f"A payload may have {conf().max_payload_bytes} bytes.")
 
 
 @dataclass(frozen=True)
@@ -68,37 +58,69 @@ class Submitted:
     mismatch: bool = False
 
 
-def _require_name(field: str, value: str) -> None:
-    if not _name.match(value):
-        raise InvalidInput(
-            f"{field} must be 1 to 128 letters, digits, dots, underscores, colons or hyphens.",
-            code="invalid_name",
-            pointer=field,
+_CHECKED = (
+    *("queue", "task", "priority", "max_retries", "timeout_seconds", "delay_seconds", "run_at"),
+    *("tags", "idempotency_key"),
+)
+
+
+def field_problems(given: Mapping[str, Any]) -> Iterator[InvalidInput]:
+    """What is wrong with fields of the right types; those that are absent or None are not."""
+    values = {name: given[name] for name in _CHECKED if given.get(name) is not None}
+    ranges = _ranges()
+    for name, value in values.items():
+        if name in {"queue", "task"} and not _name.match(value):
+            yield _bad_name(name)
+        if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
+            low, high = map(_plain, ranges[name])
+            yield InvalidInput(
+                f"{name} must be from {low} to {high}.", code="out_of_range", pointer=name
+            )
+    if "run_at" in values:
+        yield from _problems_of_time(values["run_at"])
+    if "run_at" in values and "delay_seconds" in values:
+        yield InvalidInput("Give run_at or delay_seconds, not both.", pointer="delay_seconds")
+    if len(values.get("tags", ())) > conf().max_tags:
+        yield InvalidInput(f"A job may have {conf().max_tags} tags.", pointer="tags")
+    elif not all(_name.match(tag) for tag in values.get("tags", ())):
+        yield _bad_name("tags")
+    key = values.get("idempotency_key", "none")
+    if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        yield InvalidInput(
+            "An idempotency key is 1 to 255 printable ASCII characters.", pointer="idempotency_key"
         )
 
 
-def _representable(run_at: datetime) -> datetime:
-    """A time that every database and every time zone can show; the past is all the same."""
+def _ranges() -> Mapping[str, tuple[float, float]]:
+    limits = conf()
+    return {
+        "priority": (MIN_PRIORITY, MAX_PRIORITY),
+        "max_retries": (0, limits.max_retries_limit),
+        "timeout_seconds": (0.1, limits.max_timeout_seconds),
+        "delay_seconds": (0, limits.max_delay_seconds),
+    }
+
+
+def _plain(value: float) -> str:
+    """The number as a person writes it: without an exponent, and a fraction only if it has one."""
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _bad_name(field: str) -> InvalidInput:
+    return InvalidInput(
+        f"{field} must be 1 to 128 letters, digits, dots, underscores, colons or hyphens.",
+        code="invalid_name",
+        pointer=field,
+    )
+
+
+def _problems_of_time(run_at: datetime) -> Iterator[InvalidInput]:
+    """Whether every database and every time zone can show it."""
     if run_at.tzinfo is None:
-        raise InvalidInput(
-            "run_at needs an offset, such as 2030-01-01T00:00:00Z.",
+        yield InvalidInput(
+            f"run_at needs an offset, such as {example()}.",
             code="timezone_required",
             pointer="run_at",
         )
-    if run_at >= END_OF_TIME:
-        raise InvalidInput("run_at is too far ahead.", code="out_of_range", pointer="run_at")
-    return max(run_at, LONG_PAST)
-
-
-def _require_range(field: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidInput(
-            f"{field} must be from {low:g} to {high:g}.", code="out_of_range", pointer=field
-        )
-
-
-def _require_key(key: str | None) -> None:
-    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise InvalidInput(
-            "An idempotency key is 1 to 255 printable ASCII characters.", pointer="idempotency_key"
-        )
+    elif run_at >= END_OF_TIME:
+        yield InvalidInput("run_at is too far ahead.", code="out_of_range", pointer="run_at")

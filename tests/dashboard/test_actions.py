@@ -57,7 +57,7 @@ def test_a_refused_action_says_why_and_changes_nothing(ann: Client, alice: Tenan
 
     page = act(ann, job, "retry").content.decode()
 
-    assert "A job that is DONE cannot be moved" in page
+    assert "A job that is DONE cannot be retried." in page
     assert Job.objects.get(pk=job.pk).status == Status.DONE
 
 

@@ -11,7 +11,7 @@ from jobs import services
 from jobs.access import get_job, jobs_of_tenant
 from jobs.conf import conf
 from jobs.exact_json import loads
-from jobs.instants import instant
+from jobs.instants import example, instant
 from jobs.job_filters import JOB_FILTERS, filtered, plain, read_parameter
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_request import DEFAULT_TASK, read_job
@@ -154,7 +154,7 @@ def _add_submission(parser: ArgumentParser) -> None:
     parser.add_argument("--queue", help="default: the task's own")
     parser.add_argument("--priority", type=_integer_or_word, help="-100 to 100, low, normal, high")
     parser.add_argument("--delay", type=float, dest="delay_seconds", metavar="SECONDS")
-    parser.add_argument("--run-at", metavar="TIME", help="such as 2030-01-01T00:00:00Z")
+    parser.add_argument("--run-at", metavar="TIME", help=f"such as {example()}")
     parser.add_argument("--max-retries", type=int, metavar="N")
     parser.add_argument("--timeout", type=float, dest="timeout_seconds", metavar="SECONDS")
     parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="repeatable")
