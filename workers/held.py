@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 
+from jobs.conf import conf
 from jobs.errors import JobStopped, JobTimeout, StopRequest
 from jobs.registry import QueueTask
 from jobs.store import ClaimedJob, Lease
@@ -61,6 +62,11 @@ class HeldJob:
     def lease(self) -> Lease:
         """What the store asks for in every write."""
         return Lease(self.job.id, self.job.fence)
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long it may run: as the job says, or its task, or the installation."""
+        return self.job.timeout_seconds or self.task.timeout or conf().default_timeout_seconds
 
     def begin(self) -> bool:
         """The job starts now; False if it was withdrawn before, and must not."""

@@ -58,7 +58,8 @@ def of_stop(held: HeldJob, error: BaseException | None = None) -> Outcome | None
     if held.stop_reason is Stop.CANCELLED:
         return _outcome(held.job, Status.CANCELLED, seconds)
     if held.stop_reason is Stop.TIMEOUT:
-        timeout = JobTimeout().with_traceback(error.__traceback__ if error else None)
+        timeout = JobTimeout(f"The job ran for longer than its {held.timeout_seconds:g} seconds.")
+        timeout = timeout.with_traceback(error.__traceback__ if error else None)
         return of_error(held.job, held.task, timeout, seconds)
     return None
 

@@ -41,7 +41,7 @@ class Watchdog(Role):
         """Look once."""
         now = time.monotonic()
         for held in self._held.snapshot():
-            if held.running_seconds(now) > _timeout(held):
+            if held.running_seconds(now) > held.timeout_seconds:
                 held.stop(Stop.TIMEOUT)
             if now - held.leased_at > conf().lease_seconds:
                 held.stop(Stop.LOST)  # cut off from the database: by now another may have the job
@@ -57,7 +57,3 @@ class Watchdog(Role):
         _log.error("a job does not stop; its worker process retires", extra=fields)
         self._finish(held, outcomes.of_stop(held))
         self._retire()
-
-
-def _timeout(held: HeldJob) -> float:
-    return held.job.timeout_seconds or held.task.timeout or conf().default_timeout_seconds

@@ -20,6 +20,7 @@ def test_a_timeout_stops_the_job_and_frees_its_slot(submit: Submit, task: str) -
         wait_for(job, "DLQ")
         wait_for(after, "DONE")
     assert job.error_type == "jobs.errors.JobTimeout"
+    assert job.error_message == "The job ran for longer than its 0.3 seconds."
     assert [attempt.outcome for attempt in job.attempts.all()] == ["timed_out"]
 
 
