@@ -1,5 +1,7 @@
 """Run everything with one command: web, workers and, for the demo, a workload. Ctrl-C stops it."""
 
+import fcntl
+import os
 import signal
 import socket
 import sys
@@ -33,8 +35,8 @@ class LaunchFailed(Exception):
 
 def launch(port: int, *, workload: bool) -> None:
     """Run until a signal asks for the end. Raises `LaunchFailed`."""
-    require_free(port)
-    with stop_on_signal() as stop:
+    with only_one(port), stop_on_signal() as stop:
+        require_free(port)
         installation = prepare()
         load = Workload() if workload else None
         children = [_start_web(port), _start_workers()]
@@ -47,6 +49,30 @@ def launch(port: int, *, workload: bool) -> None:
             _say("Stopping …")
             stubborn = stop_all(children, within_seconds=STOP_SECONDS)
     _say(_farewell(stubborn))
+
+
+@contextmanager
+def only_one(port: int) -> Iterator[None]:
+    """Hold the directory of the data. Raises `LaunchFailed` if another launcher does.
+
+    The lock is the system's: it goes with the process, so none is ever left behind.
+    """
+    directory = Path(settings.VAR_DIR)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "launcher.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            other = lock.read().strip() or "another process"
+            raise LaunchFailed(
+                f"This installation runs already ({other}) with its data in {directory}. "
+                "Stop that one first, or give this one a directory of its own: VAR_DIR=…"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, http://{HOST}:{port}/")
+        lock.flush()
+        yield
 
 
 def require_free(port: int) -> None:

@@ -113,3 +113,20 @@ def test_death_of_a_child_ends_everything(port: int, tmp_path: Path) -> None:
         assert server.wait(STOP_SECONDS + 5) == 1
         assert "web ended unexpectedly (exit code -9)" in server.output
         assert psutil.wait_procs(family, timeout=1)[1] == []
+
+
+def test_death_of_the_launcher_ends_everything(port: int, tmp_path: Path) -> None:
+    with launched("serve", port, tmp_path) as server:
+        family = server.family()
+        server.send(signal.SIGKILL)
+        assert psutil.wait_procs(family, timeout=STOP_SECONDS)[1] == []
+
+
+def test_second_launcher_in_the_same_directory_is_refused(port: int, tmp_path: Path) -> None:
+    with launched("serve", port, tmp_path) as first:
+        log = (tmp_path / "log" / "web.log").read_text()
+        env = environment() | {"VAR_DIR": str(tmp_path), "SECRET_KEY": "k" * 60}
+        with ProjectProcess("manage.py", "demo", "--port", str(port), env=env) as second:
+            assert second.wait() == 1
+            assert f"process {first.popen.pid}, http://127.0.0.1:{port}/" in second.output
+        assert (tmp_path / "log" / "web.log").read_text().startswith(log)
