@@ -22,16 +22,17 @@ test: $(VENV)/installed-dev ## every test, on SQLite and on a real PostgreSQL (A
 	@$(PY) -m tests $(ARGS)
 
 check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules
-	@failed=0; \
-	check() { echo "== $$*"; "$$@" || failed=1; }; \
-	check $(PY) -m ruff check .; \
-	check $(PY) -m ruff format --check .; \
-	check $(PY) -m mypy; \
-	check $(PY) manage.py makemigrations --check --dry-run; \
-	check env HTTPS=1 SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
+	@failed=; \
+	check() { name=$$1; shift; echo "== $$name"; "$$@" || failed="$$failed, $$name"; }; \
+	check "ruff check" $(PY) -m ruff check .; \
+	check "ruff format" $(PY) -m ruff format --check .; \
+	check "mypy" $(PY) -m mypy; \
+	check "migrations" $(PY) manage.py makemigrations --check --dry-run; \
+	check "deployment" env HTTPS=1 SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
 		$(PY) manage.py check --deploy --fail-level WARNING; \
-	check $(PY) -m pytest -q tests/architecture tests/packaging/test_containers.py; \
-	exit $$failed
+	check "rules" $(PY) -m pytest -q tests/architecture tests/packaging/test_containers.py; \
+	if [ -n "$$failed" ]; then echo "FAILED: $${failed#, }"; exit 1; fi; \
+	echo "All checks passed"
 
 clean: ## remove .venv, caches and var/ (the data)
 	rm -rf $(VENV) var staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,8 +4,17 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+
+def main() -> None:
+    """Run the command; Ctrl-C ends it quietly, at whatever moment it comes."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobqueue_project.settings")
+    try:
+        from django.core.management import execute_from_command_line  # noqa: PLC0415
+
+        execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobqueue_project.settings")
-    execute_from_command_line(sys.argv)
+    main()
