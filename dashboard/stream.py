@@ -149,7 +149,7 @@ class Watcher:
             subscriber.tell_trouble()
 
     def _pause(self, failures: int) -> float:
-        backoff = min(self._interval * 2**failures, MAX_BACKOFF_SECONDS)
+        backoff = min(self._interval * 2 ** min(failures, 10), MAX_BACKOFF_SECONDS)
         return backoff * random.uniform(0.8, 1.2) if failures else self._interval  # noqa: S311
 
 

@@ -13,10 +13,13 @@ from urllib.request import urlopen
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from jobs.models import Tenant
 from tests.harness import START_SECONDS, ProjectProcess, environment, wait_until
+
+# Two suites may run side by side on two cores, each with servers and browsers of its own.
+expect.set_options(timeout=20_000)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONS = (
