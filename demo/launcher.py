@@ -24,7 +24,7 @@ from jobs.statuses import Status
 
 HOST = "127.0.0.1"
 READY_SECONDS = 60
-DRAIN_SECONDS = 5
+DRAIN_SECONDS = 3
 STOP_SECONDS = 8
 """Longer than the drain; what still runs then is killed."""
 
