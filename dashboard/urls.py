@@ -24,6 +24,7 @@ urlpatterns = [
         name="set-paused",
     ),
     path("workers/", views.worker_list, name="workers"),
+    path("favicon.ico", views.favicon, name="favicon"),
     path("login", views.Login.as_view(), name="login"),
     path("logout", LogoutView.as_view(), name="logout"),
 ]

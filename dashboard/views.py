@@ -11,8 +11,9 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.templatetags.static import static
 from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
@@ -20,7 +21,7 @@ from django_ratelimit.decorators import ratelimit
 
 from dashboard.job_page import job_figures
 from dashboard.queries import dead_letters, history, job_list, workers
-from dashboard.queries.board import MAX_ROWS, Board
+from dashboard.queries.board import Board
 from dashboard.scope import Scope, scope_of
 from jobs.models import Job
 from jobs.statuses import Status
@@ -80,7 +81,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     }
     if scope.names_tenants:
         regions["tenants"] = lambda: {
-            "rows": board.tenant_rows()[:MAX_ROWS],
+            "rows": board.tenant_rows(),
             "total": len(scope.ids),
         }
     if scope.is_operator:
@@ -202,3 +203,9 @@ def _context(scope: Scope, template: str) -> dict[str, Any]:
 def _never_cached(response: HttpResponse) -> HttpResponse:
     add_never_cache_headers(response)
     return response
+
+
+@require_safe
+def favicon(_request: HttpRequest) -> HttpResponse:
+    """Where browsers ask for the icon of a page that names none, such as the admin's."""
+    return redirect(static("dashboard/favicon.svg"))

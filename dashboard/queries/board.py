@@ -106,13 +106,14 @@ class Board:
         """Tenants that wait for their own running jobs to end."""
         return [
             row
-            for row in self.tenant_rows()
+            for row in self._busiest_tenants()
             if row.waiting and row.tenant.max_running and row.running >= row.tenant.max_running
         ]
 
     def lane_rows(self) -> list[LaneRow]:
-        """The fullest lanes, with their last hour and their last minutes."""
-        lanes = self.lanes[:MAX_ROWS]
+        """The fullest lanes by name, with their last hour and their last minutes."""
+        slugs = self.scope.slugs
+        lanes = sorted(self.lanes[:MAX_ROWS], key=lambda one: (slugs[one.tenant_id], one.queue))
         hour = history.ended_per_lane(self.scope.ids, self.now - timedelta(hours=1))
         sparks = history.sparks([lane.pk for lane in lanes], self.now)
         return [self._lane_row(lane, hour, sparks) for lane in lanes]
@@ -129,7 +130,10 @@ class Board:
         )
 
     def tenant_rows(self) -> list[TenantRow]:
-        """The tenants, the busiest first."""
+        """The busiest tenants by name: a row keeps its place under the mouse."""
+        return sorted(self._busiest_tenants()[:MAX_ROWS], key=lambda row: row.tenant.slug)
+
+    def _busiest_tenants(self) -> list[TenantRow]:
         hour = history.ended_per_tenant(self.scope.ids, self.now - timedelta(hours=1))
         rows = [self._tenant_row(tenant, hour) for tenant in self.tenants]
         return sorted(rows, key=lambda row: (-row.running, -row.waiting.value, row.tenant.slug))

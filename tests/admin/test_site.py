@@ -38,6 +38,10 @@ def test_only_those_who_may_see_jobs_see_dead_letters_listed(staff: Callable[...
     assert "/admin/jobs/deadletter/" in page.text
 
 
+def test_pages_that_name_no_icon_have_one(client: Client) -> None:
+    assert client.get("/favicon.ico")["Location"].endswith("dashboard/favicon.svg")
+
+
 @pytest.mark.parametrize(
     "address",
     [

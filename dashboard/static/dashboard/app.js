@@ -60,10 +60,13 @@ const regions = {
   },
 
   show(html) {
+    const focused = document.activeElement;
     for (const fresh of all("[data-region]", new DOMParser().parseFromString(html, "text/html"))) {
       const region = byId(fresh.id);
       if (region) morph(region, fresh);
     }
+    // A row that moved has lost the focus on its way.
+    if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
     enhance();
   },
 };

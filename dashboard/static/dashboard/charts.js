@@ -1,6 +1,13 @@
 // The charts of the overview, drawn by uPlot from the figures that the page carries.
 
-import { duration } from "./duration.js";
+import { exactDuration } from "./duration.js";
+
+// Where the marks of an axis of seconds may stand: round in seconds, minutes, hours or days.
+const ROUND_TIMES = [
+  ...[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30],
+  ...[60, 120, 300, 600, 1_200, 1_800],
+  ...[3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000],
+];
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -41,7 +48,8 @@ function makePlot(mount, data) {
     ? [filled("done"), filled("failed"), filled("dlq")]
     : [line("pending", 2), line("scheduled", 1)];
   const axis = { stroke: colour("soft"), font: "11px system-ui", ticks: { show: false }, grid: { stroke: colour("line"), width: 1 } };
-  const unit = isEnded ? (value) => value : (value) => (value ? duration(value) : "0");
+  const unit = isEnded ? (value) => value : (value) => (value ? exactDuration(value) : "0");
+  const marks = isEnded ? { size: 52 } : { size: 66, incrs: ROUND_TIMES };
   const plot = new uPlot(
     {
       width: mount.clientWidth,
@@ -50,7 +58,7 @@ function makePlot(mount, data) {
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
       scales: { y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
-      axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 52, values: (_, ticks) => ticks.map(unit) }],
+      axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(clock) }, { ...axis, ...marks, values: (_, ticks) => ticks.map(unit) }],
       series: [{}, ...series],
     },
     data,
