@@ -18,7 +18,14 @@ if django.VERSION >= (6, 0):
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import TaskError
     from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
-    from django.tasks.signals import task_enqueued, task_finished, task_started
+    from django.tasks.signals import (
+        log_task_finished,
+        log_task_started,
+        task_enqueued,
+        task_finished,
+        task_started,
+    )
+    from django.tasks.signals import logger as django_log
     from django.utils.json import normalize_json
 else:
     from django_tasks import (
@@ -32,7 +39,14 @@ else:
     from django_tasks.base import Task, TaskError
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
     from django_tasks.exceptions import TaskResultDoesNotExist
-    from django_tasks.signals import task_enqueued, task_finished, task_started
+    from django_tasks.signals import (
+        log_task_finished,
+        log_task_started,
+        task_enqueued,
+        task_finished,
+        task_started,
+    )
+    from django_tasks.signals import logger as django_log
     from django_tasks.utils import normalize_json  # type: ignore[no-redef]
 
 __all__ = [
@@ -45,6 +59,9 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultStatus",
     "default_task_backend",
+    "django_log",
+    "log_task_finished",
+    "log_task_started",
     "normalize_json",
     "task",
     "task_enqueued",

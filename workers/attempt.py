@@ -22,6 +22,9 @@ from jobs.tasksapi import (
     TaskContext,
     TaskResult,
     TaskResultStatus,
+    django_log,
+    log_task_finished,
+    log_task_started,
     task_finished,
     task_started,
 )
@@ -84,6 +87,8 @@ async def run_async(
 def _call(job: ClaimedJob, task: QueueTask, worker: str) -> tuple[list[Any], dict[str, Any]]:
     payload = json.loads(job.payload)
     args, kwargs = call_arguments(payload, task, has_args=job.has_args)
+    if not (task.takes_context or task_started.has_listeners(JobQueueBackend)):
+        return args, kwargs
     result = _result(job, task, worker, TaskResultStatus.RUNNING, args, kwargs)
     _send(task_started, result)
     if task.takes_context:
@@ -120,12 +125,22 @@ def conclude(job: ClaimedJob, task: QueueTask, worker: str, outcome: Outcome, va
         level = logging.ERROR if outcome.status is Status.DLQ else logging.WARNING
         message = "dead letter" if outcome.status is Status.DLQ else "attempt failed; will retry"
         _log.log(level, message, extra=described(job, worker) | {"error_type": outcome.error_type})
-    if outcome.status is not Status.FAILED:
+    if outcome.status is not Status.FAILED and task_finished.has_listeners(JobQueueBackend):
         done = outcome.status is Status.DONE
         status = TaskResultStatus.SUCCESSFUL if done else TaskResultStatus.FAILED
         result = _result(job, task, worker, status, [], {})
         object.__setattr__(result, "_return_value", value)
         _send(task_finished, result)
+
+
+def silence_unheard_logging() -> None:
+    """Spare jobs the description that Django's own log would get, where nobody hears that.
+
+    It tells each start and end at INFO. What failed is in our log too.
+    """
+    if not django_log.isEnabledFor(logging.INFO):
+        task_started.disconnect(log_task_started)
+        task_finished.disconnect(log_task_finished)
 
 
 def described(job: ClaimedJob, worker: str) -> dict[str, object]:

@@ -47,9 +47,8 @@ class Executor:
         self._lock = threading.Lock()
         self._waiting: deque[HeldJob] = deque()
         self._running = 0
-        self._queue: queue.SimpleQueue[HeldJob] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._in_threads = 0
+        self._for_idle: queue.SimpleQueue[HeldJob] = queue.SimpleQueue()
+        self._idle = self._threads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._children = Children(worker)
 
@@ -57,54 +56,65 @@ class Executor:
         """Run the jobs, each as soon as a slot is free."""
         with self._lock:
             self._waiting.extend(jobs)
-        self._fill_slots()
+        self._start_next()
 
     def kill_children(self) -> None:
         """End the child processes, whatever they do."""
         self._children.kill()
 
-    def _fill_slots(self) -> None:
+    def _start_next(self) -> None:
+        """Start one waiting job in a thread, and all that come before it on the loop.
+
+        One, because every thread that gets a job calls this before it runs it: threads join in one
+        after the other, and jobs that are over in a moment do not make ten contend for the GIL.
+        """
         on_loop = []
         with self._lock:
             while self._waiting and self._running < self._slots:
                 held = self._waiting.popleft()
                 self._running += 1
-                if _runs_on_loop(held):
-                    on_loop.append(held)
-                else:
-                    self._in_threads += 1
-                    self._queue.put(held)
-            self._add_threads(self._in_threads - len(self._threads))
+                if not _runs_on_loop(held):
+                    self._give_to_thread(held)
+                    break
+                on_loop.append(held)
         if on_loop:
             self._running_loop().call_soon_threadsafe(self._spawn, on_loop)
 
-    def _add_threads(self, count: int) -> None:
-        for _ in range(count):
-            name = f"slot-{len(self._threads) + 1}"
-            thread = threading.Thread(target=self._serve, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def _give_to_thread(self, held: HeldJob) -> None:
+        if self._idle:
+            self._idle -= 1
+            self._for_idle.put(held)
+            return
+        self._threads += 1
+        name = f"slot-{self._threads}"
+        threading.Thread(target=self._serve, args=[held], name=name, daemon=True).start()
 
-    def _free_slot(self, *, in_thread: bool) -> None:
-        with self._lock:
-            self._running -= 1
-            self._in_threads -= in_thread
-        self._fill_slots()
-
-    def _serve(self) -> None:
+    def _serve(self, first: HeldJob) -> None:
         """A thread: runs one job after the other."""
+        held: HeldJob | None = first
         while True:
-            held = self._queue.get()
+            held = held or self._for_idle.get()
+            self._start_next()
             try:
                 if self._begin(held):
                     self._end(held, self._run_contained(held))
             finally:
-                self._free_slot(in_thread=True)
+                held = self._next_in_slot(in_thread=True)
+
+    def _next_in_slot(self, *, in_thread: bool) -> HeldJob | None:
+        """The job that goes on in a slot whose job has ended, if it can; else the slot is free."""
+        with self._lock:
+            if self._waiting and in_thread is not _runs_on_loop(self._waiting[0]):
+                return self._waiting.popleft()
+            self._running -= 1
+            self._idle += in_thread
+        self._start_next()
+        return None
 
     def _begin(self, held: HeldJob) -> bool:
         if not held.begin():
             return False
-        self._ledger.enter(held.lease)
+        self._ledger.enter(held)
         return True
 
     def _end(self, held: HeldJob, outcome: Outcome | None) -> None:
@@ -124,12 +134,10 @@ class Executor:
             return self._broken_down(held, error)
 
     def _run_here(self, held: HeldJob) -> Outcome | None:
-        close_old_connections()
         try:
             return self._run_interruptibly(held)
         finally:
-            close_old_connections()
-            _forget_connections_in_transactions()
+            _tidy_connections()
 
     def _run_interruptibly(self, held: HeldJob) -> Outcome | None:
         thread = threading.get_ident()
@@ -178,7 +186,8 @@ class Executor:
             if self._begin(held):
                 self._end(held, await self._run_on_loop(held))
         finally:
-            self._free_slot(in_thread=False)
+            if follower := self._next_in_slot(in_thread=False):
+                self._spawn([follower])
 
     async def _run_on_loop(self, held: HeldJob) -> Outcome | None:
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
@@ -208,12 +217,17 @@ def _runs_on_loop(held: HeldJob) -> bool:
     return iscoroutinefunction(held.task.func) and not held.task.killable
 
 
-def _forget_connections_in_transactions() -> None:
-    """A job that was stopped in the midst of one leaves a connection that nobody may go on with."""
+def _tidy_connections() -> None:
+    """What Django does between requests, for the next job of this thread.
+
+    A job that was stopped in a transaction leaves a connection that nobody may go on with.
+    """
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             connection.close()
             del connections[connection.alias]
+        else:
+            connection.close_if_unusable_or_obsolete()
 
 
 def _report_unexpected(task: "asyncio.Task[None]") -> None:

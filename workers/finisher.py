@@ -78,6 +78,8 @@ class Finisher(Role):
             recorded = store.finish(self._worker, outcomes)
         except (DataError, IntegrityError):
             recorded = {job_id for one in outcomes for job_id in self._record_one(one)}
+        if len(recorded) == len(outcomes):
+            return
         for outcome in outcomes:
             if outcome.job_id not in recorded:
                 _log.warning(
@@ -99,8 +101,8 @@ class Finisher(Role):
 
     def _let_go(self) -> None:
         for held, _ in self._batch:
-            self._ledger.strike(held.lease)
-        self._held.remove([held.lease for held, _ in self._batch])
+            self._ledger.strike(held)
+        self._held.remove([held for held, _ in self._batch])
         self._batch.clear()
         self._bytes = 0
         self._room_made()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from enum import Enum
 
 from jobs.conf import conf
@@ -28,7 +28,8 @@ class Stop(Enum):
 class HeldJob:
     """A claimed job, whether it has started, and how to stop it.
 
-    `leased_at` is the monotonic time before which its lease was last granted or extended.
+    `lease` is what the store asks for in every write; `leased_at` is the monotonic time before
+    which it was last granted or extended.
     """
 
     __slots__ = (
@@ -38,7 +39,9 @@ class HeldJob:
         "is_stubborn",
         "is_withdrawn",
         "job",
+        "lease",
         "leased_at",
+        "ledger_place",
         "started_at",
         "stop_reason",
         "stopped_at",
@@ -47,6 +50,7 @@ class HeldJob:
 
     def __init__(self, job: ClaimedJob, task: QueueTask, leased_at: float) -> None:
         self.job = job
+        self.lease = Lease(job.id, job.fence)
         self.task = task
         self.leased_at = leased_at
         self.claimed_at = time.monotonic()
@@ -55,13 +59,9 @@ class HeldJob:
         self.is_stubborn = False
         self.stop_reason: Stop | None = None
         self.stopped_at: float | None = None
+        self.ledger_place: int | None = None
         self._halt: Callable[[Stop], None] | None = None
         self._lock = threading.Lock()
-
-    @property
-    def lease(self) -> Lease:
-        """What the store asks for in every write."""
-        return Lease(self.job.id, self.job.fence)
 
     @property
     def timeout_seconds(self) -> float:
@@ -112,17 +112,16 @@ class HeldJob:
 
 
 class HeldJobs:
-    """All of them, by lease, with the room for more. Safe for threads.
+    """All of them, with the room for more. Safe for threads.
 
-    By lease and not by job: a job that was given back may be claimed again by this very process
-    before it has let go of the first lease.
+    A job that was given back may be claimed again by this very process before it has let go of the
+    first lease: then it is in here twice.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._jobs: dict[Lease, HeldJob] = {}
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._jobs: set[HeldJob] = set()
+        self._changed = threading.Condition()
         self._recorded = 0
 
     def __len__(self) -> int:
@@ -133,22 +132,23 @@ class HeldJobs:
         """How many jobs have left since the process began."""
         return self._recorded
 
-    def add(self, held: Iterable[HeldJob]) -> None:
+    def add(self, held: Collection[HeldJob]) -> None:
         """Take jobs in."""
-        with self._lock:
-            self._jobs.update((one.lease, one) for one in held)
-
-    def remove(self, leases: Iterable[Lease]) -> None:
-        """The store has answered about these leases: their room is free."""
         with self._changed:
-            for lease in leases:
-                self._recorded += self._jobs.pop(lease, None) is not None
+            self._jobs.update(held)
+
+    def remove(self, held: Collection[HeldJob]) -> None:
+        """The store has answered about these: their room is free."""
+        with self._changed:
+            before = len(self._jobs)
+            self._jobs.difference_update(held)
+            self._recorded += before - len(self._jobs)
             self._changed.notify_all()
 
     def snapshot(self) -> list[HeldJob]:
         """The jobs held now."""
-        with self._lock:
-            return list(self._jobs.values())
+        with self._changed:
+            return list(self._jobs)
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until no job is held; answers whether that was so in time."""

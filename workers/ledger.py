@@ -6,37 +6,38 @@ that were only claimed go back unspent. It costs no database write.
 
 import mmap
 import struct
-import threading
 import uuid
 
 from jobs.store import Lease
+from workers.held import HeldJob
 
 _ENTRY = struct.Struct("=16sq")
 _FREE = bytes(_ENTRY.size)
 
 
 class Ledger:
-    """Entries of (job id, fence) in anonymous shared memory. Make it before the fork."""
+    """Entries of (job id, fence) in anonymous shared memory. Make it before the fork.
+
+    An entry is written by the thread that starts the job and struck by the finisher, each alone at
+    its place: popping and appending a place is all that threads share, and lists are safe for that.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._memory = mmap.mmap(-1, capacity * _ENTRY.size)
         self._free = list(range(capacity))
-        self._taken: dict[Lease, int] = {}
-        self._lock = threading.Lock()
 
-    def enter(self, lease: Lease) -> None:
+    def enter(self, held: HeldJob) -> None:
         """The job has started."""
-        with self._lock:
-            at = self._taken[lease] = self._free.pop()
-            _ENTRY.pack_into(self._memory, at * _ENTRY.size, lease.job_id.bytes, lease.fence)
+        held.ledger_place = place = self._free.pop()
+        lease = held.lease
+        _ENTRY.pack_into(self._memory, place * _ENTRY.size, lease.job_id.bytes, lease.fence)
 
-    def strike(self, lease: Lease) -> None:
+    def strike(self, held: HeldJob) -> None:
         """The job's outcome is recorded, or no longer ours to record."""
-        with self._lock:
-            at = self._taken.pop(lease, None)
-            if at is not None:
-                self._memory[at * _ENTRY.size : (at + 1) * _ENTRY.size] = _FREE
-                self._free.append(at)
+        place, held.ledger_place = held.ledger_place, None
+        if place is not None:
+            self._memory[place * _ENTRY.size : (place + 1) * _ENTRY.size] = _FREE
+            self._free.append(place)
 
     def read(self) -> set[Lease]:
         """The jobs that were started and not struck. For the supervisor."""

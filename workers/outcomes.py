@@ -21,6 +21,8 @@ _rng = random.Random()  # noqa: S311  (jitter)
 
 def of_value(job: ClaimedJob, value: Any, ran_seconds: float) -> Outcome:
     """The outcome of a task that returned: DONE, unless what it returned cannot be stored."""
+    if value is None:
+        return _outcome(job, Status.DONE, ran_seconds, result=b"null")
     try:
         result = value if isinstance(value, RawJSON) else _encode(value)
     except (TypeError, ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from jobs import registry, store
 from jobs.conf import conf
 from jobs.models import Worker
+from workers import attempt
 from workers.claimer import Claimer, stale
 from workers.executor import Executor
 from workers.finisher import Finisher
@@ -85,6 +86,7 @@ class WorkerProcess:
         """Work until drained; answers the exit status."""
         self._install_signals()
         registry.discover()
+        attempt.silence_unheard_logging()
         self._register()
         for role in self._roles:
             role.start()
@@ -158,9 +160,10 @@ class WorkerProcess:
 
     def _give_back(self, held: list[HeldJob]) -> None:
         """Return jobs that have not started, their attempts unspent."""
-        leases = [one.lease for one in held if one.withdraw()]
+        withdrawn = [one for one in held if one.withdraw()]
+        leases = [one.lease for one in withdrawn]
         if leases and self._attempt(lambda: store.release(leases)):
-            self._held.remove(leases)
+            self._held.remove(withdrawn)
 
     def _sign_off(self) -> None:
         Worker.objects.filter(pk=self._worker).update(stopped_at=Now(), running=0)

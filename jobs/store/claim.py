@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 
 from jobs.statuses import TRANSITIONS, Move, Status
-from jobs.store.dialect import array, as_uuid, is_postgresql, sql
+from jobs.store.dialect import array, as_uuid, fetch, is_postgresql, sql
 from jobs.store.gate import pass_gate
 
 
@@ -34,8 +34,7 @@ class Share(NamedTuple):
     quota: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedJob:
+class ClaimedJob(NamedTuple):
     """A job that this worker holds the lease of, with all that it takes to run it."""
 
     id: uuid.UUID
@@ -253,19 +252,16 @@ def _grant(
 ) -> Iterator[ClaimedJob]:
     parameters = {"worker": worker, "lease": lease_seconds, "unknown": array(unknown)}
     rows = []
-    with connection.cursor() as cursor:
-        if is_postgresql():
-            parameters["lanes"] = [share.lane_id for share in shares]
-            parameters["quotas"] = [share.quota for share in shares]
-            cursor.execute(sql(_GRANT_POSTGRESQL), parameters)
-            rows = cursor.fetchall()
-        else:
-            for lane_id, quota in shares:
-                cursor.execute(sql(_GRANT_SQLITE), parameters | {"lane": lane_id, "quota": quota})
-                rows += cursor.fetchall()
+    if is_postgresql():
+        parameters["lanes"] = [share.lane_id for share in shares]
+        parameters["quotas"] = [share.quota for share in shares]
+        rows = fetch(_GRANT_POSTGRESQL, parameters)
+    else:
+        for lane_id, quota in shares:
+            rows += fetch(_GRANT_SQLITE, parameters | {"lane": lane_id, "quota": quota})
     for job_id, fence, lane_id, queue, task, payload, has_args, *rest in rows:
         lane = lanes[lane_id]
         yield ClaimedJob(
             as_uuid(job_id), fence, lane.tenant, lane.tenant_id, lane_id, queue, task,
-            bytes(payload), bool(has_args), *rest,
+            payload, bool(has_args), *rest,
         )  # fmt: skip

@@ -18,11 +18,12 @@
 import json
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection
+import psycopg
+from django.db import connection, transaction
 
 _ARGUMENT = r"([^(),]+(?:\([^()]*\)[^(),]*)?)"
 _IN_SECONDS = re.compile(rf"IN_SECONDS\({_ARGUMENT}\)")
@@ -79,7 +80,7 @@ def _sqlite(statement: str) -> str:
     )
 
 
-_BY_KEY = """
+BY_KEY = """
 SELECT set_config('enable_seqscan', 'off', TRUE), set_config('enable_bitmapscan', 'off', TRUE),
     set_config('random_page_cost', '1', TRUE)"""
 
@@ -93,7 +94,34 @@ def find_rows_by_key() -> None:
     """
     if is_postgresql():
         with connection.cursor() as cursor:
-            cursor.execute(_BY_KEY)
+            cursor.execute(BY_KEY)
+
+
+def fetch(statement: str, parameters: Mapping[str, Any], *, before: str = "") -> list[Any]:
+    """Run a statement and fetch its rows, on PostgreSQL in one round trip.
+
+    There it goes past Django's cursor: the server binds the parameters and answers in binary, which
+    takes half the time for arrays. `before` runs first, in the same transaction.
+    """
+    connection.ensure_connection()
+    if not is_postgresql() or connection.execute_wrappers or connection.queries_logged:
+        return _fetch_watched(statement, parameters, before)
+    raw = connection.connection
+    with connection.wrap_database_errors, raw.pipeline():
+        if before:
+            psycopg.Cursor(raw).execute(before)
+        cursor = psycopg.Cursor(raw)
+        cursor.execute(sql(statement), parameters, binary=True)
+    return cursor.fetchall()
+
+
+def _fetch_watched(statement: str, parameters: Mapping[str, Any], before: str) -> list[Any]:
+    """The same through Django's cursor, where its wrappers and its log of queries see it."""
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        if before:
+            cursor.execute(before)
+        cursor.execute(sql(statement), parameters)
+        return cursor.fetchall()
 
 
 def array(values: Iterable[Any]) -> Any:

@@ -10,8 +10,16 @@ from django.db import connection, transaction
 
 from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
-from jobs.store.dialect import as_uuid, find_rows_by_key, is_postgresql, scalar, sql
-from jobs.store.minutes import LaneKey, count_minutes
+from jobs.store.dialect import (
+    BY_KEY,
+    as_uuid,
+    fetch,
+    find_rows_by_key,
+    is_postgresql,
+    scalar,
+    sql,
+)
+from jobs.store.minutes import ADD_TO_MINUTE, MINUTE_COLUMNS, LaneKey, count_minutes, shard
 
 ENDINGS = {TRANSITIONS[move].target for move in (Move.ACK, Move.FAIL, Move.BURY, Move.STOP)}
 """The statuses an attempt may end in."""
@@ -45,6 +53,8 @@ class Outcome:
     ran_seconds: float = 0
 
     def __post_init__(self) -> None:
+        if self.status is Status.DONE:
+            return
         if self.status not in ENDINGS:
             raise ValueError(f"An attempt cannot end in {self.status}.")
         longest = conf().max_delay_seconds
@@ -110,23 +120,19 @@ def finish(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     committed, because its answer got lost, changes nothing. Of two outcomes of one attempt the
     first holds.
     """
-    if not outcomes:
-        return set()
     firsts = _in_order_of_locking(outcomes)
-    with transaction.atomic():
-        find_rows_by_key()
-        ended = _finish(firsts)
-        recorded = [outcome for outcome in firsts if _attempt(outcome) in ended]
-        _insert_attempts(recorded)
-        count_minutes(worker, _by_lane(recorded, ended))
-    return {job_id for job_id, _ in ended}
+    if is_postgresql():
+        done = [outcome for outcome in firsts if outcome.status is Status.DONE]
+        rest = [outcome for outcome in firsts if outcome.status is not Status.DONE]
+        return _finish_done(worker, done) | _finish_any(worker, rest)
+    return _finish_any(worker, firsts)
 
 
-_Attempt = tuple[uuid.UUID, int]
+_Attempt = tuple[int, int]
 
 
 def _attempt(outcome: Outcome) -> _Attempt:
-    return outcome.job_id, outcome.fence
+    return outcome.job_id.int, outcome.fence
 
 
 def _in_order_of_locking(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -135,19 +141,63 @@ def _in_order_of_locking(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [firsts[attempt] for attempt in sorted(firsts)]
 
 
+# What nearly all jobs take: one round trip and one commit for a batch, counted on the way.
+_FINISH_DONE = f"""
+WITH ended AS (
+    UPDATE jobs_job SET status = '{Status.DONE}', result = given.result, error_type = '',
+        error_message = '', reason = '', finished_at = clock_timestamp(), lease_expires_at = NULL
+    FROM unnest(
+        %(id)s::uuid[], %(fence)s::bigint[], %(result)s::bytea[], %(waited)s::float8[],
+        %(ran)s::float8[]
+    ) WITH ORDINALITY AS given (id, fence, result, waited, ran, place)
+    WHERE jobs_job.id = given.id AND jobs_job.fence = given.fence
+        AND jobs_job.status || '' = '{Status.RUNNING}'
+    RETURNING jobs_job.lane_id, jobs_job.tenant_id, given.waited, given.ran, given.place
+),
+counted AS (
+    INSERT INTO jobs_laneminute AS counter ({MINUTE_COLUMNS})
+    SELECT lane_id, tenant_id, date_trunc('minute', clock_timestamp()), %(shard)s, count(*), 0, 0,
+        0, count(*), sum(waited), max(waited), sum(ran)
+    FROM ended GROUP BY lane_id, tenant_id ORDER BY lane_id
+    {ADD_TO_MINUTE}
+)
+SELECT place FROM ended"""
+
+
+def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    if not outcomes:
+        return set()
+    columns = {
+        "id": [outcome.job_id for outcome in outcomes],
+        "fence": [outcome.fence for outcome in outcomes],
+        "result": [outcome.result for outcome in outcomes],
+        "waited": [outcome.waited_seconds for outcome in outcomes],
+        "ran": [outcome.ran_seconds for outcome in outcomes],
+        "shard": shard(worker),
+    }
+    return {outcomes[place - 1].job_id for (place,) in fetch(_FINISH_DONE, columns, before=BY_KEY)}
+
+
+def _finish_any(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    if not outcomes:
+        return set()
+    with transaction.atomic():
+        find_rows_by_key()
+        ended = _finish(outcomes)
+        recorded = [outcome for outcome in outcomes if _attempt(outcome) in ended]
+        _insert_attempts(recorded)
+        count_minutes(worker, _by_lane(recorded, ended))
+    return {outcome.job_id for outcome in recorded}
+
+
 def _finish(outcomes: Sequence[Outcome]) -> dict[_Attempt, Status]:
     rows = [_values(outcome) for outcome in outcomes]
-    with connection.cursor() as cursor:
-        if is_postgresql():
-            columns = {name: [row[name] for row in rows] for name in rows[0]}
-            cursor.execute(sql(_FINISH_POSTGRESQL), columns)
-            return {(job_id, fence): Status(status) for job_id, fence, status in cursor.fetchall()}
-        ended = {}
-        for row in rows:
-            cursor.execute(sql(_FINISH_SQLITE), row)
-            for job_id, fence, status in cursor.fetchall():
-                ended[as_uuid(job_id), fence] = Status(status)
-        return ended
+    if is_postgresql():
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        ended = fetch(_FINISH_POSTGRESQL, columns)
+    else:
+        ended = [one for row in rows for one in fetch(_FINISH_SQLITE, row)]
+    return {(as_uuid(job_id).int, fence): Status(status) for job_id, fence, status in ended}
 
 
 def _values(outcome: Outcome) -> dict[str, Any]:

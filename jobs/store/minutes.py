@@ -19,21 +19,28 @@ class LaneKey(NamedTuple):
     tenant_id: int
 
 
-# The rows are written in the order of their lanes, so that two batches never wait for each other.
-_COUNT_MINUTE = """
-INSERT INTO jobs_laneminute (lane_id, tenant_id, minute, shard, done, failed, dead, cancelled,
-    started, wait_seconds, max_wait_seconds, run_seconds)
+MINUTE_COLUMNS = """
+    lane_id, tenant_id, minute, shard, done, failed, dead, cancelled, started, wait_seconds,
+    max_wait_seconds, run_seconds"""
+ADD_TO_MINUTE = """
+    ON CONFLICT (lane_id, minute, shard) DO UPDATE SET
+        done = counter.done + excluded.done, failed = counter.failed + excluded.failed,
+        dead = counter.dead + excluded.dead, cancelled = counter.cancelled + excluded.cancelled,
+        started = counter.started + excluded.started,
+        wait_seconds = counter.wait_seconds + excluded.wait_seconds,
+        max_wait_seconds = CASE WHEN counter.max_wait_seconds > excluded.max_wait_seconds
+            THEN counter.max_wait_seconds ELSE excluded.max_wait_seconds END,
+        run_seconds = counter.run_seconds + excluded.run_seconds"""
+"""What an insert into the minutes, called `counter`, does where the minute has a row already.
+
+Write the rows in the order of their lanes, so that two batches never wait for each other.
+"""
+
+_COUNT_MINUTE = f"""
+INSERT INTO jobs_laneminute AS counter ({MINUTE_COLUMNS})
 VALUES (%(lane_id)s, %(tenant_id)s, MINUTE(), %(shard)s, %(done)s, %(failed)s, %(dead)s,
     %(cancelled)s, %(started)s, %(wait)s, %(max_wait)s, %(run)s)
-ON CONFLICT (lane_id, minute, shard) DO UPDATE SET
-    done = jobs_laneminute.done + excluded.done, failed = jobs_laneminute.failed + excluded.failed,
-    dead = jobs_laneminute.dead + excluded.dead,
-    cancelled = jobs_laneminute.cancelled + excluded.cancelled,
-    started = jobs_laneminute.started + excluded.started,
-    wait_seconds = jobs_laneminute.wait_seconds + excluded.wait_seconds,
-    max_wait_seconds = CASE WHEN jobs_laneminute.max_wait_seconds > excluded.max_wait_seconds
-        THEN jobs_laneminute.max_wait_seconds ELSE excluded.max_wait_seconds END,
-    run_seconds = jobs_laneminute.run_seconds + excluded.run_seconds"""
+{ADD_TO_MINUTE}"""
 
 _NOTHING = {
     "done": 0, "failed": 0, "dead": 0, "cancelled": 0, "started": 0,
@@ -41,14 +48,16 @@ _NOTHING = {
 }  # fmt: skip
 
 
-def count_minutes(writer: str, figures: Mapping[LaneKey, Mapping[str, float]]) -> None:
-    """Add the figures of each lane to the present minute; what a figure lacks is nothing.
+def shard(writer: str) -> int:
+    """Which of the rows of a minute `writer` counts in: those who count at once have their own."""
+    return crc32(writer.encode()) % SHARDS
 
-    `writer` keeps those who count at the same time off each other's rows.
-    """
-    shard = crc32(writer.encode()) % SHARDS
+
+def count_minutes(writer: str, figures: Mapping[LaneKey, Mapping[str, float]]) -> None:
+    """Add the figures of each lane to the present minute; what a figure lacks is nothing."""
+    own = {"shard": shard(writer)}
     rows = [
-        _NOTHING | {"lane_id": key.lane_id, "tenant_id": key.tenant_id, "shard": shard} | dict(of)
+        _NOTHING | {"lane_id": key.lane_id, "tenant_id": key.tenant_id} | own | dict(of)
         for key, of in sorted(figures.items())
     ]
     if rows:
