@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PORT
 
-.PHONY: help demo run proof test check clean
+.PHONY: help demo run proof test bench check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s%s\n", $$1, $$2}' Makefile
@@ -20,6 +20,9 @@ proof: $(VENV)/installed ## 1,000 jobs, a worker killed among them, everything a
 
 test: $(VENV)/installed-dev ## every test, on SQLite and on a real PostgreSQL (ARGS="-k claim")
 	@$(PY) -m tests $(ARGS)
+
+bench: $(VENV)/installed-dev ## how fast it is here, beside the database alone (ARGS="--only drain-sync")
+	@$(PY) -m bench $(ARGS)
 
 check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules
 	@failed=; \

@@ -10,6 +10,7 @@ PostgreSQL refuses to run as root, so root runs it as `postgres` or `nobody`.
 """
 
 import ctypes
+import json
 import os
 import pwd
 import secrets
@@ -83,6 +84,12 @@ class Server:
         return f"postgres://jobqueue:{password}@127.0.0.1:{self.port}/postgres"
 
     @property
+    def settings(self) -> dict[str, str]:
+        """What the server is started with; the same after a restart."""
+        settings: dict[str, str] = json.loads((self.directory / "settings").read_text())
+        return settings
+
+    @property
     def pid(self) -> int | None:
         """The postmaster's process id, if it runs."""
         try:
@@ -103,7 +110,7 @@ class Server:
             time.sleep(0.05)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        options = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        options = [f"--{name}={value}" for name, value in self.settings.items()]
         place = ("-D", self.data, "-p", str(self.port), "-k", self.directory)
         with (self.directory / "log").open("ab") as log, warnings.catch_warnings():
             # A fork beside threads is only risky for what runs before exec: one call, loaded above.
@@ -147,13 +154,13 @@ def own_server() -> Server | None:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """A fresh server; stopped and deleted at the end."""
+def running_server(settings: Mapping[str, str] = SETTINGS) -> Iterator[Server]:
+    """A fresh server with these settings; stopped and deleted at the end."""
     remove_remains()
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_scratch_directory()))
     server = Server(directory)
     try:
-        _initialise(server)
+        _initialise(server, settings)
         server.start()
         yield server
     finally:
@@ -170,9 +177,10 @@ def remove_remains() -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _initialise(server: Server) -> None:
+def _initialise(server: Server, settings: Mapping[str, str]) -> None:
     """Create the cluster."""
     directory = server.directory
+    (directory / "settings").write_text(json.dumps(dict(settings)))
     (directory / "password").write_text(secrets.token_urlsafe(16))
     (directory / "port").write_text(str(_free_port()))
     (directory / "log").touch()

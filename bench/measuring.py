@@ -1,0 +1,73 @@
+"""Scenarios measured one after the other, each in a process that can be ended when time is up."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import psutil
+
+from bench.databases import ROOT
+from bench.scenario import Figure, Sample, Scenario, Settings
+
+SETUP_SECONDS = 60
+ENDING_SECONDS = 30
+
+
+@dataclass
+class Outcome:
+    """What a scenario found on one database: a sample per run, or what made them void."""
+
+    scenario: Scenario
+    database: str
+    samples: list[Sample] = field(default_factory=list)
+    error: str = ""
+
+
+def measure(
+    scenario: Scenario, database: str, settings: Settings, environment: Mapping[str, str]
+) -> Outcome:
+    """Run the scenario within its time; whatever becomes of it, nothing of it goes on running."""
+    command = [sys.executable, "-m", "bench.child", scenario.run, json.dumps(asdict(settings))]
+    process = subprocess.Popen(  # noqa: S603
+        command, cwd=ROOT, env=dict(environment), stdout=subprocess.PIPE, text=True
+    )
+    limit = SETUP_SECONDS + scenario.seconds(settings)
+    try:
+        answer, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        answer = _end(process)
+        return _outcome(scenario, database, answer, f"not done within {limit:.0f} seconds")
+    except BaseException:
+        _end(process)
+        raise
+    failure = f"ended with status {process.returncode}" if process.returncode else ""
+    return _outcome(scenario, database, answer, failure)
+
+
+def _end(process: subprocess.Popen[str]) -> str:
+    """End the process and all that it started; answers what it had printed."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    try:
+        answer, _ = process.communicate(timeout=ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        answer, _ = process.communicate()
+    for one in family:
+        if one.is_running():
+            one.kill()
+    return answer
+
+
+def _outcome(scenario: Scenario, database: str, answer: str, failure: str) -> Outcome:
+    outcome = Outcome(scenario, database, error=failure)
+    for line in answer.splitlines():
+        sample = json.loads(line)
+        if "error" in sample:
+            outcome.error = sample["error"]
+        else:
+            outcome.samples.append({name: Figure(*figure) for name, figure in sample.items()})
+    return outcome
