@@ -3,7 +3,11 @@
 Data only: what a scenario does is named, and imported in the process that measures it.
 """
 
-from bench.scenario import Measure, Scenario, Target
+from bench.scenario import POSTGRESQL, SQLITE, Measure, Scenario, Target
+
+BOTH = frozenset({POSTGRESQL, SQLITE})
+NEARLY_ALL_OF_IT = (Target("must", 0.9, is_ratio=True),)
+SINGLE = (Target("must", 0.8, is_ratio=True), Target("aim", 0.9, is_ratio=True))
 
 SCENARIOS = (
     Scenario(
@@ -53,5 +57,85 @@ SCENARIOS = (
         title="One lane limited to 50 running, one process of 50 slots",
         measures=(Measure("drain", "jobs/s", (Target("must", 5_000), Target("aim", 10_000))),),
         run="bench.drains.one_limited_lane",
+    ),
+    Scenario(
+        name="bulk",
+        title="Submitting in bulk from Python, 1,000 to a transaction, beside bare inserts",
+        measures=(
+            Measure("submit_many", "jobs/s", (Target("must", 40_000), Target("aim", 60_000))),
+        ),
+        run="bench.submissions.bulk",
+    ),
+    Scenario(
+        name="single",
+        title="Submitting one by one with a commit each, beside bare inserts of the same row",
+        measures=(Measure("submit", "jobs/s", SINGLE), Measure("enqueue", "jobs/s", SINGLE)),
+        run="bench.submissions.one_by_one",
+    ),
+    Scenario(
+        name="pickup",
+        title="From the commit of a submission to the task's first line, an idle worker",
+        measures=(
+            Measure(
+                "p50", "ms", (Target("must", 3, is_most=True), Target("aim", 1.5, is_most=True))
+            ),
+            Measure(
+                "p99", "ms", (Target("must", 10, is_most=True), Target("aim", 5, is_most=True))
+            ),
+        ),
+        run="bench.latency.pickup",
+    ),
+    Scenario(
+        name="idle",
+        title="A node of two processes with nothing to do, its supervisor included",
+        measures=(
+            Measure("processor", "% of a core", (Target("must", 1, is_most=True),)),
+            Measure("queries", "/s", (Target("must", 5, is_most=True),)),
+            Measure("statements with BEGIN and COMMIT", "/s"),
+            Measure("transactions", "/s"),
+        ),
+        run="bench.footprint.idle",
+    ),
+    Scenario(
+        name="memory",
+        title="A worker process before and after 100,000 jobs (1,000,000 with --long)",
+        measures=(
+            Measure("idle, resident", "MiB", (Target("must", 70, is_most=True),)),
+            Measure("idle, its share", "MiB"),
+            Measure("after, resident", "MiB", (Target("must", 70, is_most=True),)),
+            Measure("after, its share", "MiB"),
+        ),
+        run="bench.footprint.memory",
+        limit_seconds=600,
+    ),
+    Scenario(
+        name="work-cpu",
+        title="Real work: pure Python on two processes, beside two processes without a queue",
+        measures=(Measure("through the queue", "jobs/s", NEARLY_ALL_OF_IT),),
+        run="bench.real_work.processor",
+    ),
+    Scenario(
+        name="work-sleep",
+        title="Real work: 1,000 coroutines at once that wait 1 s, beside the same without a queue",
+        measures=(Measure("through the queue", "jobs/s", NEARLY_ALL_OF_IT),),
+        run="bench.real_work.sleeps",
+    ),
+    Scenario(
+        name="work-http",
+        title="Real work: calls of 10 ms in ten threads, beside the same without a queue",
+        measures=(Measure("through the queue", "jobs/s", NEARLY_ALL_OF_IT),),
+        run="bench.real_work.calls",
+    ),
+    Scenario(
+        name="fair",
+        title="Jain's index, one tenant with 100,000 ready jobs and nine with 200, 5 s windows",
+        measures=(Measure("worst window", "of 1"), Measure("median window", "of 1")),
+        run="bench.fairness.one_with_a_backlog",
+    ),
+    Scenario(
+        name="fair-weights",
+        title="Jain's index of what three tenants got for their weights 1, 1 and 3, 5 s windows",
+        measures=(Measure("worst window", "of 1"), Measure("median window", "of 1")),
+        run="bench.fairness.weights",
     ),
 )

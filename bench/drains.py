@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.db import connection
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from bench import load
 from bench.figures import peak_overlap
@@ -66,11 +66,11 @@ def _drains(settings: Settings, job: NewJob, *workers: str) -> Iterator[Sample]:
         yield {"drain": _beside_floor(jobs, lambda: _of_one_tenant(jobs, job), *workers)}
 
 
-def _of_one_tenant(jobs: int, job: NewJob) -> int:
-    return load.submit_bulk(load.make_tenant("bench"), jobs, job)
+def _of_one_tenant(jobs: int, job: NewJob) -> None:
+    load.submit_bulk(load.make_tenant("bench"), jobs, job)
 
 
-def _beside_floor(jobs: int, submit: Callable[[], int], *workers: str) -> Figure:
+def _beside_floor(jobs: int, submit: Callable[[], object], *workers: str) -> Figure:
     """A drain, and the floor of the same minute: a shared machine is not the same all the time."""
     beside = floor_rate(database_url(), jobs)
     drained = load.drain(submit, *workers)
@@ -82,10 +82,9 @@ def one_limited_lane(settings: Settings) -> Iterator[Sample]:
     """One lane that may have 50 running."""
     jobs = settings.jobs(JOBS_OF_TENANTS)
 
-    def submit() -> int:
+    def submit() -> None:
         _of_one_tenant(jobs, NOOP)
         Lane.objects.update(max_running=LIMIT_OF_LANE)
-        return jobs
 
     for _ in settings.each_run():
         beside = floor_rate(database_url(), jobs)
@@ -115,7 +114,7 @@ def many_tenants(settings: Settings) -> Iterator[Sample]:
         }
 
 
-def _of_many_tenants(tenants: int, jobs: int, limit: int | None) -> int:
+def _of_many_tenants(tenants: int, jobs: int, limit: int | None) -> None:
     """The first tenant has half of the jobs; the others get theirs as evenly as it goes."""
     Tenant.objects.bulk_create(
         Tenant(slug=f"t{n}", max_running=limit, submissions_per_minute=None) for n in range(tenants)
@@ -125,10 +124,9 @@ def _of_many_tenants(tenants: int, jobs: int, limit: int | None) -> int:
     for number, tenant in enumerate(others):
         share = left // len(others) + (number < left % len(others))
         load.submit_bulk(tenant, share, NOOP)
-    return jobs
 
 
-def _within(limit: int, submit: Callable[[], int], *workers: str) -> load.Drained:
+def _within(limit: int, submit: Callable[[], object], *workers: str) -> load.Drained:
     """A drain in which no tenant ever had more running than the limit.
 
     Looked at in two ways: by samples while it runs, and afterwards by the times in the rows.
@@ -136,7 +134,7 @@ def _within(limit: int, submit: Callable[[], int], *workers: str) -> load.Draine
     """
     sampler = _Sampler()
     drained = load.drain(submit, *workers, beside=sampler.sampling)
-    overlap = most_at_once()
+    overlap = most_at_once(drained.rows())
     say(f"    at most {sampler.most} running of a tenant by samples, {overlap} by times")
     if max(sampler.most, overlap) > limit:
         raise BenchError(
@@ -174,11 +172,12 @@ class _Sampler:
             connection.close()
 
 
-def most_at_once() -> int:
+def most_at_once(rows: QuerySet[Job]) -> int:
     """The most jobs of one tenant at once, by the times in the rows."""
     spans: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    rows = load.counted_jobs().values_list("tenant_id", "started_at", "finished_at")
-    for tenant_id, started, finished in rows.iterator():
-        assert started and finished  # they are all done: counted before
+    times = rows.values_list("tenant_id", "started_at", "finished_at")
+    for tenant_id, started, finished in times.iterator():
+        if started is None or finished is None:
+            raise BenchError("A job that is done has no times.")
         spans[tenant_id].append((started.timestamp(), finished.timestamp()))
     return max(peak_overlap(of_tenant) for of_tenant in spans.values())

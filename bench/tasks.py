@@ -1,10 +1,9 @@
 """The tasks that the benchmark runs."""
 
 import asyncio
-import hashlib
-import http.client
 import time
 
+from bench import labour
 from jobs.tasksapi import task
 
 
@@ -27,7 +26,7 @@ def stamp() -> float:
 @task
 def cpu(rounds: int) -> str:
     """Busy for as long as so many rounds take."""
-    return burn(rounds)
+    return labour.burn(rounds)
 
 
 @task
@@ -39,27 +38,4 @@ async def sleep(seconds: float) -> None:
 @task
 def fetch(port: int) -> int:
     """One call of a server on this machine; answers its status."""
-    return call(port)
-
-
-def burn(rounds: int) -> str:
-    """Arithmetic in Python that holds the interpreter; answers a digest, so that it is not idle."""
-    digest = hashlib.sha256()
-    total = 0
-    for number in range(rounds):
-        total = (total * 31 + number) % 1_000_003
-        if number % 1_000 == 0:
-            digest.update(str(total).encode())
-    return digest.hexdigest()
-
-
-def call(port: int) -> int:
-    """GET / of 127.0.0.1 at the port; answers the status."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", "/")
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    finally:
-        connection.close()
+    return labour.call(port)
