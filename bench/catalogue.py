@@ -12,9 +12,10 @@ SINGLE = (Target("must", 0.8, is_ratio=True), Target("aim", 0.9, is_ratio=True))
 SCENARIOS = (
     Scenario(
         name="floor",
-        title="Bare claim-and-finish loop in psycopg, no framework",
+        title="A bare loop that claims and finishes, no framework",
         measures=(Measure("batch 100", "jobs/s"), Measure("batch 1000, 2 processes", "jobs/s")),
         run="bench.drains.floor",
+        databases=BOTH,
     ),
     Scenario(
         name="drain-sync",
@@ -23,6 +24,13 @@ SCENARIOS = (
             Measure("drain", "jobs/s", (Target("must", 0.5, is_ratio=True), Target("aim", 20_000))),
         ),
         run="bench.drains.one_process",
+    ),
+    Scenario(
+        name="drain-sqlite",
+        title="No-op jobs of one tenant without limits, one process",
+        measures=(Measure("drain", "jobs/s", (Target("must", 12_000), Target("aim", 25_000))),),
+        run="bench.drains.one_process",
+        databases=frozenset({SQLITE}),
     ),
     Scenario(
         name="drain-two",
@@ -84,6 +92,25 @@ SCENARIOS = (
             ),
         ),
         run="bench.latency.pickup",
+    ),
+    Scenario(
+        name="pickup-sqlite",
+        title="From the commit of a submission to the task's first line, an idle worker",
+        measures=(
+            Measure(
+                "p50", "ms", (Target("must", 10, is_most=True), Target("aim", 5, is_most=True))
+            ),
+            Measure("p99", "ms"),
+        ),
+        run="bench.latency.pickup",
+        databases=frozenset({SQLITE}),
+    ),
+    Scenario(
+        name="bulk-sqlite",
+        title="Submitting in bulk from Python, 1,000 to a transaction, beside bare inserts",
+        measures=(Measure("submit_many", "jobs/s"),),
+        run="bench.submissions.bulk",
+        databases=frozenset({SQLITE}),
     ),
     Scenario(
         name="idle",

@@ -4,6 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from django.db import connection
 from django.db.models import Count, QuerySet
@@ -12,6 +13,7 @@ from bench import load
 from bench.figures import peak_overlap
 from bench.floor import floor_rate
 from bench.scenario import BenchError, Figure, Sample, Settings, say
+from bench.sqlite_floor import sqlite_floor_rate
 from jobs.models import Job, Lane, Tenant
 from jobs.statuses import Status
 from jobs.submission import NewJob
@@ -29,15 +31,14 @@ NOOP_ASYNC = NewJob(task="bench.tasks.noop_async", payload=b"{}")
 
 
 def floor(settings: Settings) -> Iterator[Sample]:
-    """The bare loop itself, at two sizes."""
+    """The bare loop itself; on PostgreSQL at two sizes."""
     jobs = settings.jobs(JOBS)
     for _ in settings.each_run():
-        yield {
-            "batch 100": Figure(floor_rate(database_url(), jobs)),
-            "batch 1000, 2 processes": Figure(
-                floor_rate(database_url(), jobs, batch=1_000, processes=2)
-            ),
-        }
+        sample = {"batch 100": Figure(floor_beside(jobs))}
+        if connection.vendor == "postgresql":
+            together = floor_rate(database_url(), jobs, batch=1_000, processes=2)
+            sample["batch 1000, 2 processes"] = Figure(together)
+        yield sample
 
 
 def one_process(settings: Settings) -> Iterator[Sample]:
@@ -72,10 +73,17 @@ def _of_one_tenant(jobs: int, job: NewJob) -> None:
 
 def _beside_floor(jobs: int, submit: Callable[[], object], *workers: str) -> Figure:
     """A drain, and the floor of the same minute: a shared machine is not the same all the time."""
-    beside = floor_rate(database_url(), jobs)
+    beside = floor_beside(jobs)
     drained = load.drain(submit, *workers)
     say(f"    {drained.per_second:,.0f} jobs/s, floor {beside:,.0f}")
     return Figure(drained.per_second, beside)
+
+
+def floor_beside(jobs: int) -> float:
+    """Jobs per second of the bare loop with a batch of 100, on the database that is measured."""
+    if connection.vendor == "sqlite":
+        return sqlite_floor_rate(Path(connection.settings_dict["NAME"]).parent, jobs)
+    return floor_rate(database_url(), jobs)
 
 
 def one_limited_lane(settings: Settings) -> Iterator[Sample]:
@@ -87,7 +95,7 @@ def one_limited_lane(settings: Settings) -> Iterator[Sample]:
         Lane.objects.update(max_running=LIMIT_OF_LANE)
 
     for _ in settings.each_run():
-        beside = floor_rate(database_url(), jobs)
+        beside = floor_beside(jobs)
         drained = _within(LIMIT_OF_LANE, submit, *ONE_PROCESS, "--concurrency", "50")
         yield {"drain": Figure(drained.per_second, beside)}
 
@@ -98,7 +106,7 @@ def many_tenants(settings: Settings) -> Iterator[Sample]:
     tenants = settings.jobs(TENANTS)
     workers = (*TWO_PROCESSES, "--concurrency", "50")
     for _ in settings.each_run():
-        beside = floor_rate(database_url(), jobs)
+        beside = floor_beside(jobs)
         free = load.drain(lambda: _of_many_tenants(tenants, jobs, None), *workers)
         limited = _within(
             LIMIT_OF_TENANT,
