@@ -165,4 +165,49 @@ SCENARIOS = (
         measures=(Measure("worst window", "of 1"), Measure("median window", "of 1")),
         run="bench.fairness.weights",
     ),
+    Scenario(
+        name="huge",
+        title="A drain beside 1,000,000 other waiting jobs and 10,000,000 finished ones",
+        measures=(
+            Measure("drain", "jobs/s"),
+            Measure(
+                "slower than alone",
+                "%",
+                (Target("must", 20, is_most=True), Target("aim", 10, is_most=True)),
+            ),
+        ),
+        run="bench.history.huge_table",
+        limit_seconds=1_200,
+        is_long=True,
+    ),
+    Scenario(
+        name="stuck",
+        title="A drain of 10 minutes while a transaction is left open, 30 s windows",
+        measures=(
+            Measure("at first", "jobs/s"),
+            Measure(
+                "worst window",
+                "jobs/s",
+                (Target("must", 0.6, is_ratio=True), Target("aim", 0.8, is_ratio=True)),
+            ),
+            Measure("least backlog", "jobs"),
+        ),
+        run="bench.endurance.open_transaction",
+        limit_seconds=300,
+        limit_per_minute=90,
+        is_long=True,
+    ),
+    Scenario(
+        name="delete",
+        title="A drain while 1,000,000 old finished jobs are deleted",
+        measures=(
+            Measure("drain", "jobs/s"),
+            Measure("slower than before", "%", (Target("must", 20, is_most=True),)),
+            Measure("deleted", "jobs/s"),
+            Measure("least backlog", "jobs"),
+        ),
+        run="bench.endurance.deletion",
+        limit_seconds=600,
+        is_long=True,
+    ),
 )
