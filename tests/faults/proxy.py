@@ -103,8 +103,8 @@ class Proxy:
                 self._pass_on(link, reader, requests, is_request=True),
                 self._pass_on(link, answers, writer, is_request=False),
             )
-        except OSError:
-            pass  # one of the two ends is gone: so is the other, below
+        except (OSError, asyncio.CancelledError):
+            pass  # one of the two ends is gone, or we are: so is the other, below
         finally:
             link.reset()
             self._links.discard(link)
