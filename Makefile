@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PORT
 
-.PHONY: help demo run proof test bench check clean
+.PHONY: help demo run proof test bench faults check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s%s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ test: $(VENV)/installed-dev ## every test, on SQLite and on a real PostgreSQL (A
 
 bench: $(VENV)/installed-dev ## how fast it is here, beside the database alone (ARGS="--only drain-sync")
 	@$(PY) -m bench $(ARGS)
+
+faults: $(VENV)/installed-dev ## 100,000 jobs while everything breaks, and a count of what went wrong (ARGS="--jobs 5000")
+	@$(PY) -m tests.faults $(ARGS)
 
 check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules
 	@failed=; \
