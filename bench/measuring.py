@@ -39,12 +39,14 @@ def measure(
         answer, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         answer = _end(process)
-        return _outcome(scenario, database, answer, f"not done within {limit:.0f} seconds")
+        return _outcome(
+            scenario, database, settings.runs, answer, f"not done within {limit:.0f} seconds"
+        )
     except BaseException:
         _end(process)
         raise
     failure = f"ended with status {process.returncode}" if process.returncode else ""
-    return _outcome(scenario, database, answer, failure)
+    return _outcome(scenario, database, settings.runs, answer, failure)
 
 
 def _end(process: subprocess.Popen[str]) -> str:
@@ -52,22 +54,27 @@ def _end(process: subprocess.Popen[str]) -> str:
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     try:
-        answer, _ = process.communicate(timeout=ENDING_SECONDS)
+        process.wait(ENDING_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        answer, _ = process.communicate()
     for one in family:
         if one.is_running():
             one.kill()
+    answer, _ = process.communicate()  # last: what was left may have held the pipe open
     return answer
 
 
-def _outcome(scenario: Scenario, database: str, answer: str, failure: str) -> Outcome:
+def _outcome(scenario: Scenario, database: str, runs: int, answer: str, failure: str) -> Outcome:
     outcome = Outcome(scenario, database, error=failure)
+    known = {measure.name for measure in scenario.measures}
     for line in answer.splitlines():
         sample = json.loads(line)
         if "error" in sample:
             outcome.error = sample["error"]
+        elif unknown := set(sample) - known:
+            outcome.error = f"measured what no table has a line for: {sorted(unknown)}"
         else:
             outcome.samples.append({name: Figure(*figure) for name, figure in sample.items()})
+    if len(outcome.samples) < runs and not outcome.error:
+        outcome.error = f"only {len(outcome.samples)} of {runs} runs were measured"
     return outcome
