@@ -45,7 +45,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser("python -m tests.faults", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--jobs", type=int, default=100_000, help="default: %(default)s")
-    parser.add_argument("--minutes", type=float, default=12, help="at most; default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=8, help="at most; default: %(default)s")
     parser.add_argument("--database", choices=["postgresql", "sqlite"], help="default: both")
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="FAULT", help=", ".join(NAMES)

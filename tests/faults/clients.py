@@ -180,7 +180,7 @@ class Operator:
         services.set_queue_paused(tenant, "gate", paused=paused, actor=ACTOR)
 
     def _set_limits(self) -> None:
-        running = self._rng.randint(2, 10), self._rng.randint(1, 5)
+        running = self._rng.randint(3, 10), self._rng.randint(2, 5)
         for scope, name, most in zip(
             ("tenant", "lane"), ("tight", "narrow/thin"), running, strict=True
         ):

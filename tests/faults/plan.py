@@ -18,7 +18,7 @@ LANES: dict[str, dict[str, Any]] = {
 }
 """The one lane of each tenant: the first has a limit on all it runs, one on its lane, and one is
 paused and resumed."""
-SHARES = {"free/default": 78, "tight/default": 9, "narrow/thin": 4, "gated/gate": 9}
+SHARES = {"free/default": 82, "tight/default": 6, "narrow/thin": 3, "gated/gate": 9}
 
 DONE, DEAD, GIVEN_UP, POISON = "DONE", "DLQ retries_exhausted", "DLQ not_retryable", "DLQ poison"
 LARGEST_BATCH = 200

@@ -33,7 +33,7 @@ LOOK_AGAIN_SECONDS = 0.3
 REPORT_SECONDS = 10
 CREW_SECONDS = 60
 SHOWN = 10
-SHARE_OF_FAULTS = 0.7
+SHARE_OF_FAULTS = 0.6
 """Of the time that there is at most; the rest is for the drain."""
 SHARE_ENDED = 0.9
 """When so many of the jobs have ended, there is nothing left to be broken."""
@@ -61,7 +61,7 @@ class Options:
 
     @property
     def pace(self) -> float:
-        """The seconds between two faults of one part of the world, on average."""
+        """The seconds between two faults of one part of the world, if programs start faster."""
         return min(8, max(1, self.load_seconds / 15))
 
 
@@ -69,9 +69,8 @@ def run(options: Options, say: Say) -> bool:
     """Run; answers whether nothing was wrong."""
     key = _prepare()
     with World(skewed=options.skewed) as world:
-        world.start()
-        _wait(world, lambda: _is_complete(world), CREW_SECONDS, "not all programs came up")
-        _Run(options, world, key, say).do()
+        took = _seconds_of(lambda: _start(world))
+        _Run(options, world, key, say, pace=max(options.pace, took)).do()
         _wait(world, lambda: _is_complete(world), CREW_SECONDS, "not all programs came back")
         world.stop()
         say("all programs have ended; judging")
@@ -80,6 +79,17 @@ def run(options: Options, say: Say) -> bool:
         strange = store_log.errors() - set(EXPECTED_ERRORS)
     complaints = [*world.complaints, *(f"attempts failed of {name}" for name in strange)]
     return _tell(verdict, complaints, say)
+
+
+def _start(world: World) -> None:
+    world.start()
+    _wait(world, lambda: _is_complete(world), CREW_SECONDS, "not all programs came up")
+
+
+def _seconds_of(act: Callable[[], None]) -> float:
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
 
 
 def _prepare() -> str:
@@ -111,7 +121,9 @@ def _wait(world: World, condition: Callable[[], bool], seconds: float, otherwise
 
 
 class _Run:
-    def __init__(self, options: Options, world: World, key: str, say: Say) -> None:
+    """`pace`: the seconds between two faults of one part of the world, on average."""
+
+    def __init__(self, options: Options, world: World, key: str, say: Say, *, pace: float) -> None:
         self._options = options
         self._world = world
         self._say = say
@@ -128,7 +140,7 @@ class _Run:
             world,
             options.faults,
             seed=options.seed,
-            pace=options.pace,
+            pace=pace,
             lease_seconds=conf().lease_seconds,
             say=say,
         )
@@ -143,12 +155,14 @@ class _Run:
             operating = pool.submit(self._operator.run)
             try:
                 self._break([*submitting, operating])
+                self._nemesis.heal()
+                self._submit_the_rest(submitting)
             finally:
                 self._nemesis.heal()
                 self._clients.stop.set()
                 self._operator.stop.set()
-            for future in (*submitting, operating):
-                future.result()
+            for thread in (*submitting, operating):
+                thread.result()
         connections.close_all()  # ours may be broken too
         self._say(f"healed; clients saw {dict(self._clients.statuses)}")
         self._drain()
@@ -156,7 +170,8 @@ class _Run:
     def _break(self, threads: Sequence[Future[None]]) -> None:
         """Until all that is to be done is done, or its time is over."""
         *submitting, _ = threads
-        deadline = self._began + SHARE_OF_FAULTS * 60 * self._options.minutes
+        most = min(SHARE_OF_FAULTS * 60 * self._options.minutes, 3 * self._options.load_seconds)
+        deadline = self._began + most
         while time.monotonic() < deadline:
             self._world.keep()
             self._nemesis.tick()
@@ -169,6 +184,13 @@ class _Run:
                 return
             time.sleep(LOOK_SECONDS)
         self._say("time is up for faults")
+
+    def _submit_the_rest(self, submitting: Sequence[Future[None]]) -> None:
+        """What is still to be submitted, now that nothing is in the way."""
+        deadline = self._began + 60 * self._options.minutes
+        while not all(thread.done() for thread in submitting) and time.monotonic() < deadline:
+            self._world.keep()
+            time.sleep(LOOK_SECONDS)
 
     def _drain(self) -> None:
         jobs = Job.objects.count()
