@@ -51,6 +51,8 @@ def bounded_waits(given: dict[str, object]) -> dict[str, object]:
     """
     server_side = "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
     client_side = {
+        # Statements that come again are planned once; null behind a pooler of transactions.
+        "prepare_threshold": 5,
         "connect_timeout": 10,
         "keepalives": 1,
         "keepalives_idle": 10,

@@ -13,12 +13,17 @@ from typing import NamedTuple
 
 from jobs.store import ReadyLane, Share
 
+TURN_SECONDS = 0.01
+"""What a job costs at least. One that holds its slot for longer costs as many turns as it takes: a
+tenant whose jobs are ten times as long gets a tenth as many of them."""
+
 
 class FairShares:
     """Divides places among tenants, and theirs among their lanes, by weight, over many calls.
 
     Each claimer keeps its own: where every one is fair in what it takes, the sum is fair. After
-    each `divide`, tell `charge` what was really claimed.
+    each `divide`, tell `charge` what was really claimed; tell `prolong` of jobs that took, or have
+    been taking, more than their turn.
     """
 
     def __init__(self) -> None:
@@ -36,7 +41,8 @@ class FairShares:
         for tenant_id, quota in self._tenants.divide(tenants, places).items():
             own = {x.lane_id: _Sharer(x.weight, _room(x.room)) for x in of_tenant[tenant_id]}
             shares += self._lanes[tenant_id].divide(own, quota).items()
-        return [Share(lane_id, quota) for lane_id, quota in shares if quota]
+        only_line = {lane.lane_id: lane.only_line for lane in lanes}
+        return [Share(lane_id, quota, only_line[lane_id]) for lane_id, quota in shares if quota]
 
     def charge(self, claimed: Mapping[int, int]) -> None:
         """Note what the lanes of the last `divide` really got: jobs by lane id."""
@@ -48,6 +54,12 @@ class FairShares:
             if lanes.charge(own, waiting=satisfied):
                 waiting.add(tenant_id)
         self._tenants.charge(taken, waiting=waiting)
+
+    def prolong(self, tenant_id: int, lane_id: int, turns: float) -> None:
+        """A job of the lane has held its slot for so many more turns than were charged."""
+        self._tenants.prolong(tenant_id, turns)
+        if lanes := self._lanes.get(tenant_id):
+            lanes.prolong(lane_id, turns)
 
 
 class _Sharer(NamedTuple):
@@ -75,12 +87,14 @@ class _Strides:
     def __init__(self) -> None:
         self.offered: dict[int, int] = {}
         self._sharers: Mapping[int, _Sharer] = {}
+        self._weights: dict[int, int] = {}
         self._passes: dict[int, float] = {}
         self._now = 0.0
 
     def divide(self, sharers: Mapping[int, _Sharer], places: int) -> dict[int, int]:
         """Offer up to `places`, one after the other, to whoever is next."""
         self._sharers, self.offered = sharers, dict.fromkeys(sharers, 0)
+        self._weights |= {key: sharer.weight for key, sharer in sharers.items()}
         line = [(self._pass(key), key) for key, sharer in sharers.items() if sharer.room > 0]
         heapq.heapify(line)
         while places and line:
@@ -106,7 +120,14 @@ class _Strides:
             present = [self._passes[key] for key in backlog or self._sharers]
             self._now = max(self._now, min(present) if backlog else max(present))
         self._passes = {key: at for key, at in self._passes.items() if at > self._now}
+        self._weights = {key: x.weight for key, x in self._sharers.items()} | {
+            key: self._weights.get(key, 1) for key in self._passes
+        }
         return bool(backlog)
+
+    def prolong(self, key: int, turns: float) -> None:
+        """Charge turns that are known only now."""
+        self._passes[key] = self._pass(key) + turns / self._weights.get(key, 1)
 
     def _pass(self, key: int) -> float:
         return self._passes.get(key, self._now)

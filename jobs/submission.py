@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ class NewJob:
 
     `payload` is JSON as UTF-8 bytes and is stored as it is. `run_at` (aware) and `delay_seconds`
     exclude each other; a time that has passed means now. `timeout_seconds` of None: the default.
+    Only workers that have all of `worker_tags` run it.
     """
 
     task: str
@@ -35,6 +36,7 @@ class NewJob:
     max_retries: int = 3
     timeout_seconds: float | None = None
     tags: tuple[str, ...] = ()
+    worker_tags: tuple[str, ...] = ()
     idempotency_key: str | None = None
     request_hash: str = ""
     has_args: bool = False
@@ -49,6 +51,11 @@ class NewJob:
             raise PayloadTooLarge(f"A payload may have {conf().max_payload_bytes} bytes.")
 
 
+def tags_text(tags: Iterable[str]) -> str:
+    """Tags of workers as a job and its line have them: each once, sorted, with commas between."""
+    return ",".join(sorted(set(tags)))
+
+
 @dataclass(frozen=True)
 class Submitted:
     """The answer for one submitted job: its id, and whether this call made it."""
@@ -60,7 +67,7 @@ class Submitted:
 
 _CHECKED = (
     *("queue", "task", "priority", "max_retries", "timeout_seconds", "delay_seconds", "run_at"),
-    *("tags", "idempotency_key"),
+    *("tags", "worker_tags", "idempotency_key"),
 )
 
 
@@ -80,15 +87,22 @@ def field_problems(given: Mapping[str, Any]) -> Iterator[InvalidInput]:
         yield from _problems_of_time(values["run_at"])
     if "run_at" in values and "delay_seconds" in values:
         yield InvalidInput("Give run_at or delay_seconds, not both.", pointer="delay_seconds")
-    if len(values.get("tags", ())) > conf().max_tags:
-        yield InvalidInput(f"A job may have {conf().max_tags} tags.", pointer="tags")
-    elif not all(_name.match(tag) for tag in values.get("tags", ())):
-        yield _bad_name("tags")
+    yield from _problems_of_tags("tags", values.get("tags", ()), conf().max_tags)
+    yield from _problems_of_tags(
+        "worker_tags", values.get("worker_tags", ()), conf().max_worker_tags
+    )
     key = values.get("idempotency_key", "none")
     if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
         yield InvalidInput(
             "An idempotency key is 1 to 255 printable ASCII characters.", pointer="idempotency_key"
         )
+
+
+def _problems_of_tags(field: str, tags: Collection[str], most: int) -> Iterator[InvalidInput]:
+    if len(tags) > most:
+        yield InvalidInput(f"A job may have {most} {field}.", pointer=field)
+    elif not all(_name.match(tag) for tag in tags):
+        yield _bad_name(field)
 
 
 def _ranges() -> Mapping[str, tuple[float, float]]:

@@ -1,23 +1,28 @@
 """The claimer: keeps the slots busy with claimed jobs, in fair shares."""
 
 import logging
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from jobs import store
 from jobs.conf import conf
 from jobs.errors import UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.shares import FairShares
-from jobs.store import ClaimedJob, Lease, Share
+from jobs.store import ClaimedJob, Lease, Mark, Marks, Share
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
 from workers.role import Role
 
-BATCHING_SECONDS = 0.004
+BATCHING_SECONDS = 0.02
 """At speed, room is claimed when there is so much time's worth of it, and not job by job."""
+MARKS_FACTOR = 10
+"""For so many times as long as reading the lines from their beginnings took, they are read behind
+the last job that was claimed. See `Marks`."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,15 +36,18 @@ class Claimer(Role):
         held: HeldJobs,
         *,
         queues: Collection[str],
+        tags: Collection[str],
         run: Callable[[Sequence[HeldJob]], None],
     ) -> None:
         super().__init__("claimer")
         self._worker = worker
         self._held = held
         self._queues = queues
+        self._tags = tags
         self._run_jobs = run
         self._shares = FairShares()
         self._pace = Pace()
+        self._begins = Begins()
         self._tasks: dict[str, QueueTask] = {}
         self._unknown: set[str] = set()
         self._disappointments = 0
@@ -54,32 +62,51 @@ class Claimer(Role):
         if room <= 0:
             return conf().poll_interval_seconds
         if room < per_second * BATCHING_SECONDS:
-            return BATCHING_SECONDS / 2
-        lanes = store.ready_lanes(self._queues)
-        shares = self._shares.divide(lanes, min(room, conf().claim_batch))
+            return BATCHING_SECONDS / 4
+        with self._begins.timed() as after:
+            return self._claim_up_to(min(room, conf().claim_batch), after)
+
+    def _claim_up_to(self, places: int, after: Marks) -> float:
+        lanes = store.ready_lanes(self._queues, unknown=self._unknown, tags=self._tags, after=after)
+        self._charge_turns()
+        shares = self._shares.divide(lanes, places)
         if not shares:
-            return conf().poll_interval_seconds
+            opens = [lane.opens_in for lane in lanes if lane.opens_in]
+            return min([conf().poll_interval_seconds, self._begins.next_in(), *opens])
         asked_at = time.monotonic()
-        if claimed := self._claim(shares):
+        if claimed := self._claim(shares, after):
             self._start(claimed, asked_at)
             self._disappointments = 0
             return 0
         return self._wait_after_nothing()
 
-    def _wait_after_nothing(self) -> float:
-        """Work was seen and none was got: another claimer held it, or nobody here knows its task.
+    def _charge_turns(self) -> None:
+        """Let tenants pay for the slots that their jobs have been holding."""
+        now = time.monotonic()
+        for held in self._held.to_be_charged():
+            if turns := held.more_turns(now):
+                self._shares.prolong(held.job.tenant_id, held.job.lane_id, turns)
 
-        The first case is over in a moment, the second may last.
+    def _wait_after_nothing(self) -> float:
+        """Work was seen and none was got: another claimer held it.
+
+        That is over in a moment, or lasts for as long as the other is faster.
         """
         self._disappointments += 1
         longest = min(conf().poll_interval_seconds, 0.005 * 2 ** min(self._disappointments, 20))
         return random.uniform(longest / 2, longest)  # noqa: S311
 
-    def _claim(self, shares: Sequence[Share]) -> list[ClaimedJob]:
+    def _claim(self, shares: Sequence[Share], after: Marks) -> list[ClaimedJob]:
         claimed = store.claim(
-            self._worker, shares, lease_seconds=conf().lease_seconds, unknown=self._unknown
+            self._worker,
+            shares,
+            lease_seconds=conf().lease_seconds,
+            unknown=self._unknown,
+            tags=self._tags,
+            after=after,
         )
         self._shares.charge(Counter(job.lane_id for job in claimed))
+        self._begins.note(claimed)
         return claimed
 
     def _start(self, claimed: Sequence[ClaimedJob], asked_at: float) -> None:
@@ -109,6 +136,40 @@ class Claimer(Role):
                     exc_info=error.__cause__,
                 )
         return name in self._tasks
+
+
+class Begins:
+    """Where lines are read from: their beginnings, or the marks behind the last claimed jobs.
+
+    A line's beginning may be crowded with entries of jobs that are long gone, as long as somebody
+    keeps a transaction open that began before they went. Reading it costs at most a share of the
+    time, `1 / (1 + MARKS_FACTOR)`; what becomes ready before a mark waits for the next such time.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[int, Mark] = {}
+        self._until = 0.0
+        self._is_whole = True
+
+    @contextmanager
+    def timed(self) -> Iterator[Marks]:
+        """The marks to read behind, none at the beginnings; how long that takes is taken."""
+        started = time.monotonic()
+        self._is_whole = started >= self._until
+        if self._is_whole:
+            self._marks = {}
+        yield dict(self._marks)
+        if self._is_whole:
+            ended = time.monotonic()
+            self._until = ended + MARKS_FACTOR * (ended - started)
+
+    def note(self, claimed: Sequence[ClaimedJob]) -> None:
+        """Move the marks behind these jobs, which are in order."""
+        self._marks |= {job.line_id: job.mark for job in claimed}
+
+    def next_in(self) -> float:
+        """Seconds until the beginnings are worth another look: they may hide what is ready."""
+        return math.inf if self._is_whole else max(0.001, self._until - time.monotonic())
 
 
 def stale(held: Collection[HeldJob], after_seconds: float) -> list[HeldJob]:

@@ -2,6 +2,7 @@
 
 import logging
 import queue
+import time
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,9 @@ from workers.ledger import Ledger
 from workers.role import Role
 
 WAIT_SECONDS = 0.2
+GATHER_SECONDS = 0.005
+GATHER_JOBS = 50
+"""While so many jobs are still to come, the others of their batch are waited for a moment."""
 MAX_BATCH_BYTES = 4_000_000
 """Large results are written in smaller batches: a statement is held in memory several times."""
 
@@ -61,6 +65,8 @@ class Finisher(Role):
         try:
             if not self._batch:
                 self._take(timeout=WAIT_SECONDS)
+                if len(self._held) - self._queue.qsize() > GATHER_JOBS:
+                    time.sleep(GATHER_SECONDS)
             while len(self._batch) < limit and self._bytes < MAX_BATCH_BYTES:
                 self._take(timeout=0)
         except queue.Empty:

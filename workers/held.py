@@ -8,6 +8,7 @@ from enum import Enum
 from jobs.conf import conf
 from jobs.errors import JobStopped, JobTimeout, StopRequest
 from jobs.registry import QueueTask
+from jobs.shares import TURN_SECONDS
 from jobs.store import ClaimedJob, Lease
 
 
@@ -36,6 +37,7 @@ class HeldJob:
         "_halt",
         "_lock",
         "claimed_at",
+        "ended_at",
         "is_stubborn",
         "is_withdrawn",
         "job",
@@ -46,6 +48,7 @@ class HeldJob:
         "stop_reason",
         "stopped_at",
         "task",
+        "turns",
     )
 
     def __init__(self, job: ClaimedJob, task: QueueTask, leased_at: float) -> None:
@@ -55,6 +58,8 @@ class HeldJob:
         self.leased_at = leased_at
         self.claimed_at = time.monotonic()
         self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.turns = 1.0
         self.is_withdrawn = False
         self.is_stubborn = False
         self.stop_reason: Stop | None = None
@@ -96,6 +101,7 @@ class HeldJob:
         """The job's code has ended: nothing may be halted any more."""
         with self._lock:
             self._halt = None
+            self.ended_at = time.monotonic()
 
     def stop(self, reason: Stop) -> None:
         """Have the job stopped. The first reason counts."""
@@ -110,6 +116,13 @@ class HeldJob:
         """How long the job has been running at the monotonic time `now`."""
         return 0 if self.started_at is None else now - self.started_at
 
+    def more_turns(self, now: float) -> float:
+        """The turns it has held its slot for since this was last asked."""
+        turns = self.running_seconds(self.ended_at or now) / TURN_SECONDS
+        more = max(0.0, turns - self.turns)
+        self.turns += more
+        return more
+
 
 class HeldJobs:
     """All of them, with the room for more. Safe for threads.
@@ -123,6 +136,7 @@ class HeldJobs:
         self._jobs: set[HeldJob] = set()
         self._changed = threading.Condition()
         self._recorded = 0
+        self._left: list[HeldJob] = []
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -143,12 +157,19 @@ class HeldJobs:
             before = len(self._jobs)
             self._jobs.difference_update(held)
             self._recorded += before - len(self._jobs)
+            self._left += held
             self._changed.notify_all()
 
     def snapshot(self) -> list[HeldJob]:
         """The jobs held now."""
         with self._changed:
             return list(self._jobs)
+
+    def to_be_charged(self) -> list[HeldJob]:
+        """The jobs held now, and those that have left since this was last asked."""
+        with self._changed:
+            left, self._left = self._left, []
+            return [*self._jobs, *left]
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until no job is held; answers whether that was so in time."""

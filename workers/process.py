@@ -43,10 +43,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `runworkers` was told. `queues` of nothing means all; durations are in seconds."""
+    """What `runworkers` was told. `queues` of nothing means all; durations in seconds."""
 
     concurrency: int
     queues: frozenset[str]
+    tags: frozenset[str]
     drain_seconds: float
 
 
@@ -69,7 +70,11 @@ class WorkerProcess:
         self._finisher = Finisher(worker, self._held, ledger)
         self._executor = Executor(worker, options.concurrency, ledger, self._finisher.put)
         self._claimer = Claimer(
-            worker, self._held, queues=options.queues, run=self._executor.submit
+            worker,
+            self._held,
+            queues=options.queues,
+            tags=options.tags,
+            run=self._executor.submit,
         )
         self._finisher.on_room(self._claimer.wake)
         self._roles = [
@@ -123,6 +128,7 @@ class WorkerProcess:
             pid=os.getpid(),
             queues=sorted(self._options.queues),
             tasks=sorted(registry.exposed_tasks()),
+            tags=sorted(self._options.tags),
             slots=self._options.concurrency,
             started_at=Now(),
             seen_at=Now(),

@@ -6,18 +6,22 @@ the database's. Every write about a running job names its fence: zero rows means
 lost, which is an answer and not an error.
 """
 
-from jobs.store.claim import ClaimedJob, ReadyLane, Share, claim, ready_lanes
+from jobs.store.claim import ClaimedJob, Share, claim
 from jobs.store.control import cancel, discard, redrive, retry
 from jobs.store.finish import Outcome, finish
 from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
 from jobs.store.lease import Lease, extend, lose_worker, lost, promote, reap, release
 from jobs.store.limits import count_waiting, submissions_wait, take_submissions
+from jobs.store.lines import Mark, Marks
+from jobs.store.look import ReadyLane, ready_lanes
 from jobs.store.tenants import forget_tenant
 
 __all__ = [
     "ClaimedJob",
     "Lease",
+    "Mark",
+    "Marks",
     "Outcome",
     "ReadyLane",
     "Share",

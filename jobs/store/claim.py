@@ -1,47 +1,40 @@
-"""Ready jobs become running ones: look which lanes have work, share it out, claim."""
+"""Ready jobs become running ones, exactly within the limits."""
 
+import heapq
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from jobs.statuses import TRANSITIONS, Move, Status
-from jobs.store.dialect import array, as_uuid, fetch, is_postgresql, sql
-from jobs.store.gate import pass_gate
-
-
-class ReadyLane(NamedTuple):
-    """A lane with ready jobs that could start now.
-
-    `room` is what the lane's own limit leaves, `tenant_room` what all lanes of its tenant have
-    together; None where there is no limit.
-    """
-
-    lane_id: int
-    tenant_id: int
-    weight: int
-    tenant_weight: int
-    room: int | None
-    tenant_room: int | None
+from jobs.store.dialect import BY_KEY, as_uuid, fetch, is_postgresql
+from jobs.store.gate import WITH_OTHERS, pass_gate
+from jobs.store.lines import Line, Mark, Marks, lines_of, marked
+from jobs.store.rooms import Rooms, locked
 
 
 class Share(NamedTuple):
-    """How many jobs of a lane a claim may take."""
+    """How many jobs of a lane a claim may take; `only_line` as a look found it."""
 
     lane_id: int
     quota: int
+    only_line: int | None = None
 
 
 class ClaimedJob(NamedTuple):
-    """A job that this worker holds the lease of, with all that it takes to run it."""
+    """A job that this worker holds the lease of, with all that it takes to run it.
+
+    `run_at` is in microseconds since 1970.
+    """
 
     id: uuid.UUID
     fence: int
     tenant: str
     tenant_id: int
     lane_id: int
+    line_id: int
     queue: str
     task: str
     payload: bytes
@@ -52,159 +45,116 @@ class ClaimedJob(NamedTuple):
     lost_count: int
     timeout_seconds: float | None
     waited_seconds: float
+    run_at: int
 
-
-_OPEN_LANES = f"""
-WITH RECURSIVE ready(lane_id) AS (
-    SELECT min(lane_id) FROM jobs_job WHERE status = '{Status.PENDING}'
-    UNION ALL
-    SELECT (SELECT min(lane_id) FROM jobs_job
-            WHERE status = '{Status.PENDING}' AND lane_id > ready.lane_id)
-    FROM ready WHERE ready.lane_id IS NOT NULL
-),
-running AS (
-    SELECT tenant_id, lane_id, count(*) AS jobs FROM jobs_job
-    WHERE status = '{Status.RUNNING}' GROUP BY tenant_id, lane_id
-),
-running_of_tenant AS (
-    SELECT tenant_id, sum(jobs) AS jobs FROM running GROUP BY tenant_id
-)
-SELECT lane.queue, lane.id, lane.tenant_id, lane.weight, tenant.weight,
-    lane.max_running - coalesce(running.jobs, 0),
-    tenant.max_running - coalesce(running_of_tenant.jobs, 0)
-FROM ready
-JOIN jobs_lane AS lane ON lane.id = ready.lane_id
-JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id
-LEFT JOIN running ON running.lane_id = lane.id
-LEFT JOIN running_of_tenant ON running_of_tenant.tenant_id = lane.tenant_id
-WHERE NOT lane.is_paused AND tenant.is_active"""
-
-
-def ready_lanes(queues: Collection[str] = ()) -> list[ReadyLane]:
-    """The lanes that have ready jobs and, as far as can be seen, room for them.
-
-    Only a look: the claim decides again under its locks. `queues` of nothing means all. Lanes are
-    found by skipping from one to the next in the index of ready jobs ("loose index scan"), so the
-    cost grows with the lanes that have work and not with the jobs.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(sql(_OPEN_LANES), {})
-        rows = cursor.fetchall()
-    lanes = []
-    for queue, lane_id, tenant_id, weight, tenant_weight, *rooms in rows:
-        room, tenant_room = (None if room is None else int(room) for room in rooms)
-        has_room = all(left is None or left > 0 for left in (room, tenant_room))
-        if has_room and (not queues or queue in queues):
-            lanes.append(ReadyLane(lane_id, tenant_id, weight, tenant_weight, room, tenant_room))
-    return lanes
+    @property
+    def mark(self) -> Mark:
+        """Its place in its line."""
+        return Mark(-self.priority, self.run_at, str(self.id))
 
 
 def claim(
-    worker: str, shares: Sequence[Share], *, lease_seconds: float, unknown: Collection[str] = ()
+    worker: str,
+    shares: Sequence[Share],
+    *,
+    lease_seconds: float,
+    unknown: Collection[str] = (),
+    tags: Collection[str] = (),
+    after: Marks | None = None,
 ) -> list[ClaimedJob]:
-    """Grant `worker` leases on at most `quota` jobs of each lane, best first.
+    """Grant `worker` leases on at most `quota` jobs of each lane; answers them in their order.
 
-    Exact with any number of claimers: tenants with a limit are locked one claimer each, and their
-    running jobs are counted after the lock is held; who finds a tenant locked passes it over.
-    Tasks in `unknown` are left untouched.
+    Exact with any number of claimers: what has a limit is locked by one claimer at a time, and
+    counted after that; who finds it locked passes it over. Jobs of tasks in `unknown`, and jobs
+    that need other tags than `tags`, are left untouched. Lines are read behind the marks of
+    `after`.
     """
-    with transaction.atomic():
-        pass_gate()
-        lanes = _open_lanes([share.lane_id for share in shares])
-        quotas = _within_limits(shares, lanes)
-        if not quotas:
-            return []
-        return sorted(
-            _grant(worker, quotas, lanes, lease_seconds=lease_seconds, unknown=unknown),
-            key=lambda job: (-job.priority, -job.waited_seconds, job.id),
-        )
+    after = after or {}
+    lease = {"worker": worker, "lease": lease_seconds}
+    at_once = {x.only_line: x.quota for x in shares if x.only_line} if is_postgresql() else {}
+    rest = [share for share in shares if share.only_line not in at_once]
+    jobs = _grant(_GRANT_AT_ONCE, at_once, after, lease, before=[WITH_OTHERS, BY_KEY])
+    if rest:
+        with transaction.atomic():
+            pass_gate()
+            quotas = _within_limits(rest, unknown, tags, after)
+            jobs += _grant(_GRANT, quotas, after, lease)
+    return sorted(jobs, key=_order)
 
 
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    id: int
-    tenant_id: int
-    tenant: str
-    max_running: int | None
-    tenant_max_running: int | None
-
-    @property
-    def is_limited(self) -> bool:
-        return self.max_running is not None or self.tenant_max_running is not None
+def _order(job: ClaimedJob) -> tuple[int, int, int]:
+    return -job.priority, job.run_at, job.id.int
 
 
-_SETTINGS = """
-SELECT lane.id, lane.tenant_id, tenant.slug, lane.max_running, tenant.max_running
-FROM jobs_lane AS lane JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id
-WHERE lane.id = ANY(%(lanes)s) AND NOT lane.is_paused AND tenant.is_active"""
+def _within_limits(
+    shares: Sequence[Share], unknown: Collection[str], tags: Collection[str], after: Marks
+) -> dict[int, int]:
+    """How many jobs of each line may be taken; what limits them is now locked and paid for."""
+    lines = [x for x in lines_of(s.lane_id for s in shares) if x.suits(unknown, tags)]
+    lines = locked(lines)
+    rooms = Rooms(lines)
+    wanted = _wanted({share.lane_id: share.quota for share in shares}, lines, rooms, after)
+    taken = {line: rooms.take(line, wanted[line.id]) for line in lines}
+    rooms.pay(taken)
+    return {line.id: jobs for line, jobs in taken.items() if jobs}
 
 
-def _open_lanes(lane_ids: Sequence[int]) -> dict[int, _Lane]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql(_SETTINGS), {"lanes": array(lane_ids)})
-        return {row[0]: _Lane(*row) for row in cursor.fetchall()}
+def _wanted(
+    quotas: Mapping[int, int], lines: Sequence[Line], rooms: Rooms, after: Marks
+) -> Counter[int]:
+    """How many of the best jobs of each lane, up to its quota, are in which of its lines."""
+    wanted: Counter[int] = Counter()
+    of_lane: dict[int, list[Line]] = defaultdict(list)
+    for line in lines:
+        of_lane[line.lane_id].append(line)
+    for lane_id, own in of_lane.items():
+        quota = rooms.within(quotas[lane_id], own[0].tenant_limit, own[0].lane_limit)
+        if len(own) == 1:
+            wanted[own[0].id] = quota
+            continue
+        most = {x.id: rooms.within(quota, x.task_limit, x.shared_limit) for x in own}
+        heads = _heads({line_id: jobs for line_id, jobs in most.items() if jobs}, after)
+        wanted.update(line_id for *_, line_id in heapq.nsmallest(quota, heads))
+    return wanted
 
 
-def _within_limits(shares: Sequence[Share], lanes: Mapping[int, _Lane]) -> list[Share]:
-    """The shares cut to what the limits allow, the limited tenants among them now locked."""
-    limited = {lane.tenant_id for lane in lanes.values() if lane.is_limited}
-    room = _Room(_lock(limited)) if limited else None
-    cut = []
-    for share in shares:
-        lane = lanes.get(share.lane_id)
-        quota = 0 if lane is None else share.quota
-        if lane is not None and room is not None and lane.tenant_id in limited:
-            quota = room.take(lane, quota)
-        if quota > 0:
-            cut.append(Share(share.lane_id, quota))
-    return cut
+def _ready(lane: str, line: str, quota: str, behind: str = "") -> str:
+    """The best ready jobs of a line; its index has them in this order."""
+    return f"""
+    SELECT id, priority * -1 AS rank, run_at, line_id FROM jobs_job
+    WHERE lane_id = {lane} AND line_id = {line} AND status = '{Status.PENDING}' {behind}
+    ORDER BY priority * -1, run_at, id LIMIT {quota}"""
 
 
-_LOCK_TENANTS = """
-SELECT id FROM jobs_tenant WHERE id = ANY(%(tenants)s) ORDER BY id LOCK SKIPPING ROWS"""
+_BEHIND_MARK = """
+        AND (priority * -1, run_at, id) > (share.rank, TIME_OF(share.run_at), share.job_id)"""
+_READY_POSTGRESQL = _ready("share.lane_id", "share.line_id", "share.quota", _BEHIND_MARK)
+_READY_SQLITE = _ready(
+    "(SELECT lane_id FROM jobs_line WHERE id = %(line)s)", "%(line)s", "%(quota)s"
+)
+_GIVEN = """
+    SELECT line.lane_id, given.*, tenant.slug
+    FROM unnest(
+        %(lines)s::bigint[], %(quotas)s::int[], %(ranks)s::int[], %(times)s::bigint[],
+        %(jobs)s::uuid[]
+    ) AS given (line_id, quota, rank, run_at, job_id)
+    JOIN jobs_line AS line ON line.id = given.line_id
+    JOIN jobs_lane AS lane ON lane.id = line.lane_id
+    JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id"""
+# Of the given shares, those that are open and under no limit at this moment.
+_FREE = f"""{_GIVEN}
+    WHERE NOT lane.is_paused AND tenant.is_active
+        AND lane.max_running IS NULL AND lane.starts_per_minute IS NULL
+        AND tenant.max_running IS NULL AND tenant.starts_per_minute IS NULL
+        AND NOT EXISTS (
+            SELECT 1 FROM jobs_tasklimit AS task_limit
+            WHERE task_limit.task = line.task
+                AND (task_limit.tenant_id IS NULL OR task_limit.tenant_id = tenant.id))"""
 
-
-def _lock(tenant_ids: Collection[int]) -> set[int]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql(_LOCK_TENANTS), {"tenants": array(tenant_ids)})
-        return {tenant_id for (tenant_id,) in cursor.fetchall()}
-
-
-# A statement of its own, after the lock: in the locking statement the count would be as old as its
-# snapshot, and two claimers could both see the last free place.
-_COUNT_RUNNING = f"""
-SELECT tenant_id, lane_id, count(*) FROM jobs_job
-WHERE tenant_id = ANY(%(tenants)s) AND status = '{Status.RUNNING}' GROUP BY tenant_id, lane_id"""
-
-
-class _Room:
-    """The places left in tenants that this transaction has locked."""
-
-    def __init__(self, locked: set[int]) -> None:
-        self._locked = locked
-        self._of_tenant = dict.fromkeys(locked, 0)
-        self._of_lane: dict[int, int] = {}
-        with connection.cursor() as cursor:
-            cursor.execute(sql(_COUNT_RUNNING), {"tenants": array(locked)})
-            for tenant_id, lane_id, running in cursor.fetchall():
-                self._of_tenant[tenant_id] += running
-                self._of_lane[lane_id] = running
-
-    def take(self, lane: _Lane, wanted: int) -> int:
-        """Take up to `wanted` places of the lane; answers how many there were."""
-        if lane.tenant_id not in self._locked:
-            return 0
-        running = self._of_lane.get(lane.id, 0)
-        taken = wanted
-        if lane.tenant_max_running is not None:
-            taken = min(taken, lane.tenant_max_running - self._of_tenant[lane.tenant_id])
-        if lane.max_running is not None:
-            taken = min(taken, lane.max_running - running)
-        taken = max(taken, 0)
-        self._of_tenant[lane.tenant_id] += taken
-        self._of_lane[lane.id] = running + taken
-        return taken
-
+_HEADS = f"""
+WITH share AS MATERIALIZED ({_GIVEN})
+SELECT ready.rank, ready.run_at, ready.id, ready.line_id
+FROM share CROSS JOIN LATERAL ({_READY_POSTGRESQL}) AS ready"""
 
 _GRANTED = f"""
     status = '{TRANSITIONS[Move.CLAIM].target}', attempt = jobs_job.attempt + 1,
@@ -212,56 +162,78 @@ _GRANTED = f"""
     started_at = LATER(STATEMENT_TIME(), jobs_job.run_at),
     lease_expires_at = IN_SECONDS(%(lease)s)"""
 _RETURNED = """
-    jobs_job.id, jobs_job.fence, jobs_job.lane_id, jobs_job.queue, jobs_job.task, jobs_job.payload,
-    jobs_job.has_args, jobs_job.priority, jobs_job.attempt, jobs_job.max_retries,
-    jobs_job.lost_count, jobs_job.timeout_seconds, SECONDS(jobs_job.run_at, jobs_job.started_at)"""
+    lane_id, line_id, queue, task, payload, has_args, priority, attempt, max_retries, lost_count,
+    timeout_seconds, SECONDS(run_at, started_at) AS waited, MICROSECONDS(run_at) AS run_at"""
 
-# MATERIALIZED: a planner that runs the locking part again takes more jobs than the quota. An array,
-# and not a join: the planner takes a tenth of all ready jobs for the quota, and would rather read
-# the whole table than go to the keys of so many.
-_GRANT_POSTGRESQL = f"""
-WITH best AS MATERIALIZED (
+
+def _grant_to(shares: str) -> str:
+    # MATERIALIZED: a planner that runs the locking part again takes more jobs than the quota. An
+    # array, and not a join: the planner takes a tenth of all ready jobs for the quota, and would
+    # rather read the whole table than go to the keys of so many.
+    return f"""
+WITH share AS MATERIALIZED ({shares}),
+best AS MATERIALIZED (
     SELECT ready.id
-    FROM unnest(%(lanes)s::bigint[], %(quotas)s::int[]) AS share (lane_id, quota)
-    CROSS JOIN LATERAL (
-        SELECT id FROM jobs_job
-        WHERE lane_id = share.lane_id AND status = '{Status.PENDING}' AND task <> ALL(%(unknown)s)
-        ORDER BY priority DESC, run_at, id LIMIT share.quota FOR UPDATE SKIP LOCKED
-    ) AS ready
+    FROM share CROSS JOIN LATERAL ({_READY_POSTGRESQL} FOR UPDATE SKIP LOCKED) AS ready
+),
+granted AS (
+    UPDATE jobs_job SET {_GRANTED} WHERE id = ANY(ARRAY(SELECT id FROM best))
+    RETURNING id, fence, tenant_id, {_RETURNED}
 )
-UPDATE jobs_job SET {_GRANTED} WHERE id = ANY(ARRAY(SELECT id FROM best))
-RETURNING {_RETURNED}"""
+SELECT granted.id, granted.fence, share.slug, granted.tenant_id, granted.lane_id, granted.line_id,
+    granted.queue, granted.task, granted.payload, granted.has_args, granted.priority,
+    granted.attempt, granted.max_retries, granted.lost_count, granted.timeout_seconds,
+    granted.waited, granted.run_at
+FROM granted JOIN share ON share.line_id = granted.line_id"""
+
+
+_GRANT, _GRANT_AT_ONCE = _grant_to(_GIVEN), _grant_to(_FREE)
 
 _GRANT_SQLITE = f"""
-UPDATE jobs_job SET {_GRANTED} WHERE id IN (
-    SELECT id FROM jobs_job
-    WHERE lane_id = %(lane)s AND status = '{Status.PENDING}'
-        AND task NOT IN (SELECT value FROM json_each(%(unknown)s))
-    ORDER BY priority DESC, run_at, id LIMIT %(quota)s
-)
-RETURNING {_RETURNED}"""
+UPDATE jobs_job SET {_GRANTED} WHERE id IN (SELECT id FROM ({_READY_SQLITE}))
+RETURNING id, fence, (SELECT slug FROM jobs_tenant WHERE jobs_tenant.id = tenant_id), tenant_id,
+    {_RETURNED}"""
 
 
 def _grant(
-    worker: str,
-    shares: Sequence[Share],
-    lanes: Mapping[int, _Lane],
-    *,
-    lease_seconds: float,
-    unknown: Collection[str],
-) -> Iterator[ClaimedJob]:
-    parameters = {"worker": worker, "lease": lease_seconds, "unknown": array(unknown)}
-    rows = []
+    statement: str,
+    quotas: Mapping[int, int],
+    after: Marks,
+    lease: Mapping[str, Any],
+    before: Iterable[str] = (BY_KEY,),
+) -> list[ClaimedJob]:
+    """Grant leases on up to so many of the best jobs of each line."""
+    if not quotas:
+        return []
     if is_postgresql():
-        parameters["lanes"] = [share.lane_id for share in shares]
-        parameters["quotas"] = [share.quota for share in shares]
-        rows = fetch(_GRANT_POSTGRESQL, parameters)
-    else:
-        for lane_id, quota in shares:
-            rows += fetch(_GRANT_SQLITE, parameters | {"lane": lane_id, "quota": quota})
-    for job_id, fence, lane_id, queue, task, payload, has_args, *rest in rows:
-        lane = lanes[lane_id]
-        yield ClaimedJob(
-            as_uuid(job_id), fence, lane.tenant, lane.tenant_id, lane_id, queue, task,
-            payload, bool(has_args), *rest,
-        )  # fmt: skip
+        parameters = {**_shares(quotas, after), **lease}
+        return [ClaimedJob._make(row) for row in fetch(statement, parameters, before=before)]
+    rows = [
+        row
+        for line_id, quota in quotas.items()
+        for row in fetch(_GRANT_SQLITE, {"line": line_id, "quota": quota, **lease})
+    ]
+    return [_job(row) for row in rows]
+
+
+def _job(row: tuple[Any, ...]) -> ClaimedJob:
+    """From a row of SQLite, which has neither UUIDs nor booleans."""
+    job = ClaimedJob._make(row)
+    return job._replace(id=as_uuid(job.id), has_args=bool(job.has_args))
+
+
+def _heads(quotas: Mapping[int, int], after: Marks) -> list[tuple[Any, ...]]:
+    """The best ready jobs of each line, as their places and their lines."""
+    if not quotas:
+        return []
+    if is_postgresql():
+        return fetch(_HEADS, _shares(quotas, after))
+    return [
+        (rank, run_at, job_id, line_id)
+        for line, quota in quotas.items()
+        for job_id, rank, run_at, line_id in fetch(_READY_SQLITE, {"line": line, "quota": quota})
+    ]
+
+
+def _shares(quotas: Mapping[int, int], after: Marks) -> dict[str, Any]:
+    return marked(quotas, after) | {"quotas": list(quotas.values())}

@@ -9,6 +9,9 @@
     EPOCH()              whole seconds since 1970
     IN_SECONDS(x)        the time in x seconds
     SECONDS(a, b)        seconds from a to b
+    MOMENT()             NOW() in seconds since 1970, with a fraction
+    MICROSECONDS(a)      the time a in whole microseconds since 1970
+    TIME_OF(x)           the time in so many microseconds since 1970; PostgreSQL only
     = ANY(x)             membership in an `array()` parameter
     LOCK ROWS            row locks; SQLite has one writer at a time
     LOCK SKIPPING ROWS   row locks that pass over locked rows and do not mind foreign keys to them
@@ -28,6 +31,8 @@ from django.db import connection, transaction
 _ARGUMENT = r"([^(),]+(?:\([^()]*\)[^(),]*)?)"
 _IN_SECONDS = re.compile(rf"IN_SECONDS\({_ARGUMENT}\)")
 _SECONDS = re.compile(rf"\bSECONDS\({_ARGUMENT}, {_ARGUMENT}\)")
+_MICROSECONDS = re.compile(rf"MICROSECONDS\({_ARGUMENT}\)")
+_TIME_OF = re.compile(rf"TIME_OF\({_ARGUMENT}\)")
 _ANY = re.compile(rf"= ANY\({_ARGUMENT}\)")
 _HAD_TIME = re.compile(rf"HAD_TIME\({_ARGUMENT}, {_ARGUMENT}\)")
 _SQLITE_TIME = "'%%Y-%%m-%%d %%H:%%M:%%f', 'now'"
@@ -47,6 +52,8 @@ def sql(statement: str) -> str:
 def _postgresql(statement: str) -> str:
     statement = _IN_SECONDS.sub(r"clock_timestamp() + make_interval(secs => \1)", statement)
     statement = _SECONDS.sub(r"extract(epoch FROM \2 - \1)::float8", statement)
+    statement = _MICROSECONDS.sub(r"(extract(epoch FROM \1) * 1000000)::bigint", statement)
+    statement = _TIME_OF.sub(r"('epoch'::timestamptz + \1 * interval '1 microsecond')", statement)
     statement = _HAD_TIME.sub(
         r"(\1 > pg_postmaster_start_time()"
         r" OR clock_timestamp() - pg_postmaster_start_time() > make_interval(secs => \2))",
@@ -58,6 +65,7 @@ def _postgresql(statement: str) -> str:
         .replace("STATEMENT_TIME()", "statement_timestamp()")
         .replace("MINUTE()", "date_trunc('minute', clock_timestamp())")
         .replace("EPOCH()", "extract(epoch FROM clock_timestamp())::bigint")
+        .replace("MOMENT()", "extract(epoch FROM clock_timestamp())::float8")
         .replace("LOCK SKIPPING ROWS", "FOR NO KEY UPDATE SKIP LOCKED")
         .replace("LOCK ROWS", "FOR UPDATE")
     )
@@ -67,6 +75,11 @@ def _postgresql(statement: str) -> str:
 def _sqlite(statement: str) -> str:
     statement = _IN_SECONDS.sub(rf"strftime({_SQLITE_TIME}, (\1) || ' seconds')", statement)
     statement = _SECONDS.sub(r"(julianday(\2) - julianday(\1)) * 86400", statement)
+    statement = _MICROSECONDS.sub(
+        r"(CAST(strftime('%%s', \1) AS INTEGER) * 1000000"
+        r" + CAST(substr(\1 || '000000', 21, 6) AS INTEGER))",
+        statement,
+    )
     statement = _ANY.sub(r"IN (SELECT value FROM json_each(\1))", statement)
     statement = _HAD_TIME.sub("TRUE", statement)
     return (
@@ -75,6 +88,7 @@ def _sqlite(statement: str) -> str:
         .replace("STATEMENT_TIME()", f"strftime({_SQLITE_TIME})")
         .replace("MINUTE()", "strftime('%%Y-%%m-%%d %%H:%%M:00', 'now')")
         .replace("EPOCH()", "CAST(strftime('%%s', 'now') AS INTEGER)")
+        .replace("MOMENT()", "((julianday('now') - 2440587.5) * 86400.0)")
         .replace("LOCK SKIPPING ROWS", "")
         .replace("LOCK ROWS", "")
     )
@@ -97,29 +111,33 @@ def find_rows_by_key() -> None:
             cursor.execute(BY_KEY)
 
 
-def fetch(statement: str, parameters: Mapping[str, Any], *, before: str = "") -> list[Any]:
+def fetch(
+    statement: str, parameters: Mapping[str, Any], *, before: Iterable[str] = ()
+) -> list[Any]:
     """Run a statement and fetch its rows, on PostgreSQL in one round trip.
 
     There it goes past Django's cursor: the server binds the parameters and answers in binary, which
-    takes half the time for arrays. `before` runs first, in the same transaction.
+    takes half the time for arrays. The statements of `before` run first, in the same transaction.
     """
     connection.ensure_connection()
     if not is_postgresql() or connection.execute_wrappers or connection.queries_logged:
         return _fetch_watched(statement, parameters, before)
     raw = connection.connection
     with connection.wrap_database_errors, raw.pipeline():
-        if before:
-            psycopg.Cursor(raw).execute(before)
+        for statement_before in before:
+            psycopg.Cursor(raw).execute(statement_before)
         cursor = psycopg.Cursor(raw)
         cursor.execute(sql(statement), parameters, binary=True)
     return cursor.fetchall()
 
 
-def _fetch_watched(statement: str, parameters: Mapping[str, Any], before: str) -> list[Any]:
+def _fetch_watched(
+    statement: str, parameters: Mapping[str, Any], before: Iterable[str]
+) -> list[Any]:
     """The same through Django's cursor, where its wrappers and its log of queries see it."""
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        if before:
-            cursor.execute(before)
+        for statement_before in before:
+            cursor.execute(statement_before)
         cursor.execute(sql(statement), parameters)
         return cursor.fetchall()
 

@@ -175,7 +175,9 @@ def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
         "ran": [outcome.ran_seconds for outcome in outcomes],
         "shard": shard(worker),
     }
-    return {outcomes[place - 1].job_id for (place,) in fetch(_FINISH_DONE, columns, before=BY_KEY)}
+    return {
+        outcomes[place - 1].job_id for (place,) in fetch(_FINISH_DONE, columns, before=[BY_KEY])
+    }
 
 
 def _finish_any(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:

@@ -13,13 +13,14 @@ from jobs.store.dialect import is_postgresql
 _GATE = 7_204_001
 """Key of the advisory lock; of no meaning, only the same everywhere."""
 
-_WITH_OTHERS = "SELECT pg_advisory_xact_lock_shared(%s)"
-_ALONE = "SELECT pg_advisory_xact_lock(%s)"
+WITH_OTHERS = f"SELECT pg_advisory_xact_lock_shared({_GATE})"
+"""What a claim runs first, in a statement of its own: what follows sees the settings in force."""
+_ALONE = f"SELECT pg_advisory_xact_lock({_GATE})"
 
 
 def pass_gate() -> None:
     """For a claim: until the end of the transaction, no settings change."""
-    _take(_WITH_OTHERS)
+    _take(WITH_OTHERS)
 
 
 def pass_gate_alone() -> None:
@@ -32,4 +33,4 @@ def _take(statement: str) -> None:
         raise RuntimeError("The gate is held for a transaction; open one first.")
     if is_postgresql():
         with connection.cursor() as cursor:
-            cursor.execute(statement, [_GATE])
+            cursor.execute(statement)

@@ -9,10 +9,10 @@ from django.db import connection, transaction
 
 from jobs.conf import conf
 from jobs.errors import InvalidInput, TryAgain
-from jobs.models import JobTag, Lane
+from jobs.models import JobTag, Lane, Line
 from jobs.statuses import Status
 from jobs.store.dialect import array, as_uuid, is_postgresql, scalar, sql
-from jobs.submission import NewJob, Submitted
+from jobs.submission import NewJob, Submitted, tags_text
 from jobs.uuid7 import uuid7
 
 TRIES = 2
@@ -22,14 +22,14 @@ _Row = tuple[uuid.UUID, NewJob]
 _Earlier = tuple[uuid.UUID, str]
 
 _COLUMNS = """
-    id, tenant_id, lane_id, queue, task, status, priority, payload, has_args, attempt, max_retries,
-    lost_count, timeout_seconds, fence, worker, cancel_requested, error_type, error_message, reason,
-    tags, idempotency_key, request_hash, created_at, run_at"""
+    id, tenant_id, lane_id, line_id, queue, task, worker_tags, status, priority, payload, has_args,
+    attempt, max_retries, lost_count, timeout_seconds, fence, worker, cancel_requested, error_type,
+    error_message, reason, tags, idempotency_key, request_hash, created_at, run_at"""
 
 # A time that has come, or none, is now; what is later waits as SCHEDULED. The lane is looked up on
 # the way: a job whose lane does not exist yet is simply not inserted by this statement.
 _SELECTED = f"""
-    id, %(tenant_id)s, lane_id, queue, task,
+    id, %(tenant_id)s, lane_id, line_id, queue, task, worker_tags,
     CASE WHEN run_at > NOW() THEN '{Status.SCHEDULED}' ELSE '{Status.PENDING}' END,
     priority, payload, has_args, 0, max_retries, 0, timeout_seconds, 0, '', FALSE, '', '', '',
     tags, idempotency_key, request_hash, NOW(),
@@ -45,17 +45,20 @@ _INSERT_POSTGRESQL = f"""
 INSERT INTO jobs_job ({_COLUMNS})
 SELECT {_SELECTED}
 FROM (
-    SELECT new.*, lane.id AS lane_id,
+    SELECT new.*, line.lane_id, line.id AS line_id,
         coalesce(new.given_run_at, NOW() + make_interval(secs => new.delay_seconds)) AS run_at
     FROM unnest(
-        %(id)s::uuid[], %(queue)s::text[], %(task)s::text[], %(priority)s::smallint[],
+        %(id)s::uuid[], %(queue)s::text[], %(task)s::text[], %(worker_tags)s::text[],
+        %(priority)s::smallint[],
         %(payload)s::bytea[], %(has_args)s::boolean[], %(max_retries)s::smallint[],
         %(timeout_seconds)s::float8[], %(tags)s::jsonb[], %(idempotency_key)s::text[],
         %(request_hash)s::text[], %(run_at)s::timestamptz[], %(delay_seconds)s::float8[]
     ) AS new (
-        id, queue, task, priority, payload, has_args, max_retries, timeout_seconds, tags,
-        idempotency_key, request_hash, given_run_at, delay_seconds)
+        id, queue, task, worker_tags, priority, payload, has_args, max_retries, timeout_seconds,
+        tags, idempotency_key, request_hash, given_run_at, delay_seconds)
     JOIN jobs_lane AS lane ON lane.tenant_id = %(tenant_id)s AND lane.queue = new.queue
+    JOIN jobs_line AS line ON line.lane_id = lane.id AND line.task = new.task
+        AND line.worker_tags = new.worker_tags
 ) AS ready
 ORDER BY idempotency_key, id
 {_UNLESS_KEY_IS_USED}
@@ -65,13 +68,16 @@ _INSERT_SQLITE = f"""
 INSERT INTO jobs_job ({_COLUMNS})
 SELECT {_SELECTED}
 FROM (
-    SELECT %(id)s AS id, %(queue)s AS queue, %(task)s AS task, %(priority)s AS priority,
+    SELECT %(id)s AS id, %(queue)s AS queue, %(task)s AS task,
+        %(worker_tags)s AS worker_tags, %(priority)s AS priority,
         %(payload)s AS payload, %(has_args)s AS has_args, %(max_retries)s AS max_retries,
         %(timeout_seconds)s AS timeout_seconds, %(tags)s AS tags,
         %(idempotency_key)s AS idempotency_key, %(request_hash)s AS request_hash,
-        lane.id AS lane_id,
+        line.lane_id, line.id AS line_id,
         coalesce(%(run_at)s, IN_SECONDS(%(delay_seconds)s)) AS run_at
-    FROM jobs_lane AS lane WHERE lane.tenant_id = %(tenant_id)s AND lane.queue = %(queue)s
+    FROM jobs_lane AS lane JOIN jobs_line AS line ON line.lane_id = lane.id
+    WHERE lane.tenant_id = %(tenant_id)s AND lane.queue = %(queue)s AND line.task = %(task)s
+        AND line.worker_tags = %(worker_tags)s
 )
 WHERE TRUE {_UNLESS_KEY_IS_USED}
 RETURNING id"""
@@ -94,6 +100,7 @@ def insert_jobs(tenant_id: int, jobs: Sequence[NewJob]) -> list[Submitted]:
             missing = _missing(rows, inserted, earlier)
             if missing:
                 _make_lanes(tenant_id, {job.queue for _, job in missing})
+                _make_lines(tenant_id, [job for _, job in missing])
                 inserted |= _insert(tenant_id, missing)
                 earlier |= _find_earlier(tenant_id, _missing(missing, inserted, earlier))
         if _missing(rows, inserted, earlier):
@@ -143,6 +150,7 @@ def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
         "id": scalar(job_id),
         "queue": job.queue,
         "task": job.task,
+        "worker_tags": tags_text(job.worker_tags),
         "priority": job.priority,
         "payload": job.payload,
         "has_args": job.has_args,
@@ -173,6 +181,25 @@ def _make_lanes(tenant_id: int, queues: set[str]) -> None:
         )
     Lane.objects.bulk_create(
         [Lane(tenant_id=tenant_id, queue=queue) for queue in sorted(new)], ignore_conflicts=True
+    )
+
+
+def _make_lines(tenant_id: int, jobs: Sequence[NewJob]) -> None:
+    """Make the lines of jobs whose lanes exist."""
+    lanes = dict(Lane.objects.filter(tenant_id=tenant_id).values_list("queue", "pk"))
+    wanted = {(lanes[job.queue], job.task, tags_text(job.worker_tags)) for job in jobs}
+    lines = Line.objects.filter(lane__tenant_id=tenant_id)
+    new = wanted - set(lines.values_list("lane_id", "task", "worker_tags"))
+    most = conf().max_lines_per_tenant
+    if new and lines.count() + len(new) > most:
+        raise InvalidInput(
+            f"A tenant may have {most} combinations of queue, task and worker tags; "
+            "use one that exists.",
+            code="too_many_lines",
+        )
+    Line.objects.bulk_create(
+        [Line(lane_id=lane_id, task=task, worker_tags=tags) for lane_id, task, tags in sorted(new)],
+        ignore_conflicts=True,
     )
 
 

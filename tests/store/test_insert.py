@@ -228,7 +228,7 @@ def test_new_and_repeated_jobs_of_one_call_are_told_apart(alice: Tenant) -> None
 @pytest.mark.django_db(transaction=True)
 def test_call_that_fails_leaves_nothing(make_tenant: Callable[..., Tenant]) -> None:
     jobs = [NewJob(task="echo", queue=f"queue-{n}", tags=("t",)) for n in range(5)]
-    object.__setattr__(jobs[-1], "task", None)  # past its own check, refused by the table
+    object.__setattr__(jobs[-1], "payload", None)  # past its own check, refused by the table
     with pytest.raises(IntegrityError):
         store.insert_jobs(make_tenant("alice").pk, jobs)
     assert (Job.objects.count(), JobTag.objects.count(), Lane.objects.count()) == (0, 0, 0)

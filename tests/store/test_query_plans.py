@@ -111,7 +111,8 @@ def ways(nodes: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 
 def is_about_settings(node: dict[str, Any]) -> bool:
-    return node.get("Index Name", "").startswith(("lane_", "jobs_lane_", "jobs_tenant_"))
+    settings = ("lane_", "line_", "task_limit_", "jobs_lane_", "jobs_line_", "jobs_tenant_")
+    return node.get("Index Name", "").startswith(settings)
 
 
 def test_look_at_the_lanes_reads_only_indexes(plans: Plans) -> None:

@@ -23,6 +23,7 @@ from jobs.submission import NewJob, Submitted
 from tests.harness import wait_until
 from tests.store.steps import (
     claim,
+    claim_one,
     database_time,
     expire,
     finish,
@@ -113,6 +114,7 @@ class TestClaimers:
         if not is_postgresql():
             pytest.skip("SQLite has one writer at a time")
         lane = lane_of(alice)
+        claim_one(alice)  # so that there is a line to claim from
 
         def hold_up_the_claim() -> uuid.UUID:
             with transaction.atomic(), connection.cursor() as cursor:

@@ -17,6 +17,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def names(text: str) -> frozenset[str]:
+    """The names in a list with commas between them."""
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
 class Command(BaseCommand):
     """Parses the arguments; the engine does the rest."""
 
@@ -37,6 +42,9 @@ class Command(BaseCommand):
             "--queues", default="", help="comma separated; default: every queue of every tenant"
         )
         parser.add_argument(
+            "--tags", default="", help="comma separated; jobs that need such tags run only here"
+        )
+        parser.add_argument(
             "--drain-seconds",
             type=float,
             default=conf().drain_seconds,
@@ -49,10 +57,10 @@ class Command(BaseCommand):
         processes: int,
         concurrency: int,
         queues: str,
+        tags: str,
         drain_seconds: float,
         **options: object,
     ) -> None:
         """Run until a signal ends it."""
-        names = frozenset(name.strip() for name in queues.split(",") if name.strip())
-        told = Options(concurrency, names, drain_seconds)
+        told = Options(concurrency, names(queues), names(tags), drain_seconds)
         raise SystemExit(Supervisor(processes, told).run())

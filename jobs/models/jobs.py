@@ -1,128 +1,13 @@
-"""The domain's tables. Rows of `Job`, `Attempt` and `LaneMinute` are written by the store alone.
-
-Hot tables carry plain ids of tenants and lanes instead of foreign keys: a database foreign key
-costs a share lock on a shared parent for every insert.
-"""
+"""Jobs, their tags and attempts, and what is counted of them."""
 
 from typing import ClassVar
 
-from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
+from jobs.models.tenants import Lane, Line, Tenant
 from jobs.statuses import UNUSUAL, AttemptOutcome, Reason, Status
 from jobs.uuid7 import uuid7
-
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
-"""What a queue, task or tag may be called."""
-
-valid_slug = RegexValidator(
-    r"\A[a-z0-9][a-z0-9-]{0,62}\Z",
-    "A slug is 1 to 63 lower-case letters, digits or hyphens, not starting with a hyphen.",
-)
-valid_name = RegexValidator(
-    rf"\A{NAME_PATTERN}\Z",
-    "A name is 1 to 128 letters, digits, dots, underscores, colons or hyphens.",
-)
-WEIGHT = [MinValueValidator(1), MaxValueValidator(1_000)]
-
-
-class Tenant(models.Model):
-    """Who owns jobs, keys and limits. A limit of null means: none."""
-
-    slug = models.CharField(max_length=63, unique=True, validators=[valid_slug])
-    is_active = models.BooleanField(default=True)
-    weight = models.PositiveSmallIntegerField(
-        default=1, validators=WEIGHT, help_text="Share of the workers, relative to other tenants."
-    )
-    max_running = models.PositiveIntegerField(
-        null=True, blank=True, default=5, help_text="Jobs running at once. Empty for no limit."
-    )
-    submissions_per_minute = models.PositiveIntegerField(
-        null=True, blank=True, default=10, help_text="Accepted per 60 seconds. Empty for no limit."
-    )
-    max_pending = models.PositiveIntegerField(
-        null=True, blank=True, default=None, help_text="Waiting jobs. Empty for no limit."
-    )
-    members = models.ManyToManyField(
-        settings.AUTH_USER_MODEL,
-        blank=True,
-        related_name="tenants",
-        help_text="Users who see this tenant on the dashboard.",
-    )
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["slug"]
-
-    def __str__(self) -> str:
-        return self.slug
-
-
-class ApiKey(models.Model):
-    """A Bearer key of a tenant. The secret is shown once; only its keyed hash is kept."""
-
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100, blank=True)
-    prefix = models.CharField(max_length=16, unique=True, editable=False)
-    secret_hash = models.CharField(max_length=64, editable=False)
-    scopes = models.JSONField(default=list)
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-
-    class Meta:
-        ordering = ["-id"]
-        verbose_name = "API key"
-
-    def __str__(self) -> str:
-        return f"jq_{self.prefix}_…"
-
-
-class SubmissionSecond(models.Model):
-    """Jobs a rate-limited tenant submitted in one second: the tenant's sliding window.
-
-    Source: "sliding window log" with one-second buckets; a second counts whole until it has left
-    the window, so the limit is never exceeded in any 60 seconds.
-    """
-
-    tenant_id = models.BigIntegerField()
-    second = models.BigIntegerField(help_text="Seconds since 1970, by the database's clock.")
-    submitted = models.PositiveIntegerField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["tenant_id", "second"], name="submission_second_once")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.tenant_id}@{self.second}"
-
-
-class Lane(models.Model):
-    """One tenant's part of one queue: the unit of fairness, limits and pause."""
-
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="lanes")
-    queue = models.CharField(max_length=128, validators=[valid_name])
-    weight = models.PositiveSmallIntegerField(
-        default=1,
-        validators=WEIGHT,
-        help_text="Share of what its tenant gets, relative to its other queues.",
-    )
-    max_running = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Jobs running at once. Empty for no limit."
-    )
-    is_paused = models.BooleanField(default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["tenant_id", "queue"]
-        constraints = [models.UniqueConstraint(fields=["tenant", "queue"], name="lane_once")]
-
-    def __str__(self) -> str:
-        return f"{self.tenant_id}/{self.queue}"
 
 
 class Job(models.Model):
@@ -133,10 +18,17 @@ class Job(models.Model):
         Tenant, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
     )
     lane = models.ForeignKey(Lane, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
+    line = models.ForeignKey(Line, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     queue = models.CharField(max_length=128)
     task = models.CharField(max_length=128)
     status = models.CharField(max_length=9, choices=[(s.value, s.value) for s in Status])
     priority = models.SmallIntegerField(default=0)
+    worker_tags = models.CharField(
+        max_length=1_000,
+        blank=True,
+        default="",
+        help_text="Tags that a worker must have to run it, sorted, with commas between them.",
+    )
     payload = models.BinaryField()
     has_args = models.BooleanField(
         default=False, help_text='The payload is {"args": [...], "kwargs": {...}} of a Python call.'
@@ -177,10 +69,12 @@ class Job(models.Model):
             )
         ]
         indexes = [
-            # The claim: a lane's ready jobs in the order they run.
+            # The claim: a line's ready jobs in the order they run. The larger priority first, and
+            # yet all ascending, so that a claim can begin behind a given job.
             models.Index(
                 "lane",
-                models.F("priority").desc(),
+                "line",
+                models.F("priority") * -1,
                 "run_at",
                 "id",
                 condition=Q(status=Status.PENDING),
@@ -188,7 +82,9 @@ class Job(models.Model):
             ),
             # Limits and the reaper: small, holds only what runs now.
             models.Index(
-                fields=["tenant", "lane"], condition=Q(status=Status.RUNNING), name="job_running"
+                fields=["tenant", "lane", "line"],
+                condition=Q(status=Status.RUNNING),
+                name="job_running",
             ),
             # The promoter: what becomes ready by time.
             models.Index(
@@ -299,44 +195,3 @@ class LaneMinute(models.Model):
 
     def __str__(self) -> str:
         return f"{self.lane_id}@{self.minute}"
-
-
-class Worker(models.Model):
-    """A worker process that is, or was lately, alive. One row per incarnation, never reused."""
-
-    id = models.CharField(primary_key=True, max_length=64)
-    host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    queues = models.JSONField(default=list, help_text="Empty for every queue.")
-    tasks = models.JSONField(default=list)
-    slots = models.PositiveIntegerField()
-    running = models.PositiveIntegerField(default=0)
-    memory_bytes = models.PositiveBigIntegerField(default=0)
-    is_draining = models.BooleanField(default=False)
-    started_at = models.DateTimeField()
-    seen_at = models.DateTimeField(db_index=True)
-    stopped_at = models.DateTimeField(null=True)
-
-    class Meta:
-        ordering = ["-started_at"]
-
-    def __str__(self) -> str:
-        return self.id
-
-
-class AuditEntry(models.Model):
-    """Who did what to what. Append only."""
-
-    at = models.DateTimeField(auto_now_add=True)
-    actor = models.CharField(max_length=150)
-    action = models.CharField(max_length=50)
-    tenant = models.ForeignKey(Tenant, null=True, on_delete=models.SET_NULL, related_name="+")
-    target = models.CharField(max_length=200)
-    details = models.JSONField(default=dict)
-
-    class Meta:
-        ordering = ["-id"]
-        verbose_name_plural = "audit entries"
-
-    def __str__(self) -> str:
-        return f"{self.actor} {self.action} {self.target}"

@@ -1,0 +1,42 @@
+"""The domain's tables. Rows of `Job`, `Attempt` and `LaneMinute` are written by the store alone.
+
+Hot tables carry plain ids of tenants and lanes instead of foreign keys: a database foreign key
+costs a share lock on a shared parent for every insert.
+"""
+
+from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute
+from jobs.models.operation import AuditEntry, Worker
+from jobs.models.tenants import (
+    NAME_PATTERN,
+    ApiKey,
+    Lane,
+    Limits,
+    Line,
+    StartClock,
+    SubmissionSecond,
+    TaskLimit,
+    Tenant,
+    valid_name,
+    valid_slug,
+)
+
+__all__ = [
+    "NAME_PATTERN",
+    "ApiKey",
+    "Attempt",
+    "AuditEntry",
+    "DeadLetter",
+    "Job",
+    "JobTag",
+    "Lane",
+    "LaneMinute",
+    "Limits",
+    "Line",
+    "StartClock",
+    "SubmissionSecond",
+    "TaskLimit",
+    "Tenant",
+    "Worker",
+    "valid_name",
+    "valid_slug",
+]

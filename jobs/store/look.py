@@ -1,0 +1,75 @@
+"""A look at what could be claimed: lanes with ready jobs, and the room that limits leave them.
+
+It locks nothing, and so is only a guess; the claim decides again.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from jobs.store.lines import Line, Marks, ready_lines
+from jobs.store.rooms import Rooms
+
+
+class ReadyLane(NamedTuple):
+    """A lane with ready jobs that could start now, or in `opens_in` seconds.
+
+    `room` is what the limits of the lane and of its tasks leave, `tenant_room` what all lanes of
+    its tenant have together; None where there is no limit. `only_line` is the line that its ready
+    jobs are in, if that is a single one under no limit.
+    """
+
+    lane_id: int
+    tenant_id: int
+    weight: int
+    tenant_weight: int
+    room: int | None
+    tenant_room: int | None
+    opens_in: float = 0
+    only_line: int | None = None
+
+
+def ready_lanes(
+    queues: Collection[str] = (),
+    *,
+    unknown: Collection[str] = (),
+    tags: Collection[str] = (),
+    after: Marks | None = None,
+) -> list[ReadyLane]:
+    """The lanes that have ready jobs for a worker and, as far as can be seen, room for them.
+
+    For a worker of those `queues` (of nothing: all), with those `tags`, that does not know the
+    tasks in `unknown`. Lines are looked at behind the marks of `after`. A lane that has to wait for
+    its pace of starts is among them, without room.
+    """
+    lanes: dict[int, list[Line]] = defaultdict(list)
+    for line in ready_lines(after or {}):
+        if (not queues or line.queue in queues) and line.suits(unknown, tags):
+            lanes[line.lane_id].append(line)
+    rooms = Rooms([line for lines in lanes.values() for line in lines])
+    found = [_lane(lines, rooms) for lines in lanes.values()]
+    return [x for x in found if x.opens_in or (x.room != 0 and x.tenant_room != 0)]
+
+
+def _lane(lines: Sequence[Line], rooms: Rooms) -> ReadyLane:
+    first = lines[0]
+    return ReadyLane(
+        first.lane_id,
+        first.tenant_id,
+        first.weight,
+        first.tenant_weight,
+        _room(lines, rooms),
+        rooms.left(first.tenant_limit),
+        opens_in=min(rooms.opens_in(line) for line in lines),
+        only_line=first.id if len(lines) == 1 and not first.limits else None,
+    )
+
+
+def _room(lines: Sequence[Line], rooms: Rooms) -> int | None:
+    """What the limits of the lane and of the tasks in it leave together."""
+    of_lane = rooms.left(lines[0].lane_limit)
+    of_tasks = [rooms.left(line.task_limit, line.shared_limit) for line in lines]
+    if None in of_tasks:
+        return of_lane
+    total = sum(room for room in of_tasks if room is not None)
+    return total if of_lane is None else min(of_lane, total)
