@@ -39,9 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for outcome in _measured(asked, settings):
             outcomes.append(outcome)
-    finally:  # after Ctrl-C too: what was measured until then
-        _tell(outcomes, settings, asked.output)
-    return 1 if any(outcome.error for outcome in outcomes) else 0
+    except KeyboardInterrupt:
+        say("\ninterrupted; this was measured until then:")
+        status = 130
+    else:
+        status = 1 if any(outcome.error for outcome in outcomes) else 0
+    _tell(outcomes, settings, asked.output)
+    return status
 
 
 def parser() -> ArgumentParser:

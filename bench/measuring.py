@@ -14,22 +14,36 @@ from bench.scenario import Figure, Sample, Scenario, Settings
 
 SETUP_SECONDS = 60
 ENDING_SECONDS = 30
+LOOK_SECONDS = 1.0
 
 
 @dataclass
 class Outcome:
-    """What a scenario found on one database: a sample per run, or what made them void."""
+    """What a scenario found on one database: a sample per run, or what made them void.
+
+    `busy` is what of the machine was used just before, by others as a rule: percent of all cores.
+    """
 
     scenario: Scenario
     database: str
     samples: list[Sample] = field(default_factory=list)
     error: str = ""
+    busy: float = 0
 
 
 def measure(
     scenario: Scenario, database: str, settings: Settings, environment: Mapping[str, str]
 ) -> Outcome:
     """Run the scenario within its time; whatever becomes of it, nothing of it goes on running."""
+    busy = psutil.cpu_percent(interval=LOOK_SECONDS)
+    outcome = _measure(scenario, database, settings, environment)
+    outcome.busy = busy
+    return outcome
+
+
+def _measure(
+    scenario: Scenario, database: str, settings: Settings, environment: Mapping[str, str]
+) -> Outcome:
     command = [sys.executable, "-m", "bench.child", scenario.run, json.dumps(asdict(settings))]
     process = subprocess.Popen(  # noqa: S603
         command, cwd=ROOT, env=dict(environment), stdout=subprocess.PIPE, text=True

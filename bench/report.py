@@ -15,6 +15,8 @@ from bench.figures import spread
 from bench.measuring import Outcome
 from bench.scenario import Figure, Measure, Target
 
+BUSY_PERCENT = 10
+"""Where the machine is busier than this before a scenario begins, the table says so."""
 HEADINGS = ("figure", "unit", "median", "min", "max", "x floor", "min-max", "must", "", "aim", "")
 
 
@@ -64,6 +66,7 @@ def _scenario_as_json(outcome: Outcome) -> dict[str, Any]:
         "title": outcome.scenario.title,
         "database": outcome.database,
         "error": outcome.error,
+        "busy_percent_before": outcome.busy,
         "measures": [_measure_as_json(measure, figures) for measure, figures in _measured(outcome)],
     }
 
@@ -108,7 +111,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [_line(HEADINGS, widths), "-" * (sum(widths) + 2 * len(widths))]
     return "\n".join(
-        lines + [_line(row, widths) if isinstance(row, tuple) else f"\n{row}" for row in rows]
+        lines + [_line(row, widths) if isinstance(row, tuple) else row for row in rows]
     )
 
 
@@ -119,9 +122,11 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _rows(outcome: Outcome) -> Iterator[str | tuple[str, ...]]:
-    yield f"{outcome.scenario.name} ({outcome.database}): {outcome.scenario.title}"
+    yield f"\n{outcome.scenario.name} ({outcome.database}): {outcome.scenario.title}"
     for measure, figures in _measured(outcome):
         yield _row(measure, figures)
+    if outcome.busy > BUSY_PERCENT:
+        yield f"  NOISY: the machine was {outcome.busy:.0f} % busy just before"
     if outcome.error:
         yield f"  ERROR: {outcome.error}"
 

@@ -56,6 +56,13 @@ def test_error_is_shown_beside_what_was_measured() -> None:
     assert "0.25" in text
 
 
+def test_figures_of_a_busy_machine_are_marked() -> None:
+    calm, noisy = outcome({"wait": Figure(1)}), outcome({"wait": Figure(1)})
+    calm.busy, noisy.busy = 3, 42
+    assert "NOISY" not in table([calm])
+    assert "NOISY: the machine was 42 % busy" in table([noisy])
+
+
 def test_json_has_every_run() -> None:
     found = json.loads(json.dumps(as_json([outcome({"speed": Figure(100, 400)})], {"runs": 1})))
     (scenario,) = found["scenarios"]
