@@ -163,9 +163,9 @@ class Operator:
     def run(self) -> None:
         """Act until `stop`."""
         while not self.stop.is_set():
-            self._pause(self._rng.uniform(0.5, 2))
+            self._pause(self._rng.uniform(0.1, 1))
             self._set_limits()
-            self.stop.wait(self._rng.uniform(0.5, 2))
+            self.stop.wait(self._rng.uniform(0.1, 1))
         connections.close_all()
 
     def _pause(self, seconds: float) -> None:

@@ -103,6 +103,8 @@ def _harmless(rng: Random, lane: str) -> dict[str, Any]:
     kind = rng.random() * 100
     if kind < 85:
         return {"task": "quick", "payload": {}}
+    if kind < 85.5:  # long enough to be taken over while it runs
+        return {"task": "slow", "payload": {"seconds": round(rng.uniform(1, 6), 3)}}
     if kind < 89:
         return {"task": "slow", "payload": {"seconds": round(rng.uniform(0.05, 1), 3)}}
     if kind < 91:
