@@ -1,0 +1,130 @@
+"""S20: nobody sees or changes anything of another tenant's, at any address that there is.
+
+All that Alice has says `canary`. Every address of the project is called as Mallory, with Alice's
+ids where it takes one. An address that is not in the table below fails the test.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from jobs.keys import create_api_key
+from jobs.models import AuditEntry, Job, Lane, Tenant
+from jobs.statuses import Status
+from tests.factories import make_job
+
+pytestmark = pytest.mark.django_db
+
+CANARY = "canary"
+QUEUE = "orders"
+API = {
+    "api-jobs": ["/jobs", "/jobs?tag=canary", "/jobs?status=DLQ", "/jobs?task=canary.task"],
+    "api-bulk": ["/jobs/bulk"],
+    "api-job": ["/jobs/{id}"],
+    "api-cancel": ["/jobs/{id}/cancel"],
+    "api-retry": ["/jobs/{id}/retry"],
+    "api-why": ["/jobs/{id}/why"],
+    "api-dlq": ["/dlq", "/dlq?queue=orders"],
+    "api-redrive": ["/dlq/redrive"],
+    "api-dead-letter": ["/dlq/{id}"],
+    "api-queues": ["/queues"],
+    "api-pause": ["/queues/orders/pause"],
+    "api-resume": ["/queues/orders/resume"],
+    "api-figures": ["/metrics"],
+}
+PAGES = {
+    "overview": ["/", "/?tenant=alice"],
+    "jobs": ["/jobs/", "/jobs/?tenant=alice", "/jobs/?status=DLQ", "/jobs/?tag=canary"],
+    "submit": ["/jobs/new"],
+    "job": ["/jobs/{id}/"],
+    "stored-json": ["/jobs/{id}/payload.json", "/jobs/{id}/result.json"],
+    "act-on-job": [f"/jobs/{{id}}/{act}" for act in ("cancel", "retry", "redrive", "discard")],
+    "dead": ["/dead/", "/dead/?tenant=alice", "/dead/?queue=orders"],
+    "act-on-group": ["/dead/redrive", "/dead/discard"],
+    "set-paused": ["/queues/alice/orders/pause", "/queues/alice/orders/resume"],
+    "workers": ["/workers/"],
+}
+OF_NOBODY = {"schema", "api-docs", "api-unknown", "health-live", "health-ready", "favicon"}
+OF_NOBODY |= {"login", "logout"}
+OF_OPERATORS = {"metrics"}
+"""For monitoring, to be kept inside: it names every tenant. So does the admin."""
+
+
+def addresses(patterns: list[Any]) -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLPattern):
+            yield str(pattern.name)
+        elif isinstance(pattern, URLResolver) and pattern.app_name != "admin":
+            yield from addresses(pattern.url_patterns)
+
+
+def test_S20_every_address_is_in_the_table() -> None:
+    known = {*API, *PAGES, *OF_NOBODY, *OF_OPERATORS}
+    assert set(addresses(get_resolver().url_patterns)) == known
+
+
+@pytest.fixture
+def jobs(alice: Tenant) -> list[Job]:
+    """Alice's: one in each status, with the canary wherever a caller or a task can write."""
+    words = dict.fromkeys(("error_type", "error_message", "traceback"), CANARY)
+    endings = {Status.DONE: {"result": b'"canary"'}, Status.DLQ: words, Status.FAILED: words}
+    new: dict[str, Any] = {"payload": b'"canary"', "tags": (CANARY,), "task": "canary.task"}
+    statuses = [Status.SCHEDULED, *endings, Status.RUNNING, Status.CANCELLED, Status.PENDING]
+    return [
+        make_job(alice, status, queue=QUEUE, idempotency_key=f"canary {status}")
+        if status is Status.CANCELLED
+        else make_job(alice, status, queue=QUEUE, **new, **endings.get(status, {}))
+        for status in statuses
+    ]
+
+
+@pytest.fixture
+def mallory_calls(mallory: Tenant) -> Callable[[str, str], Iterator[Any]]:
+    """Calls an address by a method, with Mallory's key or from the browser of Mallory's member."""
+    key = create_api_key(mallory, actor="command:test")[1]
+    browser = Client()
+    browser.force_login(User.objects.create_user("max", password="a secret"))
+    User.objects.get().tenants.set([mallory])
+    headers = {"Authorization": f"Bearer {key}"}
+
+    def call(method: str, path: str) -> Iterator[Any]:
+        if path.startswith("/api/"):
+            body = {"content_type": "application/json", "data": b'{"queue": "orders"}'}
+            yield Client().generic(method, path, headers=headers, **body)
+        else:
+            data = {"tenant": "alice", "queue": QUEUE, "task": "echo", "payload": "1"}
+            yield browser.post(path, data) if method == "POST" else browser.get(path)
+
+    return call
+
+
+def paths(job: Job) -> Iterator[str]:
+    for prefix, table in (("/api/v1", API), ("", PAGES)):
+        for forms in table.values():
+            yield from (prefix + form.format(id=job.pk) for form in forms)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_S20_no_address_shows_or_changes_what_is_another_tenants(
+    alice: Tenant, jobs: list[Job], mallory_calls: Callable[[str, str], Iterator[Any]], method: str
+) -> None:
+    before = list(Job.objects.filter(tenant=alice).order_by("pk").values())
+    asked = {path for job in jobs for path in paths(job)}
+    for path in sorted(asked):
+        for response in mallory_calls(method, path):
+            content = response.content + repr(dict(response.headers)).encode()
+            shown = content.replace(b"tag=canary", b"").replace(b'value="canary"', b"")
+            assert response.status_code < 500, path
+            assert CANARY.encode() not in shown, f"{method} {path}"
+            assert not any(
+                str(job.pk).encode() in shown for job in jobs if str(job.pk) not in path
+            ), f"{method} {path}"
+            if any(str(job.pk) in path for job in jobs):
+                assert response.status_code in {404, 405}, f"{method} {path}"
+    assert list(Job.objects.filter(tenant=alice).order_by("pk").values()) == before
+    assert not Lane.objects.get(tenant=alice).is_paused
+    assert not AuditEntry.objects.filter(tenant=alice).exclude(actor="command:test").exists()
