@@ -282,6 +282,8 @@ def _too_many(starts: Sequence[float], limit: Limit, whom: str) -> Iterator[Viol
     for number, at in enumerate(starts):
         level = number - limit.rate * at
         least = min(least, level)
-        if level - least + 1 > limit.burst + limit.rate * SLACK_SECONDS:
-            over = f"too many starts until {at:.3f} for {limit.rate:g}/s, burst {limit.burst:g}"
+        excess = level - least + 1 - limit.burst - limit.rate * SLACK_SECONDS
+        if excess > 0:
+            paced = f"{limit.rate:g}/s and a burst of {limit.burst:g}"
+            over = f"{excess:.2f} starts too many for {paced} until {at:.3f}"
             yield Violation(Wrong.OVER_RATE, whom, over)

@@ -17,10 +17,10 @@ from django.db import Error, connections
 from jobs import services
 from jobs.errors import TryAgain
 from jobs.keys import create_api_key
-from jobs.models import Lane, Tenant
+from jobs.models import Lane, TaskLimit, Tenant
 from jobs.submission import NewJob
 from jobs.tenants import create_tenant
-from tests.faults.plan import LANES, TENANTS, Batch, Wish
+from tests.faults.plan import LANES, TASKS, TENANTS, Batch, Wish
 from tests.faults.record import note, now
 
 ACTOR = "command:faults"
@@ -30,16 +30,30 @@ TRY_LATER = frozenset({429, 500, 502, 503, 504})
 
 
 def prepare_tenants() -> str:
-    """Make the tenants and their lanes; answers an API key of the one that submits over REST."""
+    """Make the tenants and all limits; answers an API key of the one that submits over REST."""
     for slug, limits in TENANTS.items():
         create_tenant(slug, actor=ACTOR, submissions_per_minute=None, **limits)
-        note("limit", scope="tenant", name=slug, **limits)
+        _note_limit("tenant", slug, **limits)
     for name, limits in LANES.items():
         slug, queue = name.split("/")
         Lane.objects.create(tenant=Tenant.objects.get(slug=slug), queue=queue, **limits)
-        note("limit", scope="lane", name=name, **limits)
+        _note_limit("lane", name, **limits)
+    for task, limits in TASKS.items():
+        TaskLimit.objects.create(task=task, **limits)
+        _note_limit("task", task, **limits)
     _, key = create_api_key(Tenant.objects.get(slug="free"), actor=ACTOR)
     return key
+
+
+def _note_limit(
+    scope: str,
+    name: str,
+    max_running: int | None = None,
+    starts_per_minute: int | None = None,
+    start_burst: int = 1,
+) -> None:
+    rate = starts_per_minute and starts_per_minute / 60
+    note("limit", scope=scope, name=name, max_running=max_running, rate=rate, burst=start_burst)
 
 
 class NoAnswer(Exception):
@@ -180,7 +194,7 @@ class Operator:
         services.set_queue_paused(tenant, "gate", paused=paused, actor=ACTOR)
 
     def _set_limits(self) -> None:
-        running = self._rng.randint(3, 10), self._rng.randint(2, 5)
+        running = self._rng.choice([3, 5, 10, None]), self._rng.choice([2, 3, 5, None])
         for scope, name, most in zip(
             ("tenant", "lane"), ("tight", "narrow/thin"), running, strict=True
         ):
@@ -188,7 +202,7 @@ class Operator:
             self._insist(lambda s=scope, n=name, m=most: self._set_limit(s, n, m))
             note("limit", scope=scope, name=name, max_running=most, asked=asked)
 
-    def _set_limit(self, scope: str, name: str, most: int) -> None:
+    def _set_limit(self, scope: str, name: str, most: int | None) -> None:
         if scope == "tenant":
             target: Tenant | Lane = Tenant.objects.get(slug=name)
         else:

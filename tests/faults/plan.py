@@ -9,16 +9,25 @@ TENANTS: dict[str, dict[str, Any]] = {
     "tight": {"max_running": 6},
     "narrow": {"max_running": None},
     "gated": {"max_running": None},
+    "paced": {"max_running": None},
 }
 LANES: dict[str, dict[str, Any]] = {
     "free/default": {},
     "tight/default": {},
     "narrow/thin": {"max_running": 3},
     "gated/gate": {},
+    "paced/evenly": {"starts_per_minute": 1_200, "start_burst": 5},
 }
-"""The one lane of each tenant: the first has a limit on all it runs, one on its lane, and one is
-paused and resumed."""
-SHARES = {"free/default": 82, "tight/default": 6, "narrow/thin": 3, "gated/gate": 9}
+"""The one lane of each tenant. What is gated is paused and resumed all the time."""
+TASKS: dict[str, dict[str, Any]] = {"nap": {"max_running": 12}}
+"""Limits of tasks, of all tenants together."""
+SHARES = {
+    "free/default": 80,
+    "tight/default": 6,
+    "narrow/thin": 3,
+    "gated/gate": 9,
+    "paced/evenly": 2,
+}
 
 DONE, DEAD, GIVEN_UP, POISON = "DONE", "DLQ retries_exhausted", "DLQ not_retryable", "DLQ poison"
 LARGEST_BATCH = 200
