@@ -78,7 +78,7 @@ def run(options: Options, say: Say) -> bool:
         verdict = check(events, max_lost=conf().max_lost)
         strange = store_log.errors() - set(EXPECTED_ERRORS)
     complaints = [*world.complaints, *(f"attempts failed of {name}" for name in strange)]
-    return _tell(verdict, complaints, say)
+    return tell(verdict, complaints, say)
 
 
 def _start(world: World) -> None:
@@ -216,7 +216,7 @@ class _Run:
         return self._ended
 
 
-def _tell(verdict: Verdict, complaints: Sequence[str], say: Say) -> bool:
+def tell(verdict: Verdict, complaints: Sequence[str], say: Say) -> bool:
     """Print the verdict; answers whether it is a good one."""
     for fact, times in sorted(verdict.facts.items()):
         say(f"  {times:9,} {fact}")

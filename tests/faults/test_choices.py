@@ -9,20 +9,20 @@ from tests.faults.plan import HAZARDS, SHARES, Wish, batches
 NETWORK = [fault for fault in FAULTS.values() if fault.part == "network"]
 
 
-def plan(seed: int, jobs: int = 2_000) -> list[Wish]:
+def plan(seed: int, jobs: int = 20_000) -> list[Wish]:
     chosen = batches(seed, jobs, hazards=list(HAZARDS), hold_seconds=5)
     return [wish for batch in chosen for wish in batch]
 
 
 def test_a_plan_has_every_job_once_every_lane_and_every_hazard() -> None:
     wishes = plan(1)
-    assert len({wish.key for wish in wishes}) == len(wishes) == 2_000
+    assert len({wish.key for wish in wishes}) == len(wishes) == 20_000
     assert {wish.lane for wish in wishes} == set(SHARES)
     assert {fields["task"] for fields in HAZARDS.values()} < {wish.task for wish in wishes}
 
 
 def test_a_batch_is_of_one_lane() -> None:
-    chosen = batches(1, 2_000, hazards=list(HAZARDS), hold_seconds=5)
+    chosen = batches(1, 20_000, hazards=list(HAZARDS), hold_seconds=5)
     assert all(len({wish.lane for wish in batch}) == 1 for batch in chosen)
 
 

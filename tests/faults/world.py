@@ -5,8 +5,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,7 +37,7 @@ class Program:
         self._command = ["env", *(f"{k}={v}" for k, v in env.items()), sys.executable, *command]
         self._child: Child | None = None
         self._is_killed = False
-        self.orphans: list[psutil.Process] = []
+        self._orphans: list[psutil.Process] = []
 
     @property
     def pid(self) -> int:
@@ -53,15 +53,15 @@ class Program:
     def kill(self, *, with_all: bool = False) -> None:
         """SIGKILL for it, or for all that it started too: as a machine that loses its power."""
         self._is_killed = True
-        self.orphans += self.workers()
+        self._orphans += self.workers()
         send(os.killpg if with_all else os.kill, self.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """End it and all that it ever started."""
         if self._child is not None:
             self.kill(with_all=True)
-        for process in self.orphans:
-            send(os.kill, process.pid, signal.SIGKILL) if process.is_running() else None
+        for process in self._left():
+            send(os.kill, process.pid, signal.SIGKILL)
 
     def keep(self) -> str:
         """Start it again if it was killed; answers what is wrong if it ended by itself."""
@@ -89,22 +89,30 @@ class Program:
             time.sleep(0.05)
         code = self._child.exit_code
         self._child.kill()
-        if left := [process.pid for process in self.orphans if process.is_running()]:
+        if left := [process.pid for process in self._left()]:
             return f"{self.name} left the processes {left} behind when it was killed"
         if code is None:
             return f"{self.name} did not end within {STOP_SECONDS} s when asked to"
-        return (
-            "" if code in {0, -signal.SIGTERM} else f"{self.name} ended with {code} when asked to"
-        )
+        is_fine = code in {0, -signal.SIGTERM}
+        return "" if is_fine else f"{self.name} ended with {code} when asked to"
+
+    def _left(self) -> list[psutil.Process]:
+        """Workers that are alive although their supervisor was killed, as they must not be."""
+        _, alive = psutil.wait_procs(self._orphans, timeout=0)
+        return [process for process in alive if _is_alive(process)]
 
 
-def send(how: object, pid: int, number: int) -> bool:
-    """Send a signal with `os.kill` or `os.killpg`; answers whether anybody was there."""
+def _is_alive(process: psutil.Process) -> bool:
     try:
-        how(pid, number)  # type: ignore[operator]
-    except ProcessLookupError:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
+
+
+def send(how: Callable[[int, int], None], pid: int, number: int) -> None:
+    """Send a signal with `os.kill` or `os.killpg`, if anybody is there."""
+    with suppress(ProcessLookupError):
+        how(pid, number)
 
 
 class World:
