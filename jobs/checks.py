@@ -8,8 +8,10 @@ from django.core import checks
 
 from jobs.conf import conf, known_keys
 
+TAG = "jobqueue"
 
-@checks.register
+
+@checks.register(TAG)
 def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[checks.CheckMessage]:
     """The `JOBQUEUE` setting holds known keys and possible values."""
     unknown = sorted(set(getattr(settings, "JOBQUEUE", {})) - known_keys())

@@ -67,7 +67,7 @@ class Conf:
 
     # The engine.
     poll_interval_seconds: float = 1
-    promote_interval_seconds: float = 0.5
+    promote_interval_seconds: float = 2
     claim_batch: int = 500
     claim_buffer_seconds: float = 0.05
     finish_batch: int = 500

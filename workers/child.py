@@ -14,12 +14,12 @@ IGNORED_BY_CHILDREN = frozenset({signal.SIGINT, signal.SIGTERM})
 """A child ends when its parent says so, or dies."""
 
 
-def serve(descriptor: int, worker: str) -> None:
+def serve(descriptor: int, worker: str, parent: int) -> None:
     """Run jobs from the pipe until the parent closes it or dies."""
     for number in IGNORED_BY_CHILDREN:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_BY_CHILDREN)
-    threading.Thread(target=_end_with_parent, args=[os.getppid()], daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=[parent], daemon=True).start()
     pipe = Connection(descriptor)
     while True:
         try:

@@ -35,9 +35,10 @@ class Child:
 
     def __init__(self, worker: str) -> None:
         ours, theirs = socket.socketpair()
+        parent = str(os.getpid())
         with theirs, _deaf():
             self._process = subprocess.Popen(  # noqa: S603  (our own program)
-                [sys.executable, "-m", "django", "runchild", str(theirs.fileno()), worker],
+                [sys.executable, "-m", "django", "runchild", str(theirs.fileno()), worker, parent],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,

@@ -16,13 +16,10 @@ from jobs.shares import FairShares
 from jobs.store import ClaimedJob, Lease, Mark, Marks, Share
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
-from workers.role import Role
+from workers.role import REST, Role
 
 BATCHING_SECONDS = 0.02
 """At speed, room is claimed when there is so much time's worth of it, and not job by job."""
-MARKS_FACTOR = 10
-"""For so many times as long as reading the lines from their beginnings took, they are read behind
-the last job that was claimed. See `Marks`."""
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +140,7 @@ class Begins:
 
     A line's beginning may be crowded with entries of jobs that are long gone, as long as somebody
     keeps a transaction open that began before they went. Reading it costs at most a share of the
-    time, `1 / (1 + MARKS_FACTOR)`; what becomes ready before a mark waits for the next such time.
+    time, `1 / (1 + REST)`; what becomes ready before a mark waits for the next such time.
     """
 
     def __init__(self) -> None:
@@ -161,7 +158,7 @@ class Begins:
         yield dict(self._marks)
         if self._is_whole:
             ended = time.monotonic()
-            self._until = ended + MARKS_FACTOR * (ended - started)
+            self._until = ended + REST * (ended - started)
 
     def note(self, claimed: Sequence[ClaimedJob]) -> None:
         """Move the marks behind these jobs, which are in order."""

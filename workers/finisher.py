@@ -39,6 +39,7 @@ class Finisher(Role):
         self._held = held
         self._ledger = ledger
         self._room_made: Callable[[], None] = lambda: None
+        self._retry_recorded: Callable[[], None] = lambda: None
         self._queue: queue.SimpleQueue[tuple[HeldJob, Outcome | None]] = queue.SimpleQueue()
         self._batch: list[tuple[HeldJob, Outcome | None]] = []
         self._bytes = 0
@@ -46,6 +47,10 @@ class Finisher(Role):
     def on_room(self, room_made: Callable[[], None]) -> None:
         """Have `room_made` called when jobs have left."""
         self._room_made = room_made
+
+    def on_retry(self, retry_recorded: Callable[[], None]) -> None:
+        """Have `retry_recorded` called when jobs have come to wait for another attempt."""
+        self._retry_recorded = retry_recorded
 
     def put(self, held: HeldJob, outcome: Outcome | None) -> None:
         """Have an outcome recorded; None: only let go of the job, whose lease was lost."""
@@ -84,6 +89,8 @@ class Finisher(Role):
             recorded = store.finish(self._worker, outcomes)
         except (DataError, IntegrityError):
             recorded = {job_id for one in outcomes for job_id in self._record_one(one)}
+        if any(outcome.status is Status.FAILED for outcome in outcomes):
+            self._retry_recorded()
         if len(recorded) == len(outcomes):
             return
         for outcome in outcomes:

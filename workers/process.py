@@ -57,10 +57,11 @@ def new_worker_id() -> str:
 
 
 class WorkerProcess:
-    """Claims and runs jobs until it is told to drain."""
+    """Claims and runs jobs until it is told to drain, or its supervisor, a process id, is gone."""
 
-    def __init__(self, worker: str, options: Options, ledger: Ledger) -> None:
+    def __init__(self, worker: str, options: Options, ledger: Ledger, supervisor: int) -> None:
         self._worker = worker
+        self._supervisor = supervisor
         self._options = options
         self._ledger = ledger
         self._held = HeldJobs(options.concurrency)
@@ -76,14 +77,16 @@ class WorkerProcess:
             tags=options.tags,
             run=self._executor.submit,
         )
+        self._promoter = Promoter(self._claimer.wake)
         self._finisher.on_room(self._claimer.wake)
+        self._finisher.on_retry(self._promoter.wake)
         self._roles = [
             self._finisher,
             Heartbeat(worker, self._held),
             Watchdog(worker, self._held, self._finisher.put, retire=self._retire),
             Reaper(worker),
-            Promoter(self._claimer.wake),
-            Listener(self._claimer.wake),
+            self._promoter,
+            Listener(self._heard),
             self._claimer,
         ]
 
@@ -96,8 +99,7 @@ class WorkerProcess:
         for role in self._roles:
             role.start()
         _log.info("worker process started", extra={"worker": self._worker})
-        parent = os.getppid()
-        while os.getppid() == parent and not self._draining.wait(LOOK_SECONDS):
+        while os.getppid() == self._supervisor and not self._draining.wait(LOOK_SECONDS):
             self._give_back(stale(self._held.snapshot(), MAX_BUFFERED_SECONDS))
             if not all(role.is_alive for role in self._roles):
                 raise RuntimeError("a role of the worker process has ended")
@@ -107,6 +109,10 @@ class WorkerProcess:
     def drain(self) -> None:
         """Stop claiming, let running jobs finish for the time allowed, give back the rest."""
         self._draining.set()
+
+    def _heard(self) -> None:
+        self._claimer.wake()
+        self._promoter.wake()
 
     def _retire(self) -> None:
         self._retired = True

@@ -7,7 +7,7 @@ import time
 from jobs import store, wakeup
 from jobs.conf import conf
 from workers import outcomes
-from workers.role import Role
+from workers.role import REST, Role
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ class Reaper(Role):
         """Reap once; after the machine slept, only when all have had time for a heartbeat."""
         if self._was_away():
             return conf().heartbeat_seconds + 1
-        reaped = store.reap(self._worker, outcomes.loss_delay)
+        started = time.monotonic()
+        reaped = store.reap(self._worker, outcomes.loss_delay) if store.has_expired() else []
         for job_id in reaped:
             _log.warning(
                 "the lease ran out; the attempt counts as lost",
@@ -32,7 +33,8 @@ class Reaper(Role):
             )
         if reaped:
             wakeup.signal()
-        return conf().reap_interval_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+        wait = conf().reap_interval_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+        return max(wait, REST * (time.monotonic() - started))
 
     def _was_away(self) -> bool:
         """Whether far more time went by than between two looks: then everybody was away."""

@@ -8,6 +8,9 @@ from abc import ABC, abstractmethod
 from django.db import Error, connections
 
 MAX_BACKOFF_SECONDS = 5
+REST = 10
+"""A look that takes long, as under a transaction that somebody left open, is followed by a rest of
+so many times as long."""
 
 _log = logging.getLogger(__name__)
 

@@ -106,17 +106,18 @@ class Supervisor:
         connections.close_all()  # a connection must not be shared by two processes
         # Held back until the new process has handlers of its own, so that none gets lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        supervisor = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_worker(worker, ledger)
+            self._become_worker(worker, ledger, supervisor)
         self._alive[pid] = _Alive(worker, ledger, time.monotonic())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def _become_worker(self, worker: str, ledger: Ledger) -> None:
+    def _become_worker(self, worker: str, ledger: Ledger, supervisor: int) -> None:
         """In the new process; never returns."""
         status = 1
         try:
-            status = WorkerProcess(worker, self._options, ledger).run()
+            status = WorkerProcess(worker, self._options, ledger, supervisor).run()
         except BaseException:
             _log.exception("the worker process failed")
         finally:

@@ -11,7 +11,17 @@ from jobs.store.control import cancel, discard, redrive, retry
 from jobs.store.finish import Outcome, finish
 from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
-from jobs.store.lease import Lease, extend, lose_worker, lost, promote, reap, release
+from jobs.store.lease import (
+    Lease,
+    due_in,
+    extend,
+    has_expired,
+    lose_worker,
+    lost,
+    promote,
+    reap,
+    release,
+)
 from jobs.store.limits import count_waiting, submissions_wait, take_submissions
 from jobs.store.lines import Mark, Marks
 from jobs.store.look import ReadyLane, ready_lanes
@@ -29,9 +39,11 @@ __all__ = [
     "claim",
     "count_waiting",
     "discard",
+    "due_in",
     "extend",
     "finish",
     "forget_tenant",
+    "has_expired",
     "insert_jobs",
     "lose_worker",
     "lost",

@@ -6,10 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.db import transaction
-
 from jobs.statuses import TRANSITIONS, Move, Status
-from jobs.store.dialect import BY_KEY, as_uuid, fetch, is_postgresql
+from jobs.store.dialect import BY_KEY, as_uuid, fetch, is_postgresql, one_writer
 from jobs.store.gate import WITH_OTHERS, pass_gate
 from jobs.store.lines import Line, Mark, Marks, lines_of, marked
 from jobs.store.rooms import Rooms, locked
@@ -75,7 +73,7 @@ def claim(
     rest = [share for share in shares if share.only_line not in at_once]
     jobs = _grant(_GRANT_AT_ONCE, at_once, after, lease, before=[WITH_OTHERS, BY_KEY])
     if rest:
-        with transaction.atomic():
+        with one_writer():
             pass_gate()
             quotas = _within_limits(rest, unknown, tags, after)
             jobs += _grant(_GRANT, quotas, after, lease)

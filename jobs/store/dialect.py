@@ -20,8 +20,10 @@
 
 import json
 import re
+import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -109,6 +111,21 @@ def find_rows_by_key() -> None:
     if is_postgresql():
         with connection.cursor() as cursor:
             cursor.execute(BY_KEY)
+
+
+_writer = threading.Lock()
+
+
+@contextmanager
+def one_writer() -> Iterator[None]:
+    """A transaction, on SQLite of one thread of this process at a time.
+
+    SQLite lets writers wait by sleeping, ever longer and in no order: threads that write all the
+    time had better queue here.
+    """
+    waits = not is_postgresql() and not connection.in_atomic_block
+    with _writer if waits else nullcontext(), transaction.atomic():
+        yield
 
 
 def fetch(

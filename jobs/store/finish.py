@@ -16,6 +16,7 @@ from jobs.store.dialect import (
     fetch,
     find_rows_by_key,
     is_postgresql,
+    one_writer,
     scalar,
     sql,
 )
@@ -121,11 +122,9 @@ def finish(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     first holds.
     """
     firsts = _in_order_of_locking(outcomes)
-    if is_postgresql():
-        done = [outcome for outcome in firsts if outcome.status is Status.DONE]
-        rest = [outcome for outcome in firsts if outcome.status is not Status.DONE]
-        return _finish_done(worker, done) | _finish_any(worker, rest)
-    return _finish_any(worker, firsts)
+    done = [outcome for outcome in firsts if outcome.status is Status.DONE]
+    rest = [outcome for outcome in firsts if outcome.status is not Status.DONE]
+    return _finish_done(worker, done) | _finish_any(worker, rest)
 
 
 _Attempt = tuple[int, int]
@@ -167,6 +166,8 @@ SELECT place FROM ended"""
 def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     if not outcomes:
         return set()
+    if not is_postgresql():
+        return _finish_done_sqlite(worker, outcomes)
     columns = {
         "id": [outcome.job_id for outcome in outcomes],
         "fence": [outcome.fence for outcome in outcomes],
@@ -175,15 +176,33 @@ def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
         "ran": [outcome.ran_seconds for outcome in outcomes],
         "shard": shard(worker),
     }
-    return {
-        outcomes[place - 1].job_id for (place,) in fetch(_FINISH_DONE, columns, before=[BY_KEY])
-    }
+    places = fetch(_FINISH_DONE, columns, before=[BY_KEY])
+    return {outcomes[place - 1].job_id for (place,) in places}
+
+
+_FINISH_DONE_SQLITE = f"""
+UPDATE jobs_job SET status = '{Status.DONE}', result = %(result)s, error_type = '',
+    error_message = '', reason = '', finished_at = NOW(), lease_expires_at = NULL
+WHERE id = %(id)s AND fence = %(fence)s AND status = '{Status.RUNNING}'"""
+
+
+def _finish_done_sqlite(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    """All or none in one call of the driver; if one was lost, they are asked one by one."""
+    rows = [{"id": x.job_id.hex, "fence": x.fence, "result": x.result} for x in outcomes]
+    ended = {_attempt(outcome): Status.DONE for outcome in outcomes}
+    with one_writer(), connection.cursor() as cursor:
+        cursor.executemany(sql(_FINISH_DONE_SQLITE), rows)
+        if are_all := cursor.rowcount == len(rows):
+            count_minutes(worker, _by_lane(outcomes, ended))
+        else:
+            transaction.set_rollback(True)
+    return {x.job_id for x in outcomes} if are_all else _finish_any(worker, outcomes)
 
 
 def _finish_any(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     if not outcomes:
         return set()
-    with transaction.atomic():
+    with one_writer():
         find_rows_by_key()
         ended = _finish(outcomes)
         recorded = [outcome for outcome in outcomes if _attempt(outcome) in ended]

@@ -79,8 +79,8 @@ FROM (
     WHERE lane.tenant_id = %(tenant_id)s AND lane.queue = %(queue)s AND line.task = %(task)s
         AND line.worker_tags = %(worker_tags)s
 )
-WHERE TRUE {_UNLESS_KEY_IS_USED}
-RETURNING id"""
+WHERE TRUE {_UNLESS_KEY_IS_USED}"""
+_WHICH = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s)"
 
 
 def insert_jobs(tenant_id: int, jobs: Sequence[NewJob]) -> list[Submitted]:
@@ -134,11 +134,12 @@ def _insert(tenant_id: int, rows: Sequence[_Row]) -> set[uuid.UUID]:
         if is_postgresql():
             cursor.execute(sql(_INSERT_POSTGRESQL), _columns(tenant_id, rows))
             return {job_id for (job_id,) in cursor.fetchall()}
-        inserted: set[uuid.UUID] = set()
-        for row in rows:
-            cursor.execute(sql(_INSERT_SQLITE), _values(tenant_id, *row))
-            inserted |= {as_uuid(job_id) for (job_id,) in cursor.fetchall()}
-        return inserted
+        cursor.executemany(sql(_INSERT_SQLITE), [_values(tenant_id, *row) for row in rows])
+        ids = [job_id for job_id, _ in rows]
+        if cursor.rowcount == len(ids):
+            return set(ids)
+        cursor.execute(sql(_WHICH), {"ids": array(ids)})
+        return {as_uuid(job_id) for (job_id,) in cursor.fetchall()}
 
 
 # psycopg makes arrays of one type only: whole seconds of one job next to halves of another must all

@@ -1,5 +1,6 @@
 """Leases in force: extended, given back, taken away; and jobs whose time has come."""
 
+import math
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from django.db import connection, transaction
 from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.claim import ClaimedJob
-from jobs.store.dialect import as_uuid, find_rows_by_key, is_postgresql, scalar, sql
+from jobs.store.dialect import as_uuid, fetch, find_rows_by_key, is_postgresql, scalar, sql
 from jobs.store.finish import Outcome, finish
 from jobs.store.minutes import LaneKey, count_cancelled
 
@@ -116,6 +117,19 @@ WHERE status = '{Status.RUNNING}' AND lease_expires_at < NOW()
 LIMIT %(limit)s LOCK SKIPPING ROWS"""
 
 
+_HAS_EXPIRED = f"""
+SELECT EXISTS (
+    SELECT 1 FROM jobs_job
+    WHERE status = '{Status.RUNNING}' AND lease_expires_at < NOW()
+        AND HAD_TIME(started_at, %(lease)s))"""
+
+
+def has_expired() -> bool:
+    """Whether `reap` would find anything: a look that opens no transaction."""
+    ((found,),) = fetch(_HAS_EXPIRED, {"lease": conf().lease_seconds})
+    return bool(found)
+
+
 def reap(worker: str, delay: Callable[[int], float], *, limit: int = 500) -> list[uuid.UUID]:
     """Take jobs away from workers whose leases ran out; answers their ids.
 
@@ -182,6 +196,17 @@ def lost(job: RunningJob | ClaimedJob, delay: Callable[[int], float], message: s
         reason=reason,
         retry_in=0 if reason else delay(losses),
     )
+
+
+_DUE_IN = f"""
+SELECT SECONDS(NOW(), run_at) FROM jobs_job
+WHERE status IN ('{Status.SCHEDULED}', '{Status.FAILED}') ORDER BY run_at LIMIT 1"""
+
+
+def due_in() -> float:
+    """Seconds until the next job's time comes: 0 or less if it has, infinity if none waits."""
+    rows = fetch(_DUE_IN, {})
+    return rows[0][0] if rows else math.inf
 
 
 # The time is asked for once: with a clock that moves, the index could not tell where the due ones

@@ -17,7 +17,10 @@ class Command(BaseCommand):
         """The arguments."""
         parser.add_argument("descriptor", type=int)
         parser.add_argument("worker")
+        parser.add_argument("parent", type=int)
 
-    def handle(self, *args: object, descriptor: int, worker: str, **options: object) -> None:
+    def handle(
+        self, *args: object, descriptor: int, worker: str, parent: int, **options: object
+    ) -> None:
         """Serve until the parent closes the pipe."""
-        serve(descriptor, worker)
+        serve(descriptor, worker, parent)

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 
 from django.core.management.base import BaseCommand
 
+from jobs.checks import TAG
 from jobs.conf import conf
 from workers.process import Options
 from workers.supervisor import Supervisor
@@ -25,6 +26,8 @@ def names(text: str) -> frozenset[str]:
 class Command(BaseCommand):
     """Parses the arguments; the engine does the rest."""
 
+    # The others import every page and its libraries, which a worker would carry along for ever.
+    requires_system_checks = (TAG,)
     help = (
         "Runs jobs. The first SIGTERM or Ctrl-C stops claiming and lets running jobs finish; "
         "the second gives them back at once."
