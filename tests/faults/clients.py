@@ -179,7 +179,7 @@ class Operator:
         while not self.stop.is_set():
             self._pause(self._rng.uniform(0.1, 1))
             self._set_limits()
-            self.stop.wait(self._rng.uniform(0.1, 1))
+            self.stop.wait(self._rng.uniform(0.5, 3))
         connections.close_all()
 
     def _pause(self, seconds: float) -> None:

@@ -32,6 +32,8 @@ LOOK_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 0.3
 REPORT_SECONDS = 10
 CREW_SECONDS = 60
+STALLED_SECONDS = 60
+"""Nothing of ours takes so long when all is well, on however slow a machine."""
 SHOWN = 10
 SHARE_OF_FAULTS = 0.6
 """Of the time that there is at most; the rest is for the drain."""
@@ -187,7 +189,8 @@ class _Run:
 
     def _submit_the_rest(self, submitting: Sequence[Future[None]]) -> None:
         """What is still to be submitted, now that nothing is in the way."""
-        deadline = self._began + 60 * self._options.minutes
+        left = self._began + 60 * self._options.minutes - time.monotonic()
+        deadline = time.monotonic() + max(STALLED_SECONDS, left)
         while not all(thread.done() for thread in submitting) and time.monotonic() < deadline:
             self._world.keep()
             time.sleep(LOOK_SECONDS)
@@ -197,8 +200,15 @@ class _Run:
         if jobs < self._options.jobs:
             missing = self._options.jobs - jobs
             self._world.complaints.append(f"{missing} jobs could not be submitted in the time")
-        left = self._began + 60 * self._options.minutes - time.monotonic()
-        _wait(self._world, lambda: self._look() >= jobs, max(60, left), "not drained")
+        before, deadline = -1, 0.0
+        while self._look() < jobs:
+            self._world.keep()
+            if self._ended > before:
+                before, deadline = self._ended, time.monotonic() + STALLED_SECONDS
+            elif time.monotonic() > deadline:
+                self._world.complaints.append(f"no job ended for {STALLED_SECONDS} s")
+                break
+            time.sleep(LOOK_SECONDS)
         self._say(f"{self._ended} of {jobs} jobs have ended")
 
     def _look(self) -> int:
