@@ -78,4 +78,5 @@ class SubmitForm(forms.Form):
             delay_seconds=given["delay_seconds"] or None,
             max_retries=task.retries if retries is None else retries,
             timeout_seconds=task.timeout,
+            worker_tags=task.worker_tags,
         )

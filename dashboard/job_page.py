@@ -1,5 +1,6 @@
 """What the page of one job shows, gathered."""
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from dashboard.json_tree import tree
 from dashboard.scope import Scope
 from jobs.models import Job
 from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
+from jobs.submission import tags_of
 from jobs.why import explain
 
 MAX_ATTEMPTS = 100
@@ -31,6 +33,7 @@ def job_figures(scope: Scope, job: Job, endpoint: str) -> Mapping[str, Any]:
         "steps": story,
         "bars": timeline.bars(story),
         "is_readable": is_readable,
+        "worker_tags": tags_of(job.worker_tags),
         "payload": tree(bytes(job.payload)) if is_readable else "",
         "payload_bytes": len(job.payload),
         "has_result": job.result is not None,
@@ -58,7 +61,8 @@ def curl(job: Job, endpoint: str) -> str:
     payload = bytes(job.payload)
     if len(payload) > MAX_CURL_BYTES:
         return ""
-    body = f'{{"task": "{job.task}", "queue": "{job.queue}", "payload": {payload.decode()}}}'
+    tags = f'"worker_tags": {json.dumps(tags_of(job.worker_tags))}, ' if job.worker_tags else ""
+    body = f'{{"task": "{job.task}", "queue": "{job.queue}", {tags}"payload": {payload.decode()}}}'
     return " ".join(
         [
             f"curl -X POST {shlex.quote(endpoint)}",

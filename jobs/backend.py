@@ -14,7 +14,7 @@ from jobs.errors import JobNotFound, UnknownTask
 from jobs.models import Attempt, Job, Tenant
 from jobs.registry import QueueTask, adopt, find
 from jobs.statuses import AttemptOutcome, Status
-from jobs.submission import NewJob
+from jobs.submission import NewJob, tags_of
 from jobs.tasksapi import (
     BaseTaskBackend,
     Task,
@@ -128,6 +128,7 @@ def new_job(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NewJo
         max_retries=options.retries,
         timeout_seconds=options.timeout,
         tags=tuple(options.tags),
+        worker_tags=tuple(options.worker_tags),
         idempotency_key=options.idempotency_key,
         request_hash=_call_hash(options, payload) if options.idempotency_key else "",
     )
@@ -199,6 +200,7 @@ def _as_enqueued(task: QueueTask, job: Job, alias: str) -> QueueTask:
         ("priority", job.priority),
         ("queue_name", job.queue),
         ("run_after", run_after),
+        ("worker_tags", tuple(tags_of(job.worker_tags))),
     ):
         object.__setattr__(copy, name, value)
     return copy

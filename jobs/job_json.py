@@ -6,6 +6,7 @@ from typing import Any
 from jobs.exact_json import Raw
 from jobs.instants import instant
 from jobs.models import Attempt, Job
+from jobs.submission import tags_of
 from jobs.why import Explanation
 
 
@@ -31,6 +32,7 @@ def job_as_json(job: Job) -> dict[str, Any]:
         "lease_expires_at": instant(job.lease_expires_at),
         "timeout_seconds": job.timeout_seconds,
         "tags": job.tags,
+        "worker_tags": tags_of(job.worker_tags),
         "idempotency_key": job.idempotency_key,
         "cancel_requested": job.cancel_requested,
         "worker": job.worker or None,

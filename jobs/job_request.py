@@ -79,6 +79,14 @@ JOB_FIELDS: Mapping[str, Field] = {
         optional(text), {"type": ["string", "null"], "minLength": 1, "maxLength": 255}
     ),
     "tags": Field(texts, {"type": "array", "items": _NAME_SCHEMA}),
+    "worker_tags": Field(
+        texts,
+        {
+            "type": "array",
+            "items": _NAME_SCHEMA,
+            "description": "Only workers with all of these tags run it. Default: the task's own.",
+        },
+    ),
     "tenant_id": Field(
         _tenant,
         {"type": ["string", "integer"], "description": "If given, must be the key's own tenant."},
@@ -106,6 +114,7 @@ def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> New
         max_retries=given.get("max_retries", task.retries),
         timeout_seconds=_first(given.get("timeout_seconds"), task.timeout),
         tags=given.get("tags", ()),
+        worker_tags=given.get("worker_tags", task.worker_tags),
         idempotency_key=key,
         request_hash=_request_hash(body) if key is not None else "",
     )

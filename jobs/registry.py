@@ -36,6 +36,7 @@ class QueueTask(Task):
     max_retries: retries after the first attempt; None: the default of the installation
     timeout: seconds an attempt may take; None: the default of the installation
     backoff: waits between attempts; None: the default of the installation
+    worker_tags: tags that a worker must have to run it, as in `runworkers --tags`
     tenant: slug of the owner of enqueued jobs; None: the backend's `tenant` option
     idempotency_key, tags: for one enqueue, given by `.using()`
     """
@@ -46,6 +47,7 @@ class QueueTask(Task):
     max_retries: int | None = None
     timeout: float | None = None
     backoff: Backoff | None = None
+    worker_tags: tuple[str, ...] = ()
     tenant: str | None = None
     idempotency_key: str | None = None
     tags: tuple[str, ...] = ()
@@ -53,6 +55,8 @@ class QueueTask(Task):
     def __post_init__(self) -> None:
         # Explicit arguments: zero-argument super() is lost when slots rebuild the class.
         Task.__post_init__(self)
+        if isinstance(self.worker_tags, str):  # its letters would be tags that no worker has
+            raise InvalidTask("worker_tags is a tuple of tags, not a text.")
         if self.expose and _exposed.setdefault(self.expose, self).func is not self.func:
             taken = _exposed[self.expose].module_path
             raise InvalidTask(f"The name {self.expose!r} is taken by {taken}.")

@@ -56,6 +56,11 @@ def tags_text(tags: Iterable[str]) -> str:
     return ",".join(sorted(set(tags)))
 
 
+def tags_of(text: str) -> list[str]:
+    """The tags of such a text."""
+    return text.split(",") if text else []
+
+
 @dataclass(frozen=True)
 class Submitted:
     """The answer for one submitted job: its id, and whether this call made it."""
@@ -100,7 +105,7 @@ def field_problems(given: Mapping[str, Any]) -> Iterator[InvalidInput]:
 
 def _problems_of_tags(field: str, tags: Collection[str], most: int) -> Iterator[InvalidInput]:
     if len(tags) > most:
-        yield InvalidInput(f"A job may have {most} {field}.", pointer=field)
+        yield InvalidInput(f"A job may have {most} {field.replace('_', ' ')}.", pointer=field)
     elif not all(_name.match(tag) for tag in tags):
         yield _bad_name(field)
 

@@ -79,7 +79,7 @@ def tenants_with_counts(tenant_ids: Collection[int]) -> QuerySet[Tenant]:
 def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
     """The lanes, each with `now`, `waiting`, `oldest` (became ready then) and `running`.
 
-    `oldest` looks at the first thousand in the order they run.
+    `oldest` looks at the first thousand of each line in the order they run.
     """
     return (
         Lane.objects.filter(tenant_id__in=tenant_ids)
@@ -94,10 +94,12 @@ def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
                 output_field=BigIntegerField(),
             ),
             oldest=RawSQL(
-                """(SELECT min(run_at) FROM (
+                """(SELECT min((SELECT min(run_at) FROM (
                     SELECT run_at FROM jobs_job
-                    WHERE jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'PENDING'
-                    ORDER BY priority DESC, run_at LIMIT 1000) AS first)""",
+                    WHERE jobs_job.lane_id = line.lane_id AND jobs_job.line_id = line.id
+                        AND jobs_job.status = 'PENDING'
+                    ORDER BY priority * -1, run_at, id LIMIT 1000) AS first))
+                FROM jobs_line AS line WHERE line.lane_id = jobs_lane.id)""",
                 (),
                 output_field=DateTimeField(),
             ),

@@ -128,7 +128,15 @@ class JobPages(ReadOnly, BoundedList):
 
     def _running_facts(self) -> list[Any]:
         lease = ["worker", "fence", instant("lease_expires_at"), "cancel_requested"]
-        return ["priority", "timeout_seconds", *lease, "lost_count", "idempotency_key", "has_args"]
+        return [
+            "priority",
+            "timeout_seconds",
+            "worker_tags",
+            *lease,
+            "lost_count",
+            "idempotency_key",
+            "has_args",
+        ]
 
     @admin.display(description="error")
     def error(self, job: Job) -> str:

@@ -21,13 +21,13 @@ class WorkerAdmin(ReadOnly, BoundedList):
     """Processes that are, or were lately, alive."""
 
     list_display = [
-        *("id", "state", "host", "pid", "busy", "memory", "queue_names"),
+        *("id", "state", "host", "pid", "busy", "memory", "queue_names", "tag_names"),
         *TIMES,
     ]
     search_fields = ["host"]
     search_help_text = "A part of the host's name."
     fields = [
-        *("id", "state", "host", "pid", "busy", "memory", "queue_names", "tasks"),
+        *("id", "state", "host", "pid", "busy", "memory", "queue_names", "tag_names", "tasks"),
         *TIMES,
     ]
 
@@ -59,3 +59,8 @@ class WorkerAdmin(ReadOnly, BoundedList):
     def queue_names(self, worker: Worker) -> str:
         """The queues that it takes jobs from."""
         return ", ".join(worker.queues) or "all"
+
+    @admin.display(description="tags")
+    def tag_names(self, worker: Worker) -> str:
+        """The tags that jobs may ask for."""
+        return ", ".join(worker.tags) or "-"

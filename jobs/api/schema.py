@@ -66,6 +66,7 @@ _JOB_MEMBERS: Mapping[str, Schema] = {
     "lease_expires_at": MAYBE_INSTANT,
     "timeout_seconds": _nullable("number"),
     "tags": {"type": "array", "items": TEXT},
+    "worker_tags": {"type": "array", "items": TEXT},
     "idempotency_key": _nullable("string"),
     "cancel_requested": {"type": "boolean"},
     "worker": _nullable("string"),

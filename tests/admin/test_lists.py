@@ -154,13 +154,14 @@ def test_staff_without_rights_sees_nothing(staff: Callable[..., Client]) -> None
 def test_a_worker_is_shown_with_its_state(operator: Client, db: None) -> None:
     now = timezone.now()
     some = {"host": "box", "pid": 7, "slots": 4, "started_at": now}
-    Worker.objects.create(id="fresh", seen_at=now, **some)
+    Worker.objects.create(id="fresh", seen_at=now, tags=["gpu", "arm"], **some)
     Worker.objects.create(id="leaving", seen_at=now, is_draining=True, **some)
     Worker.objects.create(id="hung", seen_at=now - timezone.timedelta(hours=1), **some)
     Worker.objects.create(id="gone", seen_at=now, stopped_at=now, **some)
     page = operator.get("/admin/jobs/worker/").text
     for state in ("running", "draining", "silent", "stopped"):
         assert f'<td class="field-state">{state}</td>' in page
+    assert '<td class="field-tag_names">gpu, arm</td>' in page
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,10 @@ def test_spaces_and_the_order_of_keys_do_not_matter(api: Caller) -> None:
     assert one.json()["id"] == two.json()["id"]
 
 
-@pytest.mark.parametrize("other", [{"payload": 2}, {"payload": 1, "queue": "q"}, {}])
+@pytest.mark.parametrize(
+    "other",
+    [{"payload": 2}, {"payload": 1, "queue": "q"}, {"payload": 1, "worker_tags": ["gpu"]}, {}],
+)
 def test_another_request_under_the_same_key_is_refused(api: Caller, other: Any) -> None:
     with_key(api, "k", {"payload": 1})
     problem(with_key(api, "k", other), 422, "idempotency_mismatch")

@@ -25,12 +25,12 @@ def plan(jobs: QuerySet[Job]) -> str:
 @pytest.fixture
 def history(alice: Tenant) -> Tenant:
     """Alice with hundreds of finished jobs, which the planner knows of."""
-    lane_id = make_job(alice, Status.DONE).lane_id
+    first = make_job(alice, Status.DONE)
     now = timezone.now()
-    done = {"status": Status.DONE, "queue": "default", "task": "echo", "payload": b"1"}
+    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
+    done = {"status": Status.DONE, "task": "echo", "payload": b"1", "max_retries": 0}
     Job.objects.bulk_create(
-        Job(tenant=alice, lane_id=lane_id, max_retries=0, created_at=now, run_at=now, **done)
-        for _ in range(500)
+        Job(tenant=alice, created_at=now, run_at=now, **place, **done) for _ in range(500)
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 JOB_MEMBERS = {
     *("id", "task", "queue", "status", "priority", "payload", "result", "error", "attempt"),
     *("max_retries", "run_at", "created_at", "started_at", "finished_at", "lease_expires_at"),
-    *("timeout_seconds", "tags", "idempotency_key", "worker"),
+    *("timeout_seconds", "tags", "worker_tags", "idempotency_key", "worker"),
     *("lost_count", "cancel_requested", "reason"),
 }
 
@@ -25,7 +25,8 @@ def test_an_empty_object_submits_an_echo_with_every_default(api: Caller) -> None
     assert job["task"] == "echo"
     assert (job["queue"], job["status"], job["priority"]) == ("default", "PENDING", 0)
     assert (job["payload"], job["result"], job["error"], job["worker"]) == (None,) * 4
-    assert (job["attempt"], job["max_retries"], job["tags"]) == (0, 3, [])
+    assert (job["attempt"], job["max_retries"]) == (0, 3)
+    assert (job["tags"], job["worker_tags"]) == ([], [])
     assert job["run_at"][:19] == job["created_at"][:19]
     assert job["created_at"].endswith("Z")
 
@@ -47,7 +48,9 @@ def test_every_field_is_taken(api: Caller) -> None:
         timeout_seconds=7,
         idempotency_key="k",
         tags=["b", "a", "b"],
+        worker_tags=["linux", "gpu", "linux"],
     )
+    assert job["worker_tags"] == ["gpu", "linux"]
     assert (job["task"], job["payload"], job["queue"]) == ("sleep", {"seconds": 1}, "mail.eu:1")
     assert (job["priority"], job["max_retries"], job["timeout_seconds"]) == (-100, 0, 7.0)
     assert (job["idempotency_key"], job["tags"], job["status"]) == ("k", ["b", "a"], "SCHEDULED")
@@ -105,6 +108,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"tags": ["a b"]}, "invalid_name", "/tags"),
     ({"tags": ["x" * 1_000_000]}, "invalid_name", "/tags"),
     ({"tags": [f"t{n}" for n in range(21)]}, "invalid_input", "/tags"),
+    ({"worker_tags": "gpu"}, "invalid_type", "/worker_tags"),
+    ({"worker_tags": None}, "invalid_type", "/worker_tags"),
+    ({"worker_tags": ["a,b"]}, "invalid_name", "/worker_tags"),
+    ({"worker_tags": [f"t{n}" for n in range(6)]}, "invalid_input", "/worker_tags"),
     ({"idempotency_key": ""}, "invalid_input", "/idempotency_key"),
     ({"idempotency_key": "k" * 256}, "invalid_input", "/idempotency_key"),
     ({"idempotency_key": "é"}, "invalid_input", "/idempotency_key"),

@@ -44,10 +44,12 @@ def test_submit_takes_every_option(alice: Tenant, mallory: Tenant) -> None:
         *("submit", "sleep", "--tenant", "mallory", "--payload", '{"seconds" : 1.0}'),
         *("--queue", "q", "--priority", "-7", "--delay", "60", "--max-retries", "0"),
         *("--timeout", "9", "--tag", "a", "--tag", "b", "--idempotency-key", "k"),
+        *("--worker-tag", "linux", "--worker-tag", "gpu"),
     )
     assert (job["task"], job["payload"], job["queue"]) == ("sleep", {"seconds": 1.0}, "q")
     assert (job["priority"], job["status"], job["max_retries"]) == (-7, "SCHEDULED", 0)
     assert (job["timeout_seconds"], job["tags"], job["idempotency_key"]) == (9, ["a", "b"], "k")
+    assert job["worker_tags"] == ["gpu", "linux"]
     assert bytes(Job.objects.get().payload) == b'{"seconds" : 1.0}'
     assert Job.objects.get().tenant_id == mallory.pk
 

@@ -211,3 +211,17 @@ def test_errors_look_like_the_rest(ann: Client) -> None:
 
 def test_pages_of_users_are_not_kept_by_caches(ann: Client) -> None:
     assert "no-store" in ann.get(reverse("overview"))["Cache-Control"]
+
+
+def test_the_tags_of_workers_and_of_jobs_that_need_them_are_shown(
+    operator: Client, alice: Tenant
+) -> None:
+    now = timezone.now()
+    seen = {"host": "h", "pid": 1, "slots": 1, "started_at": now, "seen_at": now}
+    Worker.objects.create(id="w", tags=["arm", "gpu"], **seen)
+    job = make_job(alice, worker_tags=("gpu", "arm"))
+
+    assert '<td data-label="Tags">arm, gpu</td>' in operator.get(reverse("workers")).text
+    page = operator.get(reverse("job", args=[job.pk])).text
+    assert "<dt>Needs workers with</dt><dd>arm, gpu</dd>" in page
+    assert "&quot;worker_tags&quot;: [&quot;arm&quot;, &quot;gpu&quot;]" in page

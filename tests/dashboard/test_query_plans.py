@@ -31,6 +31,7 @@ def large(alice: Tenant) -> Tenant:
             id=uuid.UUID(int=number),
             tenant=alice,
             lane_id=first.lane_id,
+            line_id=first.line_id,
             queue="default",
             task="echo",
             status=Status.DONE,

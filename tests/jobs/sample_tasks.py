@@ -37,6 +37,11 @@ def demanding(**wishes: Any) -> dict[str, Any]:
     return wishes
 
 
+@task(worker_tags=("linux", "gpu"))
+def picky() -> None:
+    """A task that not every worker may run."""
+
+
 @task(takes_payload=True)
 def whole(payload: Any) -> Any:
     """A task whose only argument is the whole payload."""

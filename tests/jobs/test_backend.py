@@ -14,7 +14,7 @@ from jobs.statuses import Status
 from jobs.store import Lease
 from jobs.tasks import echo
 from jobs.tasksapi import TaskResult, TaskResultDoesNotExist, TaskResultStatus, default_task_backend
-from tests.jobs.sample_tasks import add, demanding, whole
+from tests.jobs.sample_tasks import add, demanding, picky, whole
 from tests.jobs.tasks_contract import AsyncTasksContract, TasksContract
 from tests.store.steps import claim, expire, finish, job_in, make_due, no_delay
 
@@ -68,6 +68,13 @@ def test_job_carries_the_options_of_the_task() -> None:
     assert (job.task, job.queue, job.priority) == ("tests.jobs.sample_tasks.demanding", "slow", 5)
     assert (job.max_retries, job.timeout_seconds) == (7, 2.5)
     assert JobTag.objects.get().tag == "red"
+
+
+def test_job_needs_the_worker_tags_of_its_task_or_of_the_call() -> None:
+    assert job_of(picky.enqueue()).worker_tags == "gpu,linux"
+    result = picky.using(worker_tags=("arm",)).enqueue()
+    assert job_of(result).worker_tags == "arm"
+    assert picky.get_result(result.id).task.worker_tags == ("arm",)
 
 
 def test_task_without_a_tenant_belongs_to_the_default_one_without_limits() -> None:

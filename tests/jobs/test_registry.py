@@ -53,6 +53,11 @@ def test_name_of_another_function_cannot_be_taken() -> None:
         QueueTask(func=sample_tasks.not_a_task, expose="echo")
 
 
+def test_text_is_refused_where_worker_tags_are_expected() -> None:
+    with pytest.raises(InvalidTask, match="tuple"):
+        sample_tasks.add.using(worker_tags="gpu")
+
+
 def test_copy_of_an_exposed_task_does_not_take_its_place() -> None:
     echo = find("echo")
     echo.using(priority=9)

@@ -20,8 +20,8 @@ MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
         {"queue": "a"}, {"queue": "Az09._:-"}, {"queue": "q" * 128}, {"priority": -100},
         {"priority": 100}, {"max_retries": 0}, {"max_retries": 100}, {"timeout_seconds": 0.1},
         {"timeout_seconds": 86_400}, {"delay_seconds": 0}, {"delay_seconds": 366 * 86_400},
-        {"run_at": MOMENT}, {"tags": ("t",) * 20}, {"idempotency_key": "k" * 255},
-        {"idempotency_key": " ~"}, {"payload": b"x" * 1_000_000},
+        {"run_at": MOMENT}, {"tags": ("t",) * 20}, {"worker_tags": ("t" * 128,) * 5},
+        {"idempotency_key": "k" * 255}, {"idempotency_key": " ~"}, {"payload": b"x" * 1_000_000},
     ],
 )  # fmt: skip
 def test_what_is_in_range_is_accepted(fields: dict[str, Any]) -> None:
@@ -41,6 +41,7 @@ def test_what_is_in_range_is_accepted(fields: dict[str, Any]) -> None:
         ("timeout_seconds", float("nan")), ("timeout_seconds", float("inf")),
         ("delay_seconds", -0.1), ("delay_seconds", float("nan")), ("delay_seconds", 1e12),
         ("tags", ("t",) * 21), ("tags", ("a b",)), ("tags", ("",)),
+        ("worker_tags", ("t",) * 6), ("worker_tags", ("a,b",)), ("worker_tags", ("",)),
         ("idempotency_key", ""), ("idempotency_key", "k" * 256), ("idempotency_key", "\u00e4"),
         ("idempotency_key", "a\n"), ("run_at", datetime(2030, 1, 1)),
     ],

@@ -33,6 +33,7 @@ OPTIONAL_FIELDS = (
     "timeout_seconds",
     "idempotency_key",
     "tags",
+    "worker_tags",
 )
 
 
@@ -158,6 +159,13 @@ def _add_submission(parser: ArgumentParser) -> None:
     parser.add_argument("--max-retries", type=int, metavar="N")
     parser.add_argument("--timeout", type=float, dest="timeout_seconds", metavar="SECONDS")
     parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="repeatable")
+    parser.add_argument(
+        "--worker-tag",
+        action="append",
+        dest="worker_tags",
+        metavar="TAG",
+        help="a tag that its worker must have; repeatable",
+    )
     parser.add_argument("--idempotency-key", metavar="KEY", help="the same key, the same job")
 
 
