@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from jobs import store, wakeup
 from jobs.conf import conf
@@ -22,9 +24,12 @@ from jobs.errors import (
     TenantInactive,
     TooManyRequests,
 )
-from jobs.models import AuditEntry, Job, Lane, Tenant
+from jobs.models import AuditEntry, Job, Lane, StartClock, TaskLimit, Tenant
 from jobs.statuses import Move, Status
 from jobs.submission import NewJob, Submitted
+
+NEEDS_A_LIMIT = "Give max_running or starts_per_minute; to lift a limit, remove it."
+_PACE = {"starts_per_minute", "start_burst"}
 
 
 def submit(tenant: Tenant, job: NewJob) -> Submitted:
@@ -197,8 +202,85 @@ def change_limits(target: Tenant | Lane, *, actor: str, **changes: Any) -> None:
     with transaction.atomic():
         store.pass_gate_alone()
         target.save(update_fields=list(changes))
+        if _PACE & set(changes):
+            _keep_clock(target, before.get("starts_per_minute", target.starts_per_minute))
         audit(actor, "change_limits", tenant_id, str(target), before=before, after=changes)
     transaction.on_commit(wakeup.signal)
+
+
+def set_task_limit(
+    tenant: Tenant | None,
+    task: str,
+    *,
+    actor: str,
+    max_running: int | None = None,
+    starts_per_minute: int | None = None,
+    start_burst: int = 1,
+) -> TaskLimit:
+    """Limit a task, for one tenant or (None) for all together; in force at the next claim.
+
+    Replaces the limits that it had. Raises `InvalidInput` if there is none among them, and
+    `ValidationError` if one is impossible.
+    """
+    if max_running is None and starts_per_minute is None:
+        raise InvalidInput(NEEDS_A_LIMIT)
+    after = {
+        "max_running": max_running,
+        "starts_per_minute": starts_per_minute,
+        "start_burst": start_burst,
+    }
+    with transaction.atomic():
+        store.pass_gate_alone()
+        limit = find_task_limit(tenant, task) or TaskLimit(tenant=tenant, task=task)
+        before = {name: getattr(limit, name) for name in after} if limit.pk else None
+        for name, value in after.items():
+            setattr(limit, name, value)
+        limit.full_clean(validate_unique=False, validate_constraints=False)
+        limit.save()
+        _keep_clock(limit, before["starts_per_minute"] if before else None)
+        audit(actor, "limit_task", limit.tenant_id, task, before=before, after=after)
+    transaction.on_commit(wakeup.signal)
+    return limit
+
+
+def remove_task_limit(tenant: Tenant | None, task: str, *, actor: str) -> bool:
+    """Lift the limit of a task, of one tenant or (None) of all together; False if it had none."""
+    with transaction.atomic():
+        store.pass_gate_alone()
+        limit = find_task_limit(tenant, task)
+        if limit is None:
+            return False
+        _clock_of(limit).delete()
+        limit.delete()
+        audit(actor, "unlimit_task", tenant.pk if tenant else None, task)
+    transaction.on_commit(wakeup.signal)
+    return True
+
+
+def find_task_limit(tenant: Tenant | None, task: str) -> TaskLimit | None:
+    """The limit of a task, of one tenant or (None) of all together."""
+    return TaskLimit.objects.filter(tenant=tenant, task=task).first()
+
+
+def _keep_clock(limited: Tenant | Lane | TaskLimit, earlier: int | None) -> None:
+    """Let the starts that there were be paid off at the new pace instead of `earlier` a minute.
+
+    The clock is nobody else's: who changes limits has passed the gate alone.
+    """
+    later = limited.starts_per_minute
+    if earlier is None or later is None:
+        _clock_of(limited).delete()
+        return
+    for clock in _clock_of(limited).annotate(now=Now()):
+        now = clock.now.timestamp()
+        owed = min((clock.paid_off_at - now) * earlier / 60, limited.start_burst)
+        clock.paid_off_at = now + owed * 60 / later
+        clock.save()
+
+
+def _clock_of(limited: Tenant | Lane | TaskLimit) -> QuerySet[StartClock]:
+    kind = {Tenant: "T", Lane: "L", TaskLimit: "K"}[type(limited)]
+    return StartClock.objects.filter(holder=f"{kind}{limited.pk}")
 
 
 def delete_tenant(tenant: Tenant, *, actor: str) -> None:

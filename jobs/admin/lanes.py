@@ -13,7 +13,7 @@ from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, instant
 from jobs.models import Lane, Tenant
 from jobs.services import change_limits, set_queue_paused
 
-LIMITS = ("weight", "max_running")
+LIMITS = ("weight", "max_running", "starts_per_minute", "start_burst")
 
 
 class TenantFilter(ValueFilter):
@@ -63,12 +63,15 @@ def resume(ids: Sequence[Any], actor: str) -> int:
 class LaneAdmin(AskingAdmin, BoundedList):
     """Limits, weight and pause of a tenant's queue."""
 
-    list_display = ["queue", "tenant", "is_paused", "max_running", "weight", instant("created_at")]
+    list_display = [
+        *("queue", "tenant", "is_paused", "max_running", "starts_per_minute", "weight"),
+        instant("created_at"),
+    ]
     list_filter = [TenantFilter, PausedFilter]
     list_select_related = ["tenant"]
     search_fields = ["queue"]
     search_help_text = "A part of the queue's name."
-    fields = ["tenant", "queue", "is_paused", "weight", "max_running"]
+    fields = ["tenant", "queue", "is_paused", *LIMITS]
     readonly_fields = ["tenant", "queue"]
     most_at_once = 1_000
     verbs = {

@@ -19,7 +19,10 @@ from jobs.services import audit, change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
 from jobs.tenants import create_tenant
 
-LIMITS = ("is_active", "weight", "max_running", "submissions_per_minute", "max_pending")
+LIMITS = (
+    *("is_active", "weight", "max_running", "starts_per_minute", "start_burst"),
+    *("submissions_per_minute", "max_pending"),
+)
 CREATED = instant("created_at")
 COUNTED_AT_MOST = 1_000
 """Jobs that a figure in the list counts; beyond, it says so."""
@@ -40,7 +43,10 @@ def _counted(*expressions: Any, **conditions: Any) -> Subquery:
 class TenantAdmin(BoundedList):
     """Who owns jobs, keys and limits."""
 
-    list_display = ["slug", "is_active", "running", "waiting", "dead", *LIMITS[1:]]
+    list_display = [
+        *("slug", "is_active", "running", "waiting", "dead"),
+        *(name for name in LIMITS[1:] if name != "start_burst"),
+    ]
     search_fields = ["slug"]
     search_help_text = "A part of the slug."
     ordering = ["slug"]

@@ -76,6 +76,7 @@ class Figures(TenantView):
             **figures.waits_and_runs(tenant),
             "limits": {
                 "max_running": tenant.max_running,
+                "starts_per_minute": tenant.starts_per_minute,
                 "submissions_per_minute": tenant.submissions_per_minute,
                 "max_pending": tenant.max_pending,
             },
@@ -90,6 +91,8 @@ def _lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
         "paused": lane.is_paused,
         "weight": lane.weight,
         "max_running": lane.max_running,
+        "starts_per_minute": lane.starts_per_minute,
+        "start_burst": lane.start_burst,
         "depth": {status.value: figures_of.depth[status] for status in figures.LIVE},
         "dead": figures_of.depth["DLQ"],
         "oldest_waiting_seconds": figures_of.oldest_waiting_seconds,

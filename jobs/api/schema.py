@@ -88,6 +88,8 @@ _LANE = _object(
         "paused": {"type": "boolean"},
         "weight": COUNT,
         "max_running": _nullable("integer"),
+        "starts_per_minute": _nullable("integer"),
+        "start_burst": COUNT,
         "depth": {"type": "object", "additionalProperties": COUNT},
         "dead": COUNT,
         "oldest_waiting_seconds": _nullable("number"),
@@ -155,7 +157,8 @@ FIGURES = _object(
         "run_seconds": _PERCENTILES,
         "limits": _object(
             dict.fromkeys(
-                ("max_running", "submissions_per_minute", "max_pending"), _nullable("integer")
+                ("max_running", "starts_per_minute", "submissions_per_minute", "max_pending"),
+                _nullable("integer"),
             )
         ),
     }

@@ -39,7 +39,7 @@ class DomainCommand(BaseCommand):
         self.as_json = options["json"]
         self.actor = f"command:{self.__module__.rsplit('.', maxsplit=1)[-1]}"
         try:
-            getattr(self, options["verb"])(options)
+            getattr(self, options["verb"].replace("-", "_"))(options)
         except JobQueueError as error:
             raise CommandError(error.detail, returncode=_exit_code(error)) from error
         except ValidationError as error:

@@ -17,7 +17,7 @@ from jobs.statuses import Status
 from tests.factories import make_job
 
 Queries = Callable[..., AbstractContextManager[list[str]]]
-LISTS = ["deadletter", "job", "tenant", "lane", "apikey", "worker", "auditentry"]
+LISTS = ["deadletter", "job", "tenant", "lane", "tasklimit", "apikey", "worker", "auditentry"]
 READ_ONLY = ["deadletter", "job", "worker", "auditentry"]
 
 

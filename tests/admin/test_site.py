@@ -50,6 +50,7 @@ def test_pages_that_name_no_icon_have_one(client: Client) -> None:
         "deadletter/confirm/redrive/?ids={job}",
         *("job/", "job/{job}/change/", "tenant/", "tenant/add/", "tenant/{tenant}/change/"),
         *("lane/", "lane/{lane}/change/", "apikey/", "apikey/add/", "worker/", "auditentry/"),
+        *("tasklimit/", "tasklimit/add/"),
     ],
 )
 def test_pages_have_nothing_inline(operator: Client, alice: Tenant, address: str) -> None:

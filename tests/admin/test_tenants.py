@@ -12,8 +12,8 @@ from jobs.models import AuditEntry, Lane, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
-FORM = {"slug": "acme", "is_active": "on", "weight": "2", "max_running": "7"}
-LANE = {"weight": "1", "max_running": ""}
+FORM = {"slug": "acme", "is_active": "on", "weight": "2", "max_running": "7", "start_burst": "1"}
+LANE = {"weight": "1", "max_running": "", "start_burst": "1"}
 
 
 def test_a_tenant_is_made_with_its_limits(operator: Client, db: None) -> None:
@@ -109,10 +109,10 @@ def lane(alice: Tenant) -> Lane:
 
 
 def test_a_lanes_limits_are_changed_and_on_record(operator: Client, lane: Lane) -> None:
-    operator.post(_address(lane), LANE | {"weight": "4", "max_running": "2"})
+    operator.post(_address(lane), LANE | {"weight": "4", "starts_per_minute": "2"})
     lane.refresh_from_db()
-    assert (lane.weight, lane.max_running, lane.is_paused) == (4, 2, False)
-    assert AuditEntry.objects.get().details["after"] == {"weight": 4, "max_running": 2}
+    assert (lane.weight, lane.starts_per_minute, lane.is_paused) == (4, 2, False)
+    assert AuditEntry.objects.get().details["after"] == {"weight": 4, "starts_per_minute": 2}
 
 
 def test_a_lane_is_paused_on_its_page(operator: Client, lane: Lane) -> None:
@@ -156,7 +156,7 @@ def test_who_may_not_change_lanes_cannot_pause_them(
 
 
 def _change(client: Client, tenant: Tenant, **form: Any) -> None:
-    answer = client.post(f"/admin/jobs/tenant/{tenant.pk}/change/", form)
+    answer = client.post(f"/admin/jobs/tenant/{tenant.pk}/change/", {"start_burst": "1"} | form)
     assert answer.status_code == 302, answer.context["errors"]
 
 

@@ -8,7 +8,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from jobs.keys import verify
-from jobs.models import ApiKey, AuditEntry, Tenant
+from jobs.models import ApiKey, AuditEntry, Lane, Tenant
+from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +37,8 @@ def test_a_tenant_has_the_default_limits() -> None:
         "slug": "acme",
         "is_active": True,
         "max_running": 5,
+        "starts_per_minute": None,
+        "start_burst": 1,
         "submissions_per_minute": 10,
         "max_pending": None,
         "weight": 1,
@@ -45,10 +48,11 @@ def test_a_tenant_has_the_default_limits() -> None:
 
 def test_limits_are_given_at_once() -> None:
     limits = ("--max-running", "none", "--submissions-per-minute", "60")
-    more = ("--max-pending", "100", "--weight", "3")
-    tenant = run_json("tenants", "create", "acme", *limits, *more)
+    more = ("--max-pending", "100", "--weight", "3", "--starts-per-minute", "30")
+    tenant = run_json("tenants", "create", "acme", *limits, *more, "--start-burst", "4")
     assert (tenant["max_running"], tenant["submissions_per_minute"]) == (None, 60)
     assert (tenant["max_pending"], tenant["weight"]) == (100, 3)
+    assert (tenant["starts_per_minute"], tenant["start_burst"]) == (30, 4)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,8 @@ def test_limits_are_given_at_once() -> None:
         (("Acme",), "slug: A slug is 1 to 63"),
         (("-a",), "required: SLUG"),
         (("ok", "--weight", "0"), "weight: "),
+        (("ok", "--start-burst", "0"), "start_burst: "),
+        (("ok", "--starts-per-minute", "0"), "neither a positive number nor 'none'"),
         (("ok", "--max-running", "0"), "neither a positive number nor 'none'"),
         (("ok", "--max-running", "many"), "neither a positive number nor 'none'"),
     ],
@@ -82,6 +88,68 @@ def test_set_refuses_what_is_wrong() -> None:
     assert refusal("tenants", "set", "nobody", "--weight", "2").returncode == 3
     error = refusal("tenants", "set", "acme", "--weight", "0")
     assert (error.returncode, str(error)[:7]) == (1, "weight:")
+
+
+def test_the_limits_of_a_queue_are_changed_and_listed(alice: Tenant) -> None:
+    assert run("tenants", "limits") == "No limits."
+    make_job(alice, queue="mail")
+    limits = ("--max-running", "3", "--starts-per-minute", "60", "--start-burst", "5")
+    shown = run_json("tenants", "limit-queue", "alice", "mail", *limits)
+    assert (shown["tenant"], shown["queue"], shown["task"]) == ("alice", "mail", None)
+    run("tenants", "limit-queue", "alice", "mail", "--max-running", "none", "--weight", "2")
+    lane = Lane.objects.get()
+    assert (lane.max_running, lane.starts_per_minute, lane.start_burst) == (None, 60, 5)
+    assert run("tenants", "limits").startswith("alice, queue mail: max_running=none, ")
+
+
+def test_the_limits_of_tasks_are_changed_listed_and_lifted(alice: Tenant) -> None:
+    made = run_json("tenants", "limit-task", "echo", "--tenant", "alice", "--max-running", "2")
+    assert made == {
+        "tenant": "alice",
+        "queue": None,
+        "task": "echo",
+        "max_running": 2,
+        "starts_per_minute": None,
+        "start_burst": 1,
+    }
+    shared = ("limit-task", "echo", "--all")
+    run("tenants", *shared, "--starts-per-minute", "600", "--start-burst", "10")
+    run("tenants", *shared, "--max-running", "7")
+    assert set(run("tenants", "limits").splitlines()) == {
+        "alice, task echo: max_running=2, starts_per_minute=none, start_burst=1",
+        "all tenants together, task echo: max_running=7, starts_per_minute=600, start_burst=10",
+    }
+    run("tenants", *shared, "--remove")
+    assert run_json("tenants", "limits") == [made]
+    assert [entry.action for entry in AuditEntry.objects.all()] == [
+        *("unlimit_task", "limit_task", "limit_task", "limit_task")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("limit-queue", "alice", "mail", "--weight", "2"), 3, "no queue 'mail'"),
+        (("limit-queue", "nobody", "mail", "--weight", "2"), 3, "no tenant 'nobody'"),
+        (("limit-task", "echo", "--max-running", "2"), 1, "--tenant --all"),
+        (("limit-task", "echo", "--all"), 1, "--remove"),
+        (("limit-task", "echo", "--all", "--remove"), 3, "no limit"),
+        (("limit-task", "echo", "--all", "--remove", "--max-running", "2"), 1, "--remove"),
+        (("limit-task", "echo", "--all", "--start-burst", "2"), 1, "max_running or starts"),
+        (("limit-task", "echo", "--all", "--max-running", "x"), 1, "positive number"),
+        (("limit-task", "e o", "--all", "--max-running", "1"), 1, "task: A name is"),
+        (
+            ("limit-task", "echo", "--all", "--max-running", "1", "--start-burst", "0"),
+            *(1, "start_burst: "),
+        ),
+    ],
+)
+def test_limits_that_cannot_be_are_refused_in_words(
+    alice: Tenant, arguments: tuple[str, ...], code: int, text: str
+) -> None:
+    error = refusal("tenants", *arguments)
+    assert (error.returncode, text in str(error)) == (code, True), str(error)
+    assert not AuditEntry.objects.exists()
 
 
 def test_tenants_are_listed() -> None:

@@ -1,38 +1,64 @@
-"""`manage.py tenants`: make tenants, list them, set their limits."""
+"""`manage.py tenants`: make tenants, list them, set their limits and those of queues and tasks."""
 
 from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
+from django.db.models import Q
+
 from jobs import services
-from jobs.management.terminal import DomainCommand, positive_or_none
-from jobs.models import Tenant
+from jobs.management.terminal import NOT_FOUND, DomainCommand, positive_or_none
+from jobs.models import Lane, TaskLimit, Tenant
 from jobs.tenants import create_tenant
 
-LIMITS = ("max_running", "submissions_per_minute", "max_pending", "weight")
+STARTS = ("max_running", "starts_per_minute", "start_burst")
+LIMITS = (*STARTS, "submissions_per_minute", "max_pending", "weight")
+OF_QUEUE = (*STARTS, "weight")
+TEXTS = {
+    "max_running": "jobs running at once",
+    "starts_per_minute": "jobs started per minute, evenly",
+    "start_burst": "of these, how many may start at one moment",
+    "submissions_per_minute": "accepted in any 60 seconds",
+    "max_pending": "waiting jobs",
+    "weight": "share of the workers",
+}
+DEFAULTS = {"max_running": 5, "submissions_per_minute": 10, "start_burst": 1, "weight": 1}
+NOTHING_GIVEN = "Nothing to change was given; see --help."
 
 
 class Command(DomainCommand):
     """Parses and prints; `jobs.tenants` and `jobs.services` do the work."""
 
-    help = "Make tenants, list them, set their limits."
+    help = "Make tenants, list them, set their limits and those of their queues and tasks."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Three verbs."""
+        """Six verbs."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         create = self.add_verb(verbs, "create", "Make a tenant.")
         create.add_argument("slug", metavar="SLUG", help="lower-case letters, digits, hyphens")
-        _add_limits(create, defaults=True)
+        _add_limits(create, LIMITS, defaults=True)
         self.add_verb(verbs, "list", "List the tenants.")
         change = self.add_verb(verbs, "set", "Change limits; in force at the next claim.")
         change.add_argument("slug", metavar="SLUG")
-        _add_limits(change, defaults=False)
+        _add_limits(change, LIMITS)
         activity = change.add_mutually_exclusive_group()
         activity.add_argument("--active", action="store_const", const=True, dest="is_active")
         activity.add_argument("--inactive", action="store_const", const=False, dest="is_active")
+        queue = self.add_verb(verbs, "limit-queue", "Change the limits of a tenant's queue.")
+        queue.add_argument("slug", metavar="SLUG")
+        queue.add_argument("queue", metavar="QUEUE")
+        _add_limits(queue, OF_QUEUE)
+        task = self.add_verb(verbs, "limit-task", "Limit a task, or change its limits.")
+        task.add_argument("task", metavar="TASK", help="as jobs name it")
+        whose = task.add_mutually_exclusive_group(required=True)
+        whose.add_argument("--tenant", metavar="SLUG", help="the jobs of one tenant")
+        whose.add_argument("--all", action="store_true", help="those of all tenants together")
+        _add_limits(task, STARTS)
+        task.add_argument("--remove", action="store_true", help="lift its limits")
+        self.add_verb(verbs, "limits", "List the limits of queues and tasks.")
 
     def create(self, options: dict[str, Any]) -> None:
         """Make one."""
-        tenant = create_tenant(options["slug"], actor=self.actor, **_given_limits(options))
+        tenant = create_tenant(options["slug"], actor=self.actor, **_given(options, LIMITS))
         self.answer(_as_json(tenant), f"Made the tenant {_in_words(tenant)}.")
 
     def list(self, options: dict[str, Any]) -> None:
@@ -44,38 +70,67 @@ class Command(DomainCommand):
     def set(self, options: dict[str, Any]) -> None:
         """Change what was given, and nothing else."""
         tenant = self.tenant(options["slug"])
-        changes = _given_limits(options)
+        changes = _given(options, LIMITS)
         if options["is_active"] is not None:
             changes["is_active"] = options["is_active"]
         if not changes:
-            self.refuse("Nothing to change was given; see --help.")
+            self.refuse(NOTHING_GIVEN)
         services.change_limits(tenant, actor=self.actor, **changes)
         self.answer(_as_json(tenant), f"The tenant is now {_in_words(tenant)}.")
 
+    def limit_queue(self, options: dict[str, Any]) -> None:
+        """Change what was given of a queue, and nothing else."""
+        tenant, name = self.tenant(options["slug"]), options["queue"]
+        lane = Lane.objects.select_related("tenant").filter(tenant=tenant, queue=name).first()
+        if lane is None:
+            self.refuse(f"The tenant {tenant.slug!r} has no queue {name!r}.", NOT_FOUND)
+        changes = _given(options, OF_QUEUE)
+        if not changes:
+            self.refuse(NOTHING_GIVEN)
+        services.change_limits(lane, actor=self.actor, **changes)
+        self.answer(_limits_as_json(lane), f"Now {_limits_in_words(lane)}.")
 
-def _add_limits(parser: ArgumentParser, *, defaults: bool) -> None:
-    def described(text: str, default: str) -> str:
-        return f"{text} (default: {default})" if defaults else text
+    def limit_task(self, options: dict[str, Any]) -> None:
+        """Change what was given of a task, and nothing else; or lift its limits."""
+        tenant = None if options["all"] else self.tenant(options["tenant"])
+        task, changes = options["task"], _given(options, STARTS)
+        if options["remove"] == bool(changes):
+            self.refuse("Give limits, or --remove; see --help.")
+        if options["remove"]:
+            if not services.remove_task_limit(tenant, task, actor=self.actor):
+                self.refuse("This task has no limit there.", NOT_FOUND)
+            self.answer({}, "Lifted.")
+            return
+        earlier = services.find_task_limit(tenant, task)
+        kept = {name: getattr(earlier, name) for name in STARTS} if earlier else {}
+        limit = services.set_task_limit(tenant, task, actor=self.actor, **kept | changes)
+        self.answer(_limits_as_json(limit), f"Now {_limits_in_words(limit)}.")
 
-    for flag, text, default in (
-        ("--max-running", "jobs running at once", "5"),
-        ("--submissions-per-minute", "accepted in any 60 seconds", "10"),
-        ("--max-pending", "waiting jobs", "none"),
-    ):
+    def limits(self, options: dict[str, Any]) -> None:
+        """Those of queues, then those of tasks."""
+        is_limited = Q(max_running__isnull=False) | Q(starts_per_minute__isnull=False)
+        lanes = Lane.objects.filter(is_limited).select_related("tenant")
+        limits: list[Lane | TaskLimit] = [*lanes, *TaskLimit.objects.select_related("tenant")]
+        lines = [_limits_in_words(one) for one in limits]
+        self.answer([_limits_as_json(one) for one in limits], "\n".join(lines) or "No limits.")
+
+
+def _add_limits(parser: ArgumentParser, names: tuple[str, ...], *, defaults: bool = False) -> None:
+    for name in names:
+        is_number = name in {"start_burst", "weight"}
+        default = f" (default: {DEFAULTS.get(name, 'none')})" if defaults else ""
         parser.add_argument(
-            flag,
-            type=positive_or_none,
+            f"--{name.replace('_', '-')}",
+            type=int if is_number else positive_or_none,
             default=SUPPRESS,
-            metavar="N|none",
-            help=described(text, default),
+            metavar="N" if is_number else "N|none",
+            help=TEXTS[name] + default,
         )
-    weight = described("share of the workers", "1")
-    parser.add_argument("--weight", type=int, default=SUPPRESS, metavar="N", help=weight)
 
 
-def _given_limits(options: dict[str, Any]) -> dict[str, int | None]:
+def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, int | None]:
     """The limits on the command line; None is a limit of none, and not given is absent."""
-    return {name: options[name] for name in LIMITS if name in options}
+    return {name: options[name] for name in names if name in options}
 
 
 def _as_json(tenant: Tenant) -> dict[str, Any]:
@@ -83,10 +138,27 @@ def _as_json(tenant: Tenant) -> dict[str, Any]:
     return {"id": tenant.pk, "slug": tenant.slug, "is_active": tenant.is_active, **limits}
 
 
+def _limits_as_json(limited: Lane | TaskLimit) -> dict[str, Any]:
+    is_lane = isinstance(limited, Lane)
+    return {
+        "tenant": limited.tenant and limited.tenant.slug,
+        "queue": limited.queue if isinstance(limited, Lane) else None,
+        "task": limited.task if isinstance(limited, TaskLimit) else None,
+        **{name: getattr(limited, name) for name in (OF_QUEUE if is_lane else STARTS)},
+    }
+
+
 def _in_words(tenant: Tenant) -> str:
-    limits = ", ".join(f"{name}={_or_none(getattr(tenant, name))}" for name in LIMITS)
-    return f"{tenant.slug}: {limits}{'' if tenant.is_active else ', inactive'}"
+    return f"{tenant.slug}: {_values(tenant, LIMITS)}{'' if tenant.is_active else ', inactive'}"
 
 
-def _or_none(limit: int | None) -> str:
-    return "none" if limit is None else str(limit)
+def _limits_in_words(limited: Lane | TaskLimit) -> str:
+    whose = limited.tenant.slug if limited.tenant else "all tenants together"
+    if isinstance(limited, Lane):
+        return f"{whose}, queue {limited.queue}: {_values(limited, OF_QUEUE)}"
+    return f"{whose}, task {limited.task}: {_values(limited, STARTS)}"
+
+
+def _values(limited: Tenant | Lane | TaskLimit, names: tuple[str, ...]) -> str:
+    values = {name: getattr(limited, name) for name in names}
+    return ", ".join(f"{name}={'none' if x is None else x}" for name, x in values.items())

@@ -1,0 +1,78 @@
+"""Limits of tasks: of one tenant, or of all of them together."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from jobs.access import actor_of
+from jobs.admin.lanes import TenantFilter
+from jobs.admin.lists import BoundedList
+from jobs.models import TaskLimit
+from jobs.services import NEEDS_A_LIMIT, remove_task_limit, set_task_limit
+
+OF_ALL = "all together"
+LIMITS = ("max_running", "starts_per_minute", "start_burst")
+
+
+class TaskLimitForm(forms.ModelForm):
+    """A limit that limits something."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse a limit without a number."""
+        given = super().clean() or {}
+        if not self.errors and all(given[name] is None for name in LIMITS[:2]):
+            raise forms.ValidationError(NEEDS_A_LIMIT)
+        return given
+
+
+@admin.register(TaskLimit)
+class TaskLimitAdmin(BoundedList):
+    """How much of a task may run, and how often it may start."""
+
+    form = TaskLimitForm
+    list_display = ["task", "whose", *LIMITS]
+    list_filter = [TenantFilter]
+    list_select_related = ["tenant"]
+    search_fields = ["task"]
+    search_help_text = "A part of the task's name."
+    autocomplete_fields = ["tenant"]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": ["task", "tenant"],
+                "description": "Without a tenant: for the jobs of all tenants together.",
+            },
+        ),
+        ("Limits", {"fields": list(LIMITS), "description": "In force at the next claim."}),
+    ]
+
+    @admin.display(description="tenant", empty_value=OF_ALL)
+    def whose(self, limit: TaskLimit) -> str | None:
+        """The tenant whose jobs are limited."""
+        return limit.tenant.slug if limit.tenant else None
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        """What is limited stays; for another task or tenant there is another limit."""
+        return ["task", "whose"] if obj else []
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """The fields; of a limit that exists, the tenant in words."""
+        return [(None, {"fields": ["task", "whose"]}), self.fieldsets[1]] if obj else self.fieldsets
+
+    def save_model(self, request: HttpRequest, obj: TaskLimit, form: Any, change: bool) -> None:
+        """Set the limits through the gate that claims pass."""
+        limits = {name: form.cleaned_data[name] for name in LIMITS}
+        obj.pk = set_task_limit(obj.tenant, obj.task, actor=actor_of(request), **limits).pk
+
+    def delete_model(self, request: HttpRequest, obj: TaskLimit) -> None:
+        """Lift the limit."""
+        remove_task_limit(obj.tenant, obj.task, actor=actor_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[TaskLimit]) -> None:
+        """Lift each of them."""
+        for limit in queryset.select_related("tenant"):
+            self.delete_model(request, limit)
