@@ -168,7 +168,7 @@ def _asked(wish: Wish) -> dict[str, Any]:
 
 
 class Operator:
-    """Pauses and resumes a lane and changes limits, all the time; leaves nothing paused."""
+    """Pauses a lane and changes limits, all the time; leaves nothing paused and nothing limited."""
 
     def __init__(self, seed: int) -> None:
         self._rng = Random(f"{seed} operator")
@@ -178,8 +178,10 @@ class Operator:
         """Act until `stop`."""
         while not self.stop.is_set():
             self._pause(self._rng.uniform(0.1, 1))
-            self._set_limits()
+            choose = self._rng.choice
+            self._set_limits(choose([3, 5, 10, None]), choose([2, 3, 5, None]))
             self.stop.wait(self._rng.uniform(0.5, 3))
+        self._set_limits(None, None)
         connections.close_all()
 
     def _pause(self, seconds: float) -> None:
@@ -193,22 +195,17 @@ class Operator:
         tenant = Tenant.objects.get(slug="gated")
         services.set_queue_paused(tenant, "gate", paused=paused, actor=ACTOR)
 
-    def _set_limits(self) -> None:
-        running = self._rng.choice([3, 5, 10, None]), self._rng.choice([2, 3, 5, None])
-        for scope, name, most in zip(
-            ("tenant", "lane"), ("tight", "narrow/thin"), running, strict=True
-        ):
-            asked = now()
-            self._insist(lambda s=scope, n=name, m=most: self._set_limit(s, n, m))
-            note("limit", scope=scope, name=name, max_running=most, asked=asked)
+    def _set_limits(self, of_tenant: int | None, of_lane: int | None) -> None:
+        self._set("tenant", "tight", lambda: Tenant.objects.get(slug="tight"), of_tenant)
+        thin = Lane.objects.filter(tenant__slug="narrow", queue="thin")
+        self._set("lane", "narrow/thin", thin.get, of_lane)
 
-    def _set_limit(self, scope: str, name: str, most: int | None) -> None:
-        if scope == "tenant":
-            target: Tenant | Lane = Tenant.objects.get(slug=name)
-        else:
-            slug, queue = name.split("/")
-            target = Lane.objects.get(tenant__slug=slug, queue=queue)
-        services.change_limits(target, actor=ACTOR, max_running=most)
+    def _set(
+        self, scope: str, name: str, find: Callable[[], Tenant | Lane], most: int | None
+    ) -> None:
+        asked = now()
+        self._insist(lambda: services.change_limits(find(), actor=ACTOR, max_running=most))
+        note("limit", scope=scope, name=name, max_running=most, asked=asked)
 
     def _insist(self, act: Callable[[], None]) -> None:
         """Act until there is an answer, also when it is time to stop: nothing stays paused."""
