@@ -205,11 +205,13 @@ def fill_disk(world: World, where: float) -> Iterator[str]:
 @fault("hold-lock", "database", SQLITE, (1, 5))
 def hold_lock(world: World, where: float) -> Iterator[str]:
     """Somebody holds SQLite's one lock for writing."""
-    connection = sqlite3.connect(settings.DATABASES["default"]["NAME"], timeout=60)
+    # Waits for nobody: who holds the lock may be frozen, and it is for this thread to thaw it.
+    connection = sqlite3.connect(settings.DATABASES["default"]["NAME"], timeout=0.2)
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield "SQLite's lock for writing is held"
-        connection.rollback()
+    except sqlite3.OperationalError:
+        yield "SQLite's lock for writing is held by somebody else"
     finally:
         connection.close()
 
