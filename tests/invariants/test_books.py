@@ -15,6 +15,7 @@ from jobs.conf import conf
 from jobs.models import Attempt, Job, JobTag, LaneMinute, SubmissionSecond, Tenant
 from jobs.statuses import AttemptOutcome, Status
 from jobs.submission import NewJob
+from tests.invariants.deadline import Deadline
 from tests.store.steps import (
     claim,
     expire,
@@ -114,7 +115,10 @@ class Chaos:
 
     def work(self, worker: str) -> None:
         chance = random.Random(worker)
-        while self._writers or Job.objects.filter(status=Status.PENDING).exists():
+        deadline = Deadline()
+        while deadline.holds() and (
+            self._writers or Job.objects.filter(status=Status.PENDING).exists()
+        ):
             jobs = claim(*self.lanes, quota=2, worker=worker)
             fates = {job.id: chance.choice([*ENDINGS, "vanish", "give back"]) for job in jobs}
             ends = [
@@ -128,7 +132,8 @@ class Chaos:
 
     def meddle(self, seed: int) -> None:
         chance = random.Random(seed)
-        while self._writers:
+        deadline = Deadline()
+        while deadline.holds() and self._writers:
             some = chance.sample(self.ids, min(4, len(self.ids)))
             chance.choice([store.cancel, store.retry, store.redrive])(some)
             self.discard(some)

@@ -19,6 +19,7 @@ from jobs.statuses import Status
 from jobs.store import ClaimedJob, Lease
 from jobs.store.dialect import is_postgresql
 from tests.harness import wait_until
+from tests.invariants.deadline import Deadline
 from tests.store.steps import (
     WORKER,
     claim,
@@ -73,7 +74,8 @@ def test_S4_a_job_has_one_holder_at_a_time(alice: Tenant) -> None:
 
     def work(worker: str) -> None:
         chance = random.Random(worker)
-        while Job.objects.exclude(status=Status.DONE).exists():
+        deadline = Deadline()
+        while deadline.holds() and (Job.objects.exclude(status=Status.DONE).exists()):
             jobs = claim(lane, quota=quota, worker=worker)
             assert len(jobs) <= quota
             holders.enter(worker, jobs)
@@ -180,7 +182,10 @@ def test_S7_what_ended_stays_ended_whatever_is_tried(alice: Tenant) -> None:
 
     def work(worker: str) -> None:
         chance = random.Random(worker)
-        while Job.objects.exclude(status__in=[Status.DONE, Status.CANCELLED]).exists():
+        deadline = Deadline()
+        while deadline.holds() and (
+            Job.objects.exclude(status__in=[Status.DONE, Status.CANCELLED]).exists()
+        ):
             for job in claim(lane, quota=4, worker=worker):
                 leases.append(Lease(job.id, job.fence))
                 status = chance.choice([Status.DONE, Status.DONE, Status.CANCELLED, Status.FAILED])

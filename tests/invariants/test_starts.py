@@ -19,6 +19,7 @@ from jobs import services, store
 from jobs.models import Job, LaneMinute, Tenant
 from jobs.statuses import TERMINAL, Status
 from tests.harness import wait_until
+from tests.invariants.deadline import Deadline
 from tests.store.steps import (
     claim,
     claim_one,
@@ -54,7 +55,8 @@ def running_at_starts(of: Runs) -> list[tuple[datetime, int]]:
 
 def work_off(worker: str) -> None:
     """Claim what can be had and end it a moment later, until all is done."""
-    while Job.objects.exclude(status=Status.DONE).exists():
+    deadline = Deadline()
+    while deadline.holds() and (Job.objects.exclude(status=Status.DONE).exists()):
         shares = [store.Share(lane.lane_id, 4) for lane in store.ready_lanes()]
         jobs = store.claim(worker, shares, lease_seconds=30)
         time.sleep(0.01)  # the work
@@ -200,7 +202,8 @@ def test_S14_never_before_its_time_by_the_databases_clock(
 
 def claim_when_due(tenant: Tenant, count: int) -> None:
     lane = lane_of(tenant)
-    while Job.objects.filter(status=Status.RUNNING).count() < count:
+    deadline = Deadline()
+    while deadline.holds() and (Job.objects.filter(status=Status.RUNNING).count() < count):
         store.promote()
         for job in claim(lane):
             assert Job.objects.get(pk=job.id).run_at <= database_time()
@@ -222,7 +225,8 @@ def test_S16_cancel_is_final_and_there_is_one_end(alice: Tenant) -> None:
 
     def work(worker: str) -> list[uuid.UUID]:
         started = []
-        while Job.objects.exclude(status__in=TERMINAL).exists():
+        deadline = Deadline()
+        while deadline.holds() and (Job.objects.exclude(status__in=TERMINAL).exists()):
             jobs = claim(lane, quota=3, worker=worker)
             started += [job.id for job in jobs]
             for job in jobs:
