@@ -27,6 +27,7 @@ from tests.postgres import HANDLE, PostgresUnavailable, running_server
 ROOT = Path(__file__).resolve().parents[2]
 SQLITE_SHARE = 20
 MANY_JOBS = 5_000
+INTERRUPTED = 130
 SKEW = "clock-skew"
 NAMES = (*FAULTS, *HAZARDS, SKEW)
 
@@ -45,7 +46,12 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser("python -m tests.faults", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--jobs", type=int, default=100_000, help="default: %(default)s")
-    parser.add_argument("--minutes", type=float, default=8, help="at most; default: %(default)s")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=8,
+        help="for submitting and breaking at most; then it lasts while jobs end; default: 8",
+    )
     parser.add_argument("--database", choices=["postgresql", "sqlite"], help="default: both")
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="FAULT", help=", ".join(NAMES)
@@ -69,9 +75,11 @@ def _run(database: str, asked: Namespace) -> bool:
             environment |= _postgresql(stack, faults)
         command = ["faults", "--seed", asked.seed, "--jobs", jobs, "--minutes", asked.minutes]
         code = _manage(*map(str, command), "--faults", *faults, environment=environment)
-    if code == 0:
+    if code in {0, INTERRUPTED}:
         shutil.rmtree(directory)
-    else:
+    if code == INTERRUPTED:
+        sys.exit(code)
+    if code:
         _say(f"history and logs are in {directory}")
     return code == 0
 
@@ -79,7 +87,8 @@ def _run(database: str, asked: Namespace) -> bool:
 def _environment(directory: Path, jobs: int) -> dict[str, str]:
     lease = 5 if jobs >= MANY_JOBS else 3
     tunables = {"lease_seconds": lease, "heartbeat_seconds": 1, "reap_interval_seconds": 0.5}
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != HANDLE}
+    return inherited | {
         "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
         "DATABASE_URL": f"sqlite:///{directory / 'faults.sqlite3'}",
         "VAR_DIR": str(directory),

@@ -1,6 +1,7 @@
 """A wall clock that is wrong and jumps, for one process. The monotonic clock stays right."""
 
 import time
+from datetime import timedelta
 
 from django.utils import timezone
 
@@ -15,4 +16,4 @@ def go_wrong(skew: float) -> None:
         return skew if time.monotonic() // JUMPS_EVERY_SECONDS % 2 else -skew
 
     time.time = lambda: right_time() + error()
-    timezone.now = lambda: right_now() + timezone.timedelta(seconds=error())
+    timezone.now = lambda: right_now() + timedelta(seconds=error())

@@ -47,7 +47,7 @@ EXPECTED_ERRORS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is asked of a run. `minutes`: how long it may take, about."""
+    """What is asked of a run. `minutes`: until when all is to be submitted and broken, at most."""
 
     seed: int
     jobs: int
