@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from jobs import store
@@ -13,13 +13,13 @@ from jobs.conf import conf
 from jobs.errors import UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.shares import FairShares
-from jobs.store import ClaimedJob, Lease, Mark, Marks, Share
+from jobs.store import ClaimedJob, Lease, Mark, Marks, ReadyLane, Share
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
 from workers.role import REST, Role
 
-BATCHING_SECONDS = 0.02
-"""At speed, room is claimed when there is so much time's worth of it, and not job by job."""
+LOOK_SECONDS = 0.02
+"""What a look has found is believed for so long, and for twice as long as the look took."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class Claimer(Role):
         self._shares = FairShares()
         self._pace = Pace()
         self._begins = Begins()
+        self._seen: dict[int, ReadyLane] = {}
+        self._look_again_at = 0.0
         self._tasks: dict[str, QueueTask] = {}
         self._unknown: set[str] = set()
         self._disappointments = 0
@@ -53,21 +55,19 @@ class Claimer(Role):
     def tick(self) -> float:
         """Claim once if there is room."""
         self._return_strange()
-        per_second = self._pace.per_second(self._held.recorded)
-        buffer = min(int(per_second * conf().claim_buffer_seconds), 2 * conf().claim_batch)
+        self._settle()
+        buffer = self._pace.buffer(self._held.slots)
         room = self._held.slots + buffer - len(self._held)
-        if room <= 0:
+        if room <= buffer // 2:
             return conf().poll_interval_seconds
-        if room < per_second * BATCHING_SECONDS:
-            return BATCHING_SECONDS / 4
         with self._begins.timed() as after:
             return self._claim_up_to(min(room, conf().claim_batch), after)
 
     def _claim_up_to(self, places: int, after: Marks) -> float:
-        lanes = store.ready_lanes(self._queues, unknown=self._unknown, tags=self._tags, after=after)
-        self._charge_turns()
+        lanes = self._look(after)
         shares = self._shares.divide(lanes, places)
         if not shares:
+            self._seen.clear()
             opens = [lane.opens_in for lane in lanes if lane.opens_in]
             return min([conf().poll_interval_seconds, self._begins.next_in(), *opens])
         asked_at = time.monotonic()
@@ -77,12 +77,27 @@ class Claimer(Role):
             return 0
         return self._wait_after_nothing()
 
-    def _charge_turns(self) -> None:
-        """Let tenants pay for the slots that their jobs have been holding."""
+    def _look(self, after: Marks) -> list[ReadyLane]:
+        """The lanes with ready jobs, as the last look found them if that was a moment ago."""
+        started = time.monotonic()
+        if not self._seen or started > self._look_again_at:
+            found = store.ready_lanes(
+                self._queues, unknown=self._unknown, tags=self._tags, after=after
+            )
+            self._seen = {lane.lane_id: lane for lane in found}
+            ended = time.monotonic()
+            self._look_again_at = ended + max(LOOK_SECONDS, 2 * (ended - started))
+        return list(self._seen.values())
+
+    def _settle(self) -> None:
+        """Let tenants pay for the slots that their jobs have held; learn how long that was."""
         now = time.monotonic()
-        for held in self._held.to_be_charged():
-            if turns := held.more_turns(now):
-                self._shares.prolong(held.job.tenant_id, held.job.lane_id, turns)
+        held, ended = self._held.to_be_charged()
+        self._pace.note(ended)
+        self._make_room(ended)
+        for one in (*held, *ended):
+            if turns := one.more_turns(now):
+                self._shares.prolong(one.job.tenant_id, one.job.lane_id, turns)
 
     def _wait_after_nothing(self) -> float:
         """Work was seen and none was got: another claimer held it.
@@ -102,9 +117,31 @@ class Claimer(Role):
             tags=self._tags,
             after=after,
         )
-        self._shares.charge(Counter(job.lane_id for job in claimed))
+        taken = Counter(job.lane_id for job in claimed)
+        self._shares.charge(taken)
         self._begins.note(claimed)
+        self._remember(shares, taken)
         return claimed
+
+    def _make_room(self, ended: Sequence[HeldJob]) -> None:
+        """Give back the places of jobs that have ended to what is left of the last look."""
+        lanes = Counter(one.job.lane_id for one in ended)
+        tenants = Counter(one.job.tenant_id for one in ended)
+        for lane in list(self._seen.values()):
+            if lane.tenant_id in tenants:
+                freed = -tenants[lane.tenant_id]
+                self._seen[lane.lane_id] = lane.less(-lanes[lane.lane_id], of_tenant=freed)
+
+    def _remember(self, shares: Sequence[Share], taken: Mapping[int, int]) -> None:
+        """What is left of the last look: a lane that gave less than its share has no more."""
+        of_tenant: Counter[int] = Counter()
+        for share in shares:
+            lane = self._seen.pop(share.lane_id)
+            of_tenant[lane.tenant_id] += taken[share.lane_id]
+            if taken[share.lane_id] == share.quota:
+                self._seen[lane.lane_id] = lane.less(share.quota, of_tenant=0)
+        for lane in [lane for lane in self._seen.values() if lane.tenant_id in of_tenant]:
+            self._seen[lane.lane_id] = lane.less(0, of_tenant=of_tenant[lane.tenant_id])
 
     def _start(self, claimed: Sequence[ClaimedJob], asked_at: float) -> None:
         known = [job for job in claimed if self._knows(job.task)]

@@ -135,16 +135,10 @@ class HeldJobs:
         self.slots = slots
         self._jobs: set[HeldJob] = set()
         self._changed = threading.Condition()
-        self._recorded = 0
         self._left: list[HeldJob] = []
 
     def __len__(self) -> int:
         return len(self._jobs)
-
-    @property
-    def recorded(self) -> int:
-        """How many jobs have left since the process began."""
-        return self._recorded
 
     def add(self, held: Collection[HeldJob]) -> None:
         """Take jobs in."""
@@ -154,9 +148,7 @@ class HeldJobs:
     def remove(self, held: Collection[HeldJob]) -> None:
         """The store has answered about these: their room is free."""
         with self._changed:
-            before = len(self._jobs)
             self._jobs.difference_update(held)
-            self._recorded += before - len(self._jobs)
             self._left += held
             self._changed.notify_all()
 
@@ -165,11 +157,11 @@ class HeldJobs:
         with self._changed:
             return list(self._jobs)
 
-    def to_be_charged(self) -> list[HeldJob]:
+    def to_be_charged(self) -> tuple[list[HeldJob], list[HeldJob]]:
         """The jobs held now, and those that have left since this was last asked."""
         with self._changed:
             left, self._left = self._left, []
-            return [*self._jobs, *left]
+            return list(self._jobs), left
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until no job is held; answers whether that was so in time."""

@@ -1,25 +1,27 @@
 """How fast this process gets jobs done, to claim what can start within a moment and no more."""
 
-import time
+from collections.abc import Collection
 
-WINDOW_SECONDS = 0.25
+from jobs.conf import conf
+from workers.held import HeldJob
+
+MEMORY = 0.2
+"""How much of the estimate the jobs of the last batch make up."""
 
 
 class Pace:
-    """Jobs done per second, over the last moments."""
+    """The time that jobs hold a slot, as the last ones did."""
 
     def __init__(self) -> None:
-        self._since = time.monotonic()
-        self._done = 0
-        self._per_second = 0.0
+        self._seconds = conf().claim_buffer_seconds
 
-    def per_second(self, done: int) -> float:
-        """The pace, given how many jobs were done since the process began."""
-        elapsed = time.monotonic() - self._since
-        if elapsed >= WINDOW_SECONDS:
-            self._per_second = (done - self._done) / elapsed
-            self._since, self._done = time.monotonic(), done
-        elif done - self._done > self._per_second * elapsed:
-            # Faster than in the last window: believe it at once, so that a burst gets going.
-            return max(self._per_second, (done - self._done) / WINDOW_SECONDS)
-        return self._per_second
+    def note(self, ended: Collection[HeldJob]) -> None:
+        """Learn from jobs that have ended."""
+        ran = [one.ended_at - one.started_at for one in ended if one.ended_at and one.started_at]
+        if ran:
+            self._seconds += MEMORY * (sum(ran) / len(ran) - self._seconds)
+
+    def buffer(self, slots: int) -> int:
+        """How many jobs, beyond those that run, can start within `claim_buffer_seconds`."""
+        each = max(self._seconds, 1e-5)
+        return min(int(slots * conf().claim_buffer_seconds / each), 2 * conf().claim_batch)

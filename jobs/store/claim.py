@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from jobs.statuses import TRANSITIONS, Move, Status
 from jobs.store.dialect import BY_KEY, as_uuid, fetch, is_postgresql, one_writer
-from jobs.store.gate import WITH_OTHERS, pass_gate
+from jobs.store.gate import gate
 from jobs.store.lines import Line, Mark, Marks, lines_of, marked
-from jobs.store.rooms import Rooms, locked
+from jobs.store.rooms import Rooms
 
 
 class Share(NamedTuple):
@@ -71,10 +71,9 @@ def claim(
     lease = {"worker": worker, "lease": lease_seconds}
     at_once = {x.only_line: x.quota for x in shares if x.only_line} if is_postgresql() else {}
     rest = [share for share in shares if share.only_line not in at_once]
-    jobs = _grant(_GRANT_AT_ONCE, at_once, after, lease, before=[WITH_OTHERS, BY_KEY])
+    jobs = _grant(_GRANT_AT_ONCE, at_once, after, lease, before=[*gate(), BY_KEY])
     if rest:
         with one_writer():
-            pass_gate()
             quotas = _within_limits(rest, unknown, tags, after)
             jobs += _grant(_GRANT, quotas, after, lease)
     return sorted(jobs, key=_order)
@@ -88,9 +87,9 @@ def _within_limits(
     shares: Sequence[Share], unknown: Collection[str], tags: Collection[str], after: Marks
 ) -> dict[int, int]:
     """How many jobs of each line may be taken; what limits them is now locked and paid for."""
-    lines = [x for x in lines_of(s.lane_id for s in shares) if x.suits(unknown, tags)]
-    lines = locked(lines)
-    rooms = Rooms(lines)
+    found = lines_of((share.lane_id for share in shares), before=gate())
+    lines = [line for line in found if line.suits(unknown, tags)]
+    rooms = Rooms(lines, lock=True)
     wanted = _wanted({share.lane_id: share.quota for share in shares}, lines, rooms, after)
     taken = {line: rooms.take(line, wanted[line.id]) for line in lines}
     rooms.pay(taken)

@@ -22,7 +22,7 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -128,35 +128,43 @@ def one_writer() -> Iterator[None]:
         yield
 
 
-def fetch(
-    statement: str, parameters: Mapping[str, Any], *, before: Iterable[str] = ()
-) -> list[Any]:
-    """Run a statement and fetch its rows, on PostgreSQL in one round trip.
+Rows = list[Any]
+Query = tuple[str, Mapping[str, Any]]
+"""A statement and its parameters."""
 
-    There it goes past Django's cursor: the server binds the parameters and answers in binary, which
-    takes half the time for arrays. The statements of `before` run first, in the same transaction.
+
+def fetch(statement: str, parameters: Mapping[str, Any], *, before: Iterable[str] = ()) -> Rows:
+    """Run a statement and fetch its rows; those of `before` run first, in the same transaction."""
+    return fetch_all([*((one, {}) for one in before), (statement, parameters)])[-1]
+
+
+def fetch_all(queries: Sequence[Query]) -> list[Rows]:
+    """Run statements one after the other and fetch the rows of each.
+
+    On PostgreSQL in one round trip and, if none is open, in one transaction. There they go past
+    Django's cursor: the server binds the parameters and answers in binary, which takes half the
+    time for arrays.
     """
     connection.ensure_connection()
     if not is_postgresql() or connection.execute_wrappers or connection.queries_logged:
-        return _fetch_watched(statement, parameters, before)
+        return _fetch_watched(queries)
     raw = connection.connection
+    cursors = [psycopg.Cursor(raw) for _ in queries]
     with connection.wrap_database_errors, raw.pipeline():
-        for statement_before in before:
-            psycopg.Cursor(raw).execute(statement_before)
-        cursor = psycopg.Cursor(raw)
-        cursor.execute(sql(statement), parameters, binary=True)
-    return cursor.fetchall()
+        for cursor, (statement, parameters) in zip(cursors, queries, strict=True):
+            cursor.execute(sql(statement), parameters or None, binary=True)
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
-def _fetch_watched(
-    statement: str, parameters: Mapping[str, Any], before: Iterable[str]
-) -> list[Any]:
+def _fetch_watched(queries: Sequence[Query]) -> list[Rows]:
     """The same through Django's cursor, where its wrappers and its log of queries see it."""
-    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        for statement_before in before:
-            cursor.execute(statement_before)
-        cursor.execute(sql(statement), parameters)
-        return cursor.fetchall()
+    found = []
+    several = transaction.atomic(savepoint=False) if len(queries) > 1 else nullcontext()
+    with several, connection.cursor() as cursor:
+        for statement, parameters in queries:
+            cursor.execute(sql(statement), parameters)
+            found.append(cursor.fetchall() if cursor.description else [])
+    return found
 
 
 def array(values: Iterable[Any]) -> Any:

@@ -13,24 +13,22 @@ from jobs.store.dialect import is_postgresql
 _GATE = 7_204_001
 """Key of the advisory lock; of no meaning, only the same everywhere."""
 
-WITH_OTHERS = f"SELECT pg_advisory_xact_lock_shared({_GATE})"
-"""What a claim runs first, in a statement of its own: what follows sees the settings in force."""
+_WITH_OTHERS = f"SELECT pg_advisory_xact_lock_shared({_GATE})"
 _ALONE = f"SELECT pg_advisory_xact_lock({_GATE})"
 
 
-def pass_gate() -> None:
-    """For a claim: until the end of the transaction, no settings change."""
-    _take(WITH_OTHERS)
+def gate() -> list[str]:
+    """What a claim runs first: until the end of the transaction, no settings change.
+
+    A statement of its own, so that what follows it sees the settings in force.
+    """
+    return [_WITH_OTHERS] if is_postgresql() else []
 
 
 def pass_gate_alone() -> None:
     """For a change of settings: wait for the claims under way, hold off new ones."""
-    _take(_ALONE)
-
-
-def _take(statement: str) -> None:
     if not connection.in_atomic_block:
         raise RuntimeError("The gate is held for a transaction; open one first.")
     if is_postgresql():
         with connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(_ALONE)

@@ -29,6 +29,7 @@ class Limit(NamedTuple):
     """A limit in force. `holder` says whose: T and a tenant's id, L a lane's, K a task limit's."""
 
     holder: str
+    key: int
     max_running: int | None
     starts_per_minute: int | None
     start_burst: int
@@ -37,7 +38,8 @@ class Limit(NamedTuple):
 class Line(NamedTuple):
     """The jobs of a lane that the same workers can run, with its settings and its tenant's.
 
-    `task_limit` is that of its tenant, `shared_limit` that of all tenants together.
+    `task_limit` is that of its tenant, `shared_limit` that of all tenants together; `limits` holds
+    those that there are.
     """
 
     id: int
@@ -52,11 +54,7 @@ class Line(NamedTuple):
     lane_limit: Limit | None
     task_limit: Limit | None
     shared_limit: Limit | None
-
-    @property
-    def limits(self) -> list[Limit]:
-        """All that there are."""
-        return [limit for limit in self[-4:] if limit]
+    limits: tuple[Limit, ...]
 
     def suits(self, unknown: Collection[str], tags: Collection[str]) -> bool:
         """Whether a worker with these tags, that does not know those tasks, can run its jobs."""
@@ -82,9 +80,9 @@ _LINES_OF = f"""
 SELECT {_SETTINGS} FROM jobs_line AS line {_OPEN} WHERE line.lane_id = ANY(%(lanes)s)"""
 
 
-def lines_of(lane_ids: Iterable[int]) -> list[Line]:
+def lines_of(lane_ids: Iterable[int], *, before: Iterable[str] = ()) -> list[Line]:
     """The lines of those of the lanes that are not paused, with ready jobs or without."""
-    return [_line(row) for row in fetch(_LINES_OF, {"lanes": array(lane_ids)})]
+    return [_line(row) for row in fetch(_LINES_OF, {"lanes": array(lane_ids)}, before=before)]
 
 
 # A "loose index scan": from one line with ready jobs to the next, so that the cost grows with the
@@ -147,8 +145,13 @@ def marked(line_ids: Collection[int], after: Marks) -> dict[str, Any]:
 
 
 def _line(row: tuple[Any, ...]) -> Line:
-    limits = zip("TLKK", (row[8:12], row[12:16], row[16:20], row[20:]), strict=True)
-    return Line._make((*row[:8], *(_limit(kind, *of) for kind, of in limits)))
+    four = (
+        _limit("T", *row[8:12]),
+        _limit("L", *row[12:16]),
+        _limit("K", *row[16:20]),
+        _limit("K", *row[20:]),
+    )
+    return Line._make((*row[:8], *four, tuple(limit for limit in four if limit)))
 
 
 def _limit(
@@ -156,4 +159,4 @@ def _limit(
 ) -> Limit | None:
     if max_running is None and starts_per_minute is None:
         return None
-    return Limit(f"{kind}{key}", max_running, starts_per_minute, start_burst)
+    return Limit(f"{kind}{key}", key, max_running, starts_per_minute, start_burst)

@@ -28,6 +28,12 @@ class ReadyLane(NamedTuple):
     opens_in: float = 0
     only_line: int | None = None
 
+    def less(self, jobs: int, *, of_tenant: int) -> "ReadyLane":
+        """What is left after so many jobs of the lane, and so many of its tenant, were taken."""
+        room = None if self.room is None else self.room - jobs
+        tenant_room = None if self.tenant_room is None else self.tenant_room - of_tenant
+        return self._replace(room=room, tenant_room=tenant_room)
+
 
 def ready_lanes(
     queues: Collection[str] = (),

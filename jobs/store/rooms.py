@@ -7,35 +7,106 @@ present by as much as the burst takes to pay off.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from django.db import connection
 
 from jobs.statuses import Status
-from jobs.store.dialect import array, fetch, sql
+from jobs.store.dialect import Rows, array, fetch_all, sql
 from jobs.store.lines import Limit, Line
+
+_LOCK_TENANTS = """
+SELECT id FROM jobs_tenant WHERE id = ANY(%(tenants)s) ORDER BY id LOCK SKIPPING ROWS"""
+_LOCK_SHARED = """
+SELECT id FROM jobs_tasklimit WHERE id = ANY(%(shared)s) ORDER BY id LOCK SKIPPING ROWS"""
+
+_RUNNING = f"""
+SELECT running.tenant_id, running.lane_id, line.task, running.jobs
+FROM (
+    SELECT tenant_id, lane_id, line_id, count(*) AS jobs FROM jobs_job
+    WHERE tenant_id = ANY(%(tenants)s) AND status = '{Status.RUNNING}'
+    GROUP BY tenant_id, lane_id, line_id
+) AS running
+JOIN jobs_line AS line ON line.id = running.line_id"""
+
+_RUNNING_OF_ALL = f"""
+SELECT line.task, count(*) FROM jobs_job
+JOIN jobs_line AS line ON line.id = jobs_job.line_id
+WHERE jobs_job.status = '{Status.RUNNING}' AND line.task = ANY(%(tasks)s) GROUP BY line.task"""
+
+_CLOCKS = """
+SELECT holder, paid_off_at, MOMENT() FROM jobs_startclock WHERE holder = ANY(%(paced)s)
+UNION ALL SELECT '', 0, MOMENT()"""
+
+_MOVE_CLOCK = """
+INSERT INTO jobs_startclock (holder, paid_off_at) VALUES (%(holder)s, %(paid_off_at)s)
+ON CONFLICT (holder) DO UPDATE SET paid_off_at = excluded.paid_off_at"""
 
 
 class Rooms:
     """The places that the limits of some lines leave, to be taken one after the other.
 
-    Exact for as long as their tenants and shared limits are locked, and a guess otherwise.
+    With `lock` they are exact until the end of the transaction: the tenant of every limited line is
+    locked, and each limit that tenants share. What another claimer has locked is passed over, so
+    that nobody waits: it has no places.
     """
 
-    def __init__(self, lines: Collection[Line]) -> None:
-        limits = {limit.holder: limit for line in lines for limit in line.limits}
-        counted = [limit for limit in limits.values() if limit.max_running is not None]
-        self._paces = _paces(limit for limit in limits.values() if limit.starts_per_minute)
-        used = _running(lines) if counted else Counter[str]()
-        self._left: dict[str, int] = {h: pace.ready for h, pace in self._paces.items()}
-        for limit in counted:
-            places = (limit.max_running or 0) - used[limit.holder]
-            self._left[limit.holder] = min(places, self._left.get(limit.holder, places))
+    def __init__(self, lines: Collection[Line], *, lock: bool = False) -> None:
+        self._lines = [line for line in lines if line.limits]
+        self._limits = {limit.holder: limit for line in self._lines for limit in line.limits}
+        self._left: dict[str, float] = {}
+        self._paces: dict[str, _Pace] = {}
+        if self._limits:
+            self._find(lock=lock)
+
+    def _find(self, *, lock: bool) -> None:
+        shared = {x.shared_limit.key: x.task for x in self._lines if x.shared_limit}
+        tenants = {line.tenant_id for line in self._lines}
+        paced = {x.holder for x in self._limits.values() if x.starts_per_minute is not None}
+        asked = {
+            "tenants": array(tenants),
+            "shared": array(shared),
+            "tasks": array(shared.values()),
+            "paced": array(paced),
+        }
+        # In one round trip, but the locks in statements of their own: one that locks and counts
+        # would count what was there when it began, and two claimers see the last free place.
+        locks = [_LOCK_TENANTS, *([_LOCK_SHARED] if shared else [])] if lock else []
+        counts = [_RUNNING, *([_RUNNING_OF_ALL] if shared else [])]
+        found = iter(fetch_all([(statement, asked) for statement in (*locks, *counts, _CLOCKS)]))
+        locked = [{key for (key,) in next(found)} for _ in locks]
+        used = self._used(*(next(found) for _ in counts))
+        self._paces = _paces([self._limits[holder] for holder in paced], next(found))
+        self._left = {holder: self._places(x, used[holder]) for holder, x in self._limits.items()}
+        if lock:
+            self._pass_over(tenants.difference(locked[0]), set(shared).difference(*locked[1:]))
+
+    def _places(self, limit: Limit, used: int) -> float:
+        running = math.inf if limit.max_running is None else limit.max_running - used
+        starts = self._paces[limit.holder].ready if limit.holder in self._paces else math.inf
+        return max(0, min(running, starts))
+
+    def _pass_over(self, tenants: Collection[int], shared: Collection[int]) -> None:
+        for line in self._lines:
+            if line.tenant_id in tenants or (line.shared_limit and line.shared_limit.key in shared):
+                self._left |= {limit.holder: 0 for limit in line.limits}
+
+    def _used(self, running: Sequence[Any], of_all: Sequence[Any] = ()) -> Counter[str]:
+        """The running jobs under each limit, by its holder."""
+        used: Counter[str] = Counter()
+        of_task = {(x.tenant_id, x.task): x.task_limit.holder for x in self._lines if x.task_limit}
+        shared = {x.task: x.shared_limit.holder for x in self._lines if x.shared_limit}
+        for tenant_id, lane_id, task, jobs in running:
+            for holder in (f"T{tenant_id}", f"L{lane_id}", of_task.get((tenant_id, task), "")):
+                used[holder] += jobs
+        used.update({shared[task]: jobs for task, jobs in of_all})
+        return used
 
     def left(self, *limits: Limit | None) -> int | None:
         """The places that all of the limits leave; None where there is no limit."""
-        places = [self._left[limit.holder] for limit in limits if limit]
-        return max(0, min(places)) if places else None
+        places = min((self._left[limit.holder] for limit in limits if limit), default=math.inf)
+        return None if places == math.inf else int(places)
 
     def within(self, wanted: int, *limits: Limit | None) -> int:
         """So many of the wanted places as the limits leave."""
@@ -69,15 +140,6 @@ class Rooms:
                 cursor.executemany(sql(_MOVE_CLOCK), rows)
 
 
-_MOVE_CLOCK = """
-INSERT INTO jobs_startclock (holder, paid_off_at) VALUES (%(holder)s, %(paid_off_at)s)
-ON CONFLICT (holder) DO UPDATE SET paid_off_at = excluded.paid_off_at"""
-
-_CLOCKS = """
-SELECT holder, paid_off_at, MOMENT() FROM jobs_startclock WHERE holder = ANY(%(holders)s)
-UNION ALL SELECT '', 0, MOMENT()"""
-
-
 class _Pace:
     """One limit of starts at one moment."""
 
@@ -100,74 +162,7 @@ class _Pace:
         return self._at + starts * self._seconds_each
 
 
-def _paces(limits: Iterable[Limit]) -> dict[str, _Pace]:
-    of_holder = {limit.holder: limit for limit in limits}
-    if not of_holder:
-        return {}
-    rows = fetch(_CLOCKS, {"holders": array(of_holder)})
-    clocks = {holder: paid_off_at for holder, paid_off_at, _ in rows}
-    now = rows[-1][2]
-    return {holder: _Pace(x, now, clocks.get(holder, 0.0)) for holder, x in of_holder.items()}
-
-
-_RUNNING = f"""
-SELECT running.tenant_id, running.lane_id, line.task, running.jobs
-FROM (
-    SELECT tenant_id, lane_id, line_id, count(*) AS jobs FROM jobs_job
-    WHERE tenant_id = ANY(%(tenants)s) AND status = '{Status.RUNNING}'
-    GROUP BY tenant_id, lane_id, line_id
-) AS running
-JOIN jobs_line AS line ON line.id = running.line_id"""
-
-_RUNNING_OF_ALL = f"""
-SELECT line.task, count(*) FROM jobs_job
-JOIN jobs_line AS line ON line.id = jobs_job.line_id
-WHERE jobs_job.status = '{Status.RUNNING}' AND line.task = ANY(%(tasks)s) GROUP BY line.task"""
-
-
-def _running(lines: Collection[Line]) -> Counter[str]:
-    """The running jobs under each limit of the lines, by its holder."""
-    used: Counter[str] = Counter()
-    of_task = {(x.tenant_id, x.task): x.task_limit.holder for x in lines if x.task_limit}
-    shared = {x.task: x.shared_limit.holder for x in lines if x.shared_limit}
-    tenants = {line.tenant_id for line in lines if line.limits}
-    for tenant_id, lane_id, task, jobs in fetch(_RUNNING, {"tenants": array(tenants)}):
-        for holder in (f"T{tenant_id}", f"L{lane_id}", of_task.get((tenant_id, task), "")):
-            used[holder] += jobs
-    if shared:
-        for task, jobs in fetch(_RUNNING_OF_ALL, {"tasks": array(shared)}):
-            used[shared[task]] += jobs
-    return used
-
-
-_LOCK_TENANTS = """
-SELECT id FROM jobs_tenant WHERE id = ANY(%(ids)s) ORDER BY id LOCK SKIPPING ROWS"""
-_LOCK_TASK_LIMITS = """
-SELECT id FROM jobs_tasklimit WHERE id = ANY(%(ids)s) ORDER BY id LOCK SKIPPING ROWS"""
-
-
-def locked(lines: Collection[Line]) -> list[Line]:
-    """Those of the lines that may be claimed from: without limits, or whose limits are now locked.
-
-    Who finds a limit locked by another claimer passes its lines over: nobody waits. Count what runs
-    only after this, in statements of their own: the locking statement would count what was there
-    when it began, and two claimers could both see the last free place.
-    """
-    tenants = _lock(_LOCK_TENANTS, {line.tenant_id for line in lines if line.limits})
-    shared = _lock(_LOCK_TASK_LIMITS, {_shared(line) for line in lines if line.shared_limit})
-    return [
-        line
-        for line in lines
-        if not line.limits
-        or (line.tenant_id in tenants and (not line.shared_limit or _shared(line) in shared))
-    ]
-
-
-def _shared(line: Line) -> int:
-    return int(line.shared_limit.holder[1:]) if line.shared_limit else 0
-
-
-def _lock(statement: str, ids: Collection[int]) -> set[int]:
-    if not ids:
-        return set()
-    return {key for (key,) in fetch(statement, {"ids": array(ids)})}
+def _paces(limits: Collection[Limit], clocks: Rows) -> dict[str, _Pace]:
+    paid_off_at = {holder: at for holder, at, _ in clocks}
+    now = clocks[-1][2]
+    return {x.holder: _Pace(x, now, paid_off_at.get(x.holder, 0.0)) for x in limits}
