@@ -70,9 +70,7 @@ class Claimer(Role):
             self._seen.clear()
             opens = [lane.opens_in for lane in lanes if lane.opens_in]
             return min([conf().poll_interval_seconds, self._begins.next_in(), *opens])
-        asked_at = time.monotonic()
-        if claimed := self._claim(shares, after):
-            self._start(claimed, asked_at)
+        if self._claim(shares, after):
             self._disappointments = 0
             return 0
         return self._wait_after_nothing()
@@ -108,7 +106,18 @@ class Claimer(Role):
         longest = min(conf().poll_interval_seconds, 0.005 * 2 ** min(self._disappointments, 20))
         return random.uniform(longest / 2, longest)  # noqa: S311
 
-    def _claim(self, shares: Sequence[Share], after: Marks) -> list[ClaimedJob]:
+    def _claim(self, shares: Sequence[Share], after: Marks) -> bool:
+        """Claim the shares, those under no limit apart, as that is quicker; whether any was got."""
+        taken: Counter[int] = Counter()
+        for is_free in (True, False):
+            if some := [share for share in shares if bool(share.only_line) is is_free]:
+                taken += self._claim_some(some, after)
+        self._shares.charge(taken)
+        self._remember(shares, taken)
+        return bool(taken)
+
+    def _claim_some(self, shares: Sequence[Share], after: Marks) -> Counter[int]:
+        asked_at = time.monotonic()
         claimed = store.claim(
             self._worker,
             shares,
@@ -117,11 +126,9 @@ class Claimer(Role):
             tags=self._tags,
             after=after,
         )
-        taken = Counter(job.lane_id for job in claimed)
-        self._shares.charge(taken)
         self._begins.note(claimed)
-        self._remember(shares, taken)
-        return claimed
+        self._start(claimed, asked_at)
+        return Counter(job.lane_id for job in claimed)
 
     def _make_room(self, ended: Sequence[HeldJob]) -> None:
         """Give back the places of jobs that have ended to what is left of the last look."""

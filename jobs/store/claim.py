@@ -65,35 +65,36 @@ def claim(
     Exact with any number of claimers: what has a limit is locked by one claimer at a time, and
     counted after that; who finds it locked passes it over. Jobs of tasks in `unknown`, and jobs
     that need other tags than `tags`, are left untouched. Lines are read behind the marks of
-    `after`.
+    `after`. Where every share names its only line, it takes one round trip.
     """
-    after = after or {}
     lease = {"worker": worker, "lease": lease_seconds}
-    at_once = {x.only_line: x.quota for x in shares if x.only_line} if is_postgresql() else {}
-    rest = [share for share in shares if share.only_line not in at_once]
-    jobs = _grant(_GRANT_AT_ONCE, at_once, after, lease, before=[*gate(), BY_KEY])
-    if rest:
-        with one_writer():
-            quotas = _within_limits(rest, unknown, tags, after)
-            jobs += _grant(_GRANT, quotas, after, lease)
-    return sorted(jobs, key=_order)
+    at_once = {share.only_line: share.quota for share in shares if share.only_line}
+    if is_postgresql() and len(at_once) == len(shares):
+        before = [*gate(), BY_KEY]
+        return _in_order(_grant(_GRANT_AT_ONCE, at_once, after or {}, lease, before=before))
+    of_lanes = {share.lane_id: share.quota for share in shares}
+    with one_writer():
+        found = lines_of(of_lanes, before=gate())
+        lines = {line.id: line for line in found if line.suits(unknown, tags)}
+        rooms = Rooms(lines.values(), lock=True)
+        quotas = _quotas(of_lanes, lines, rooms, after or {})
+        jobs = _grant(_GRANT, quotas, after or {}, lease)
+        started = Counter(job.line_id for job in jobs)
+        rooms.pay({lines[line_id]: count for line_id, count in started.items()})
+    return _in_order(jobs)
 
 
-def _order(job: ClaimedJob) -> tuple[int, int, int]:
-    return -job.priority, job.run_at, job.id.int
+def _in_order(jobs: Iterable[ClaimedJob]) -> list[ClaimedJob]:
+    return sorted(jobs, key=lambda job: (-job.priority, job.run_at, job.id.int))
 
 
-def _within_limits(
-    shares: Sequence[Share], unknown: Collection[str], tags: Collection[str], after: Marks
+def _quotas(
+    of_lanes: Mapping[int, int], lines: Mapping[int, Line], rooms: Rooms, after: Marks
 ) -> dict[int, int]:
-    """How many jobs of each line may be taken; what limits them is now locked and paid for."""
-    found = lines_of((share.lane_id for share in shares), before=gate())
-    lines = [line for line in found if line.suits(unknown, tags)]
-    rooms = Rooms(lines, lock=True)
-    wanted = _wanted({share.lane_id: share.quota for share in shares}, lines, rooms, after)
-    taken = {line: rooms.take(line, wanted[line.id]) for line in lines}
-    rooms.pay(taken)
-    return {line.id: jobs for line, jobs in taken.items() if jobs}
+    """How many jobs of each line may be taken within its limits."""
+    wanted = _wanted(of_lanes, list(lines.values()), rooms, after)
+    taken = {key: rooms.take(line, wanted[key]) for key, line in lines.items()}
+    return {key: jobs for key, jobs in taken.items() if jobs}
 
 
 def _wanted(

@@ -6,15 +6,26 @@ and every later one sees the new: the answer to a pause is a barrier. On SQLite 
 at a time, which is the same.
 """
 
-from django.db import connection
+import random
+import time
+
+from django.db import OperationalError, connection, transaction
 
 from jobs.store.dialect import is_postgresql
 
+TURN = "200ms"
+"""How long a change waits for the gate at a time: claims queue behind it meanwhile."""
+PATIENCE_SECONDS = 10
 _GATE = 7_204_001
 """Key of the advisory lock; of no meaning, only the same everywhere."""
 
-_WITH_OTHERS = f"SELECT pg_advisory_xact_lock_shared({_GATE})"
-_ALONE = f"SELECT pg_advisory_xact_lock({_GATE})"
+# A claim is over in milliseconds. One that is frozen in its midst is thrown out after seconds, and
+# not after the minute that others have: nobody could change a setting until then.
+_WITH_OTHERS = f"""
+SELECT pg_advisory_xact_lock_shared({_GATE}),
+    set_config('idle_in_transaction_session_timeout', '5s', TRUE)"""
+_ALONE = f"SET LOCAL lock_timeout = '{TURN}'; SELECT pg_advisory_xact_lock({_GATE})"
+_AS_BEFORE = "SET LOCAL lock_timeout TO DEFAULT"
 
 
 def gate() -> list[str]:
@@ -26,9 +37,26 @@ def gate() -> list[str]:
 
 
 def pass_gate_alone() -> None:
-    """For a change of settings: wait for the claims under way, hold off new ones."""
+    """For a change of settings: wait for the claims under way, hold off new ones.
+
+    Raises `OperationalError` if a claim holds the gate for `PATIENCE_SECONDS`.
+    """
     if not connection.in_atomic_block:
         raise RuntimeError("The gate is held for a transaction; open one first.")
     if is_postgresql():
-        with connection.cursor() as cursor:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not _waited_one_turn(is_last=time.monotonic() > deadline):
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
+
+
+def _waited_one_turn(*, is_last: bool) -> bool:
+    """Wait for the gate; answers whether it is ours."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_ALONE)
+            cursor.execute(_AS_BEFORE)
+    except OperationalError:
+        if is_last:
+            raise
+        return False
+    return True

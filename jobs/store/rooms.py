@@ -40,8 +40,10 @@ SELECT holder, paid_off_at, MOMENT() FROM jobs_startclock WHERE holder = ANY(%(p
 UNION ALL SELECT '', 0, MOMENT()"""
 
 _MOVE_CLOCK = """
-INSERT INTO jobs_startclock (holder, paid_off_at) VALUES (%(holder)s, %(paid_off_at)s)
-ON CONFLICT (holder) DO UPDATE SET paid_off_at = excluded.paid_off_at"""
+INSERT INTO jobs_startclock AS clock (holder, paid_off_at)
+VALUES (%(holder)s, MOMENT() + %(seconds)s)
+ON CONFLICT (holder) DO UPDATE
+SET paid_off_at = LATER(clock.paid_off_at, MOMENT()) + %(seconds)s"""
 
 
 class Rooms:
@@ -126,12 +128,15 @@ class Rooms:
         return max(waits, default=0.0)
 
     def pay(self, started: Mapping[Line, int]) -> None:
-        """Move the clocks on for jobs that start now, by line."""
+        """Move the clocks on for jobs that have just started, by line.
+
+        After the grant: paid at a moment before it, the next start could come too soon.
+        """
         starts: Counter[str] = Counter()
         for line, jobs in started.items():
             starts.update({x.holder: jobs for x in line.limits if x.holder in self._paces})
         rows: list[dict[str, str | float]] = [
-            {"holder": holder, "paid_off_at": self._paces[holder].after(jobs)}
+            {"holder": holder, "seconds": jobs * self._paces[holder].seconds_each}
             for holder, jobs in sorted(starts.items())
             if jobs
         ]
@@ -144,22 +149,18 @@ class _Pace:
     """One limit of starts at one moment."""
 
     def __init__(self, limit: Limit, now: float, paid_off_at: float) -> None:
-        self._seconds_each = 60 / (limit.starts_per_minute or 1)
+        self.seconds_each = 60 / (limit.starts_per_minute or 1)
         self._burst = limit.start_burst
-        self._at = max(now, paid_off_at)
-        self._ahead = self._at - now
+        self._ahead = max(0.0, paid_off_at - now)
 
     @property
     def ready(self) -> int:
         # A millionth of a start: what rounding may take from a whole one.
-        return math.floor(self._burst - self._ahead / self._seconds_each + 1e-6)
+        return math.floor(self._burst - self._ahead / self.seconds_each + 1e-6)
 
     @property
     def opens_in(self) -> float:
-        return max(0.0, self._ahead - (self._burst - 1) * self._seconds_each)
-
-    def after(self, starts: int) -> float:
-        return self._at + starts * self._seconds_each
+        return max(0.0, self._ahead - (self._burst - 1) * self.seconds_each)
 
 
 def _paces(limits: Collection[Limit], clocks: Rows) -> dict[str, _Pace]:
