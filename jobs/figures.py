@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs.conf import conf
@@ -121,7 +122,7 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
 
 def live_workers() -> QuerySet[Worker]:
     """The workers that gave a sign of life within a lease's time and have not stopped."""
-    since = timezone.now() - timedelta(seconds=conf().lease_seconds)
+    since = Now() - timedelta(seconds=conf().lease_seconds)
     return Worker.objects.filter(stopped_at=None, seen_at__gte=since)
 
 

@@ -57,7 +57,9 @@ def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
     return {
         "status": explanation.status.value,
         "text": explanation.text,
-        "gates": [asdict(gate) for gate in explanation.gates],
+        "gates": [
+            {**asdict(gate), "opens_at": instant(gate.opens_at)} for gate in explanation.gates
+        ],
     }
 
 

@@ -3,28 +3,50 @@
 Nothing here decides anything; the claim does. What is said can be out of date a moment later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from django.db.models import Q
-from django.utils import timezone
+from django.db.models import Min, Q, Sum
+from django.db.models.functions import Now
 
 from jobs.figures import live_workers
 from jobs.instants import instant
-from jobs.models import Job, Lane, Tenant, Worker
+from jobs.models import Job, Lane, LaneMinute, Worker
 from jobs.statuses import TERMINAL, Status
+from jobs.store.lines import Limit, lines_of
+from jobs.store.place import jobs_ahead
+from jobs.store.rooms import Rooms
+from jobs.submission import tags_of
 
-COUNT_AT_MOST = 10_000
+RECENT = timedelta(minutes=5)
+"""The wait in line is estimated from what a lane's jobs did in this time."""
+
+_SHUT = ("tenant_inactive", "queue_paused")
+_UNSERVED = ("no_worker", "no_worker_with_tags", "no_worker_for_task")
+GATES = (
+    *("blocked", "backoff", "scheduled", *_SHUT),
+    *("tenant_limit", "tenant_rate", "queue_limit", "queue_rate"),
+    *("task_limit", "task_rate", "shared_task_limit", "shared_task_rate"),
+    *(*_UNSERVED, "workers_busy", "in_line"),
+)
+"""The codes of all gates."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One thing that a waiting job waits for. `used` of `limit` where it is a matter of room."""
+    """One thing that a waiting job waits for.
+
+    `used` of `limit` where it is a matter of room, `limit` alone where it is one of pace;
+    `opens_at` where it is a matter of time. `wait_seconds` is a guess, of the place in line alone.
+    """
 
     code: str
     text: str
     used: int | None = None
     limit: int | None = None
+    opens_at: datetime | None = None
+    wait_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +66,7 @@ def explain(job: Job) -> Explanation:
     if status is Status.RUNNING:
         stopping = " and was asked to stop" if job.cancel_requested else ""
         return Explanation(status, f"The job runs on worker {job.worker}{stopping}.")
-    gates = tuple(_gates(job, status))
+    gates = _gates(job, status)
     return Explanation(status, gates[0].text, gates)
 
 
@@ -59,29 +81,27 @@ def _ending(job: Job) -> str:
             return f"The job is a dead letter ({reason}): {job.error_type} {job.error_message}"
 
 
-def _gates(job: Job, status: Status) -> Iterator[Gate]:
+def _gates(job: Job, status: Status) -> tuple[Gate, ...]:
     """The gates in the order in which they open; the place in line comes last."""
-    lane = Lane.objects.select_related("tenant").get(pk=job.lane_id)
-    yield from _time(job, status)
-    yield from _switches(lane)
-    yield from _limit("tenant_limit", lane.tenant, Q(tenant_id=job.tenant_id))
-    yield from _limit("queue_limit", lane, Q(tenant_id=job.tenant_id, lane_id=job.lane_id))
-    yield from _workers(job)
+    lane = Lane.objects.select_related("tenant").annotate(now=Now()).get(pk=job.lane_id)
+    now: datetime = lane.now
+    gates = [*_time(job, status), *_switches(lane), *_limits(job, now), *_workers(job)]
     if status is Status.PENDING:
-        yield _place(job)
+        moves = not {gate.code for gate in gates} & {*_SHUT, *_UNSERVED}
+        gates.append(_place(job, now if moves else None))
+    return tuple(gates)
 
 
 def _time(job: Job, status: Status) -> Iterator[Gate]:
     if status is Status.BLOCKED:
         yield Gate("blocked", "The job waits for jobs that it depends on.")
     elif status is Status.FAILED:
-        yield Gate(
-            "backoff",
-            f"Attempt {job.attempt} failed ({job.error_type}); the next may start at "
-            f"{instant(job.run_at)}.",
-        )
-    elif status is Status.SCHEDULED or job.run_at > timezone.now():
-        yield Gate("scheduled", f"The job may start at {instant(job.run_at)}.")
+        failed = f"Attempt {job.attempt} failed ({job.error_type})"
+        text = f"{failed}; the next may start at {instant(job.run_at)}."
+        yield Gate("backoff", text, opens_at=job.run_at)
+    elif status is Status.SCHEDULED:
+        text = f"The job may start at {instant(job.run_at)}."
+        yield Gate("scheduled", text, opens_at=job.run_at)
 
 
 def _switches(lane: Lane) -> Iterator[Gate]:
@@ -91,41 +111,98 @@ def _switches(lane: Lane) -> Iterator[Gate]:
         yield Gate("queue_paused", f"The queue {lane.queue!r} is paused.")
 
 
-def _limit(code: str, holder: Tenant | Lane, running: Q) -> Iterator[Gate]:
-    limit = holder.max_running
-    if limit is None:
+def _limits(job: Job, now: datetime) -> Iterator[Gate]:
+    """What the limits say of a queue that is open; others have no line to claim from."""
+    line = next((one for one in lines_of([job.lane_id]) if one.id == job.line_id), None)
+    if line is None:
         return
-    used = Job.objects.filter(running, status=Status.RUNNING).count()
-    if used >= limit:
-        whose = "tenant" if isinstance(holder, Tenant) else "queue"
-        yield Gate(code, f"The {whose} runs {used} of {limit} jobs.", used, limit)
+    rooms = Rooms([line])
+    own, of_task = Q(tenant_id=job.tenant_id), Q(task=job.task)
+    task = f"The task {job.task!r}"
+    for kind, who, limit, running in (
+        ("tenant", "The tenant", line.tenant_limit, own),
+        ("queue", "The queue", line.lane_limit, own & Q(lane_id=job.lane_id)),
+        ("task", task, line.task_limit, own & of_task),
+        ("shared_task", f"{task} of all tenants together", line.shared_limit, of_task),
+    ):
+        if limit:
+            yield from _room(f"{kind}_limit", who, limit, running)
+            opens_in = rooms.opens_in(line._replace(limits=(limit,)))
+            yield from _pace(f"{kind}_rate", who, limit, now, opens_in)
+
+
+def _room(code: str, who: str, limit: Limit, running: Q) -> Iterator[Gate]:
+    most = limit.max_running
+    if most is not None:
+        used = Job.objects.filter(running, status=Status.RUNNING).count()
+        if used >= most:
+            yield Gate(code, f"{who} runs {used} of {most} jobs.", used, most)
+
+
+def _pace(code: str, who: str, limit: Limit, now: datetime, opens_in: float) -> Iterator[Gate]:
+    if opens_in > 0:
+        opens_at = now + timedelta(seconds=opens_in)
+        pace = f"{who} may start {limit.starts_per_minute} a minute"
+        text = f"{pace}; the next at {instant(opens_at)}."
+        yield Gate(code, text, limit=limit.starts_per_minute, opens_at=opens_at)
 
 
 def _workers(job: Job) -> Iterator[Gate]:
-    serving = [worker for worker in live_workers() if _serves(worker, job)]
+    """What is missing for some worker to take the job: a queue, tags, its task, or a slot."""
+    tags = tags_of(job.worker_tags)
+    serving = [w for w in live_workers() if not w.is_draining and _takes_from(w, job.queue)]
+    tagged = [worker for worker in serving if set(tags) <= set(worker.tags)]
+    able = [worker for worker in tagged if _may_know(worker, job.task)]
+    having = f" with the tags {', '.join(tags)}" if tags else ""
     if not serving:
         yield Gate("no_worker", f"No live worker serves the queue {job.queue!r}.")
-        return
-    used, slots = sum(w.running for w in serving), sum(w.slots for w in serving)
+    elif not tagged:
+        text = f"No live worker{having} serves the queue {job.queue!r}."
+        yield Gate("no_worker_with_tags", text)
+    elif not able:
+        text = f"No live worker{having} of the queue {job.queue!r} knows the task {job.task!r}."
+        yield Gate("no_worker_for_task", text)
+    else:
+        yield from _slots(able)
+
+
+def _takes_from(worker: Worker, queue: str) -> bool:
+    return not worker.queues or queue in worker.queues
+
+
+def _may_know(worker: Worker, task: str) -> bool:
+    """False if it certainly does not: workers announce the tasks that have names of their own.
+
+    They find others by their import path, which has a dot.
+    """
+    return task in worker.tasks or "." in task
+
+
+def _slots(workers: Sequence[Worker]) -> Iterator[Gate]:
+    used, slots = sum(w.running for w in workers), sum(w.slots for w in workers)
     if used >= slots:
         yield Gate("workers_busy", f"All {slots} slots of the workers are taken.", used, slots)
 
 
-def _serves(worker: Worker, job: Job) -> bool:
-    return not worker.is_draining and (not worker.queues or job.queue in worker.queues)
+def _place(job: Job, now: datetime | None) -> Gate:
+    """The place in line; with an estimate of the wait unless `now` is None: nothing moves."""
+    ahead, is_all = jobs_ahead(job.pk, job.lane_id)
+    text = "The job is the next of its queue"
+    if ahead:
+        some = str(ahead) if is_all else f"At least {ahead}"
+        text = f"{some} ready {'jobs come' if ahead > 1 else 'job comes'} before it in its queue"
+    per_second = _starts_per_second(job.lane_id, now) if now else 0
+    if not per_second:
+        return Gate("in_line", f"{text}.", ahead)
+    wait = round((ahead + 1) / per_second, 1)
+    about = f"about {wait:.0f} s" if wait >= 1 else "less than a second"
+    return Gate("in_line", f"{text}: {about}.", ahead, wait_seconds=wait)
 
 
-def _place(job: Job) -> Gate:
-    # Compared in the database, which may keep times coarser or finer than Python writes them.
-    due = Job.objects.filter(pk=job.pk).values("run_at")[:1]
-    earlier = (
-        Q(priority__gt=job.priority)
-        | Q(priority=job.priority, run_at__lt=due)
-        | Q(priority=job.priority, run_at=due, pk__lt=job.pk)
-    )
-    line = Job.objects.filter(earlier, lane_id=job.lane_id, status=Status.PENDING).order_by()
-    ahead = line[:COUNT_AT_MOST].count()
-    if ahead == 0:
-        return Gate("in_line", "The job is the next of its queue.", ahead)
-    some = f"At least {ahead}" if ahead == COUNT_AT_MOST else str(ahead)
-    return Gate("in_line", f"{some} ready jobs of its queue come before it.", ahead)
+def _starts_per_second(lane_id: int, now: datetime) -> float:
+    """How many attempts of the lane went through lately, a second; 0 if none did."""
+    lately = LaneMinute.objects.filter(lane_id=lane_id, minute__gt=now - RECENT, started__gt=0)
+    found = lately.aggregate(started=Sum("started"), first=Min("minute"))
+    if not found["started"]:
+        return 0.0
+    return float(found["started"] / max(1.0, (now - found["first"]).total_seconds()))

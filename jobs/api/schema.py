@@ -13,6 +13,7 @@ from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from jobs.fields import Field
 from jobs.job_request import JOB_FIELDS
 from jobs.statuses import AttemptOutcome, Reason, Status
+from jobs.why import GATES
 
 Schema = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
@@ -141,7 +142,14 @@ REDRIVE_ANSWER = _object(
     {"count": COUNT, "ids": {"type": "array", "items": ID}, "more": {"type": "boolean"}}
 )
 _GATE = _object(
-    {"code": TEXT, "text": TEXT, "used": _nullable("integer"), "limit": _nullable("integer")}
+    {
+        "code": {"type": "string", "enum": list(GATES)},
+        "text": TEXT,
+        "used": _nullable("integer"),
+        "limit": _nullable("integer"),
+        "opens_at": MAYBE_INSTANT,
+        "wait_seconds": _nullable("number", description="A guess, for the place in line."),
+    }
 )
 EXPLANATION = _object({"status": STATUS, "text": TEXT, "gates": {"type": "array", "items": _GATE}})
 HEALTH = _object({"status": TEXT})

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from jobs.models import AuditEntry, Job, Tenant
-from jobs.services import change_limits
+from jobs.services import change_limits, set_task_limit
 from jobs.statuses import Status
 from tests.architecture.rules import ROOT
 from tests.factories import make_job
@@ -112,6 +112,10 @@ def test_why_answers(alice: Tenant) -> None:
     job = make_job(alice)
     assert "No live worker" in run("why", str(job.pk))
     assert run_json("why", str(job.pk))["gates"][0]["code"] == "no_worker"
+    set_task_limit(None, "echo", actor="command:test", max_running=0)
+    assert "of all tenants together runs 0 of 0 jobs" in run("why", str(job.pk))
+    gate = run_json("why", str(job.pk))["gates"][0]
+    assert (gate["code"], gate["used"], gate["limit"]) == ("shared_task_limit", 0, 0)
 
 
 def test_cancel_and_retry_several(alice: Tenant) -> None:
