@@ -6,6 +6,7 @@ operator acted. None writes a row of a job itself.
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.db import transaction
@@ -56,13 +57,20 @@ def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
         raise InvalidInput(f"At most {conf().max_bulk_jobs} jobs can be submitted at once.")
     if all(job.idempotency_key is None for job in jobs):
         _refuse_early(tenant, count=len(jobs))
-    with transaction.atomic():
+    with _one_write(tenant, jobs):
         submitted = store.insert_jobs(tenant.pk, jobs)
         _refuse_mismatches(submitted)
         _respect_limits(tenant, created=sum(s.created for s in submitted))
     if any(s.created for s in submitted):
         transaction.on_commit(wakeup.signal)
     return submitted
+
+
+def _one_write(tenant: Tenant, jobs: Sequence[NewJob]) -> AbstractContextManager[None]:
+    """A transaction, unless all there is to do is the insert of one row."""
+    is_plain = len(jobs) == 1 and not jobs[0].tags and jobs[0].idempotency_key is None
+    has_limits = tenant.submissions_per_minute is not None or tenant.max_pending is not None
+    return nullcontext() if is_plain and not has_limits else transaction.atomic()
 
 
 def _refuse_mismatches(submitted: Iterable[Submitted]) -> None:
@@ -250,7 +258,7 @@ def remove_task_limit(tenant: Tenant | None, task: str, *, actor: str) -> bool:
         limit = find_task_limit(tenant, task)
         if limit is None:
             return False
-        _clock_of(limit).delete()
+        _clocks_of(limit).delete()
         limit.delete()
         audit(actor, "unlimit_task", tenant.pk if tenant else None, task)
     transaction.on_commit(wakeup.signal)
@@ -269,18 +277,18 @@ def _keep_clock(limited: Tenant | Lane | TaskLimit, earlier: int | None) -> None
     """
     later = limited.starts_per_minute
     if earlier is None or later is None:
-        _clock_of(limited).delete()
+        _clocks_of(limited).delete()
         return
-    for clock in _clock_of(limited).annotate(now=Now()):
+    for clock in _clocks_of(limited).annotate(now=Now()):
         now = clock.now.timestamp()
         owed = min((clock.paid_off_at - now) * earlier / 60, limited.start_burst)
         clock.paid_off_at = now + owed * 60 / later
         clock.save()
 
 
-def _clock_of(limited: Tenant | Lane | TaskLimit) -> QuerySet[StartClock]:
-    kind = {Tenant: "T", Lane: "L", TaskLimit: "K"}[type(limited)]
-    return StartClock.objects.filter(holder=f"{kind}{limited.pk}")
+def _clocks_of(*limited: Tenant | Lane | TaskLimit) -> QuerySet[StartClock]:
+    kind = {Tenant: "T", Lane: "L", TaskLimit: "K"}
+    return StartClock.objects.filter(holder__in=[f"{kind[type(x)]}{x.pk}" for x in limited])
 
 
 def delete_tenant(tenant: Tenant, *, actor: str) -> None:
@@ -293,6 +301,7 @@ def delete_tenant(tenant: Tenant, *, actor: str) -> None:
         tenant.refresh_from_db()
         if tenant.is_active or not store.forget_tenant(tenant.pk):
             raise StatusConflict("Only a tenant that is switched off and has no jobs can go.")
+        _clocks_of(tenant, *tenant.lanes.all(), *tenant.task_limits.all()).delete()
         audit(actor, "delete_tenant", None, tenant.slug)
         tenant.delete()
 

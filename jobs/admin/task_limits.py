@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.http import HttpRequest
 
 from jobs.access import actor_of
@@ -33,6 +33,7 @@ class TaskLimitAdmin(BoundedList):
     """How much of a task may run, and how often it may start."""
 
     form = TaskLimitForm
+    actions = None
     list_display = ["task", "whose", *LIMITS]
     list_filter = [TenantFilter]
     list_select_related = ["tenant"]
@@ -71,8 +72,3 @@ class TaskLimitAdmin(BoundedList):
     def delete_model(self, request: HttpRequest, obj: TaskLimit) -> None:
         """Lift the limit."""
         remove_task_limit(obj.tenant, obj.task, actor=actor_of(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[TaskLimit]) -> None:
-        """Lift each of them."""
-        for limit in queryset.select_related("tenant"):
-            self.delete_model(request, limit)

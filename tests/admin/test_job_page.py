@@ -30,6 +30,11 @@ def test_a_result_is_shown_exactly(operator: Client, alice: Tenant) -> None:
     assert escape('"total": 0.10') in operator.get(_address(job)).text
 
 
+def test_the_tags_that_its_worker_needs_are_shown(operator: Client, alice: Tenant) -> None:
+    job = make_job(alice, worker_tags=("linux", "gpu"))
+    assert '<div class="readonly">gpu,linux</div>' in operator.get(_address(job)).text
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_payloads_need_a_right_of_their_own(
     staff: Callable[..., Client], alice: Tenant, name: str

@@ -12,7 +12,7 @@ from django.utils import timezone
 from jobs.admin import lists
 from jobs.admin.jobs import listed_in_status
 from jobs.lookup import in_unusual_index
-from jobs.models import DeadLetter, Job, Tenant, Worker
+from jobs.models import DeadLetter, Job, TaskLimit, Tenant, Worker
 from jobs.statuses import Status
 from tests.factories import make_job
 
@@ -27,6 +27,8 @@ def world(alice: Tenant, mallory: Tenant) -> dict[Status, Job]:
     now = timezone.now()
     Worker.objects.create(id="w1", host="box", pid=7, slots=4, started_at=now, seen_at=now)
     make_job(mallory, Status.DLQ)
+    for tenant in (alice, None):
+        TaskLimit.objects.create(tenant=tenant, task="echo", max_running=5)
     statuses = [status for status in Status if status is not Status.BLOCKED]
     return {status: make_job(alice, status, queue=status.value) for status in statuses}
 

@@ -216,6 +216,16 @@ def test_bulk_answers_the_ids_in_order(api: Caller) -> None:
     assert [payloads[i] for i in response.json()["ids"]] == [b"%d" % n for n in range(1_000)]
 
 
+def test_jobs_of_a_bulk_name_the_tags_of_their_workers(api: Caller) -> None:
+    jobs = [{"worker_tags": ["linux", "gpu"]}, {}]
+    ids = api.post("/jobs/bulk", {"jobs": jobs}).json()["ids"]
+    assert [api.get(f"/jobs/{i}").json()["worker_tags"] for i in ids] == [["gpu", "linux"], []]
+    answer = problem(
+        api.post("/jobs/bulk", {"jobs": [{}, {"worker_tags": ["a b"]}]}), 400, "invalid_name"
+    )
+    assert answer["errors"][0]["pointer"] == "/jobs/1/worker_tags"
+
+
 def test_one_wrong_job_of_a_bulk_refuses_all(api: Caller) -> None:
     jobs: list[Any] = [{} for _ in range(501)]
     jobs[499] = {"priority": "x"}

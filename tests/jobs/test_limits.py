@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 
 from jobs import services, store, wakeup
 from jobs.errors import InvalidInput
-from jobs.models import AuditEntry, Lane, StartClock, TaskLimit, Tenant
+from jobs.models import AuditEntry, Job, Lane, StartClock, TaskLimit, Tenant
 from jobs.submission import NewJob
 from tests.store.steps import database_time
 
@@ -115,6 +115,19 @@ def test_the_clock_goes_with_its_limit(alice: Tenant) -> None:
     assert claimed(lane) == 1
     services.remove_task_limit(alice, "echo", actor=ACTOR)
     assert not StartClock.objects.exists()
+
+
+def test_the_clocks_of_a_tenant_go_with_it(alice: Tenant, mallory: Tenant) -> None:
+    lanes = [submitted(tenant, 1) for tenant in (alice, mallory)]
+    for scope in ("tenant", "lane", "task"):
+        limits_set(alice, scope, starts_per_minute=1)
+    limits_set(mallory, "tenant", starts_per_minute=1)
+    assert claimed(*lanes) == 2
+    assert StartClock.objects.count() == 4
+    Job.objects.filter(tenant=alice).delete()
+    services.change_limits(alice, actor=ACTOR, is_active=False)
+    services.delete_tenant(alice, actor=ACTOR)
+    assert StartClock.objects.get().holder == f"T{mallory.pk}"
 
 
 @pytest.mark.parametrize(
