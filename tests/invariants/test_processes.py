@@ -159,6 +159,7 @@ def test_L6_after_a_crash_of_the_server_every_process_works_again(
 ) -> None:
     ids = marks.submit(200, 0.02)
     with running_workers("--processes", "2", **SHORT_LEASE) as (worker,):
+        wait_until(lambda: len(worker.worker_ids()) == 2, 20, "both processes are there")
         before = set(worker.worker_ids())
         wait_until(lambda: done() > 30, what="some are done")
         connection.close()
