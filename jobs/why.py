@@ -87,8 +87,7 @@ def _gates(job: Job, status: Status) -> tuple[Gate, ...]:
     now: datetime = lane.now
     gates = [*_time(job, status), *_switches(lane), *_limits(job, now), *_workers(job)]
     if status is Status.PENDING:
-        moves = not {gate.code for gate in gates} & {*_SHUT, *_UNSERVED}
-        gates.append(_place(job, now if moves else None))
+        gates.append(_place(job, gates, now))
     return tuple(gates)
 
 
@@ -153,7 +152,7 @@ def _workers(job: Job) -> Iterator[Gate]:
     serving = [w for w in live_workers() if not w.is_draining and _takes_from(w, job.queue)]
     tagged = [worker for worker in serving if set(tags) <= set(worker.tags)]
     able = [worker for worker in tagged if _may_know(worker, job.task)]
-    having = f" with the tags {', '.join(tags)}" if tags else ""
+    having = f" with the tag{'s' if len(tags) > 1 else ''} {', '.join(tags)}" if tags else ""
     if not serving:
         yield Gate("no_worker", f"No live worker serves the queue {job.queue!r}.")
     elif not tagged:
@@ -184,17 +183,19 @@ def _slots(workers: Sequence[Worker]) -> Iterator[Gate]:
         yield Gate("workers_busy", f"All {slots} slots of the workers are taken.", used, slots)
 
 
-def _place(job: Job, now: datetime | None) -> Gate:
-    """The place in line; with an estimate of the wait unless `now` is None: nothing moves."""
+def _place(job: Job, others: Sequence[Gate], now: datetime) -> Gate:
+    """The place in line; with an estimate of the wait unless another gate lets nothing start."""
     ahead, is_all = jobs_ahead(job.pk, job.lane_id)
     text = "The job is the next of its queue"
     if ahead:
         some = str(ahead) if is_all else f"At least {ahead}"
         text = f"{some} ready {'jobs come' if ahead > 1 else 'job comes'} before it in its queue"
-    per_second = _starts_per_second(job.lane_id, now) if now else 0
+    is_moving = not {gate.code for gate in others} & {*_SHUT, *_UNSERVED}
+    per_second = _starts_per_second(job.lane_id, now) if is_moving else 0
     if not per_second:
         return Gate("in_line", f"{text}.", ahead)
-    wait = round((ahead + 1) / per_second, 1)
+    opens_in = [(gate.opens_at - now).total_seconds() for gate in others if gate.opens_at]
+    wait = round(max([(ahead + 1) / per_second, *opens_in]), 1)
     about = f"about {wait:.0f} s" if wait >= 1 else "less than a second"
     return Gate("in_line", f"{text}: {about}.", ahead, wait_seconds=wait)
 

@@ -166,7 +166,8 @@ class TestWorkers:
         for tags in ([], ["gpu"]):
             Worker.objects.update(tags=tags)
             assert codes(job) == ["no_worker_with_tags", "in_line"]
-        assert "gpu, linux" in explain(job).text
+        assert "with the tags gpu, linux" in explain(job).text
+        assert "with the tag arm serves" in explain(make_job(alice, worker_tags=("arm",))).text
         Worker.objects.update(tags=["linux", "x", "gpu"])
         assert codes(job) == ["in_line"]
 
@@ -230,6 +231,16 @@ class TestPlaceInLine:
         assert gate.wait_seconds is not None
         assert 4 * 120 / 60 <= gate.wait_seconds <= 4 * 181 / 60
         assert f"about {gate.wait_seconds:.0f} s" in gate.text
+
+    def test_no_wait_is_shorter_than_until_the_pace_allows_a_start(self, alice: Tenant) -> None:
+        make_job(alice, Status.DONE)
+        LaneMinute.objects.update(started=60_000)
+        job = [make_job(alice) for _ in range(2)][-1]
+        change_limits(alice, actor=ACTOR, starts_per_minute=1)
+        store.claim("w", [store.Share(job.lane_id, 1)], lease_seconds=30)
+        wait = gates(job)["in_line"].wait_seconds
+        assert wait is not None
+        assert 50 <= wait <= 60
 
     def test_nothing_is_estimated_where_nothing_ran_lately(self, alice: Tenant) -> None:
         make_job(alice, Status.DONE)
