@@ -5,7 +5,11 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
+
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 from jobs.conf import conf
 from jobs.errors import InvalidFields, InvalidInput, PayloadTooLarge
@@ -42,9 +46,7 @@ class NewJob:
     has_args: bool = False
 
     def __post_init__(self) -> None:
-        problems = list(field_problems({name: getattr(self, name) for name in _CHECKED}))
-        if problems:
-            raise InvalidFields(problems)
+        _check(*(getattr(self, name) for name in _CHECKED))
         if self.run_at is not None:  # the past is all the same, and not every year can be shown
             object.__setattr__(self, "run_at", max(self.run_at, LONG_PAST))
         if len(self.payload) > conf().max_payload_bytes:
@@ -74,6 +76,18 @@ _CHECKED = (
     *("queue", "task", "priority", "max_retries", "timeout_seconds", "delay_seconds", "run_at"),
     *("tags", "worker_tags", "idempotency_key"),
 )
+
+
+@lru_cache(maxsize=1_024)
+def _check(*values: Any) -> None:
+    """Raise for values that no job can have. Jobs that come in masses are alike: told once."""
+    if problems := list(field_problems(dict(zip(_CHECKED, values, strict=True)))):
+        raise InvalidFields(problems)
+
+
+@receiver(setting_changed)
+def _check_anew(**kwargs: object) -> None:
+    _check.cache_clear()
 
 
 def field_problems(given: Mapping[str, Any]) -> Iterator[InvalidInput]:

@@ -10,15 +10,25 @@ _last = 0
 
 
 def uuid7() -> uuid.UUID:
-    """A new UUIDv7, larger than every earlier one of this process.
+    """A new UUIDv7, larger than every earlier one of this process."""
+    return uuid7s(1)[0]
+
+
+def uuid7s(count: int) -> list[uuid.UUID]:
+    """So many new UUIDv7, in rising order.
 
     The 12 bits after the milliseconds count sub-millisecond steps (RFC 9562, method 3), so jobs
     submitted together keep their order.
     """
     global _last  # noqa: PLW0603
     with _lock:
-        _last = max(_last + 1, time.time_ns() * 4_096 // 1_000_000)
-        ticks = _last
+        first = max(_last + 1, time.time_ns() * 4_096 // 1_000_000)
+        _last = first + count - 1
+    noise = os.urandom(8 * count)
+    return [_uuid7(first + n, noise[8 * n : 8 * n + 8]) for n in range(count)]
+
+
+def _uuid7(ticks: int, noise: bytes) -> uuid.UUID:
     milliseconds, step = divmod(ticks, 4_096)
-    tail = int.from_bytes(os.urandom(8)) & (2**62 - 1)
+    tail = int.from_bytes(noise) & (2**62 - 1)
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | step << 64 | 0b10 << 62 | tail)

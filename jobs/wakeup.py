@@ -11,51 +11,76 @@ import time
 
 from django.db import Error, connection
 
-from jobs.store.dialect import is_postgresql
+from jobs.store.dialect import fetch_all, is_postgresql
 
 CHANNEL = "jobqueue"
 GAP_SECONDS = 0.02
+IDLE_SECONDS = 10
+"""After so long without a signal, the thread that sends the delayed ones ends."""
 
-_NOTIFY = f"NOTIFY {CHANNEL}"
+# A transaction with a NOTIFY is written to disk; nobody has to wait for that.
+_NOTIFY = ("SET LOCAL synchronous_commit = off", f"NOTIFY {CHANNEL}")
 
 _log = logging.getLogger(__name__)
-_lock = threading.Lock()
-_last_sent = 0.0
-_trailing: threading.Timer | None = None
+
+
+class _Waker:
+    """Sends at once what comes after a gap, and the rest of a burst once, after the gap.
+
+    That by a thread with a connection of its own, which lasts for as long as it is needed.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._sent_at = 0.0
+        self._is_asked = False
+        self._thread: threading.Thread | None = None
+
+    def signal(self) -> None:
+        with self._changed:
+            if time.monotonic() < self._sent_at + GAP_SECONDS:
+                self._ask_thread()
+                return
+            self._sent_at = time.monotonic()
+        _send()
+
+    def _ask_thread(self) -> None:
+        self._is_asked = True
+        if self._thread is None or not self._thread.is_alive():  # it does not live on in a fork
+            self._thread = threading.Thread(target=self._serve, name="wakeup", daemon=True)
+            self._thread.start()
+        self._changed.notify()
+
+    def _serve(self) -> None:
+        while self._was_asked():
+            time.sleep(GAP_SECONDS)
+            with self._changed:
+                self._is_asked = False
+                self._sent_at = time.monotonic()
+            _send()
+        connection.close()
+
+    def _was_asked(self) -> bool:
+        with self._changed:
+            if self._changed.wait_for(lambda: self._is_asked, IDLE_SECONDS):
+                return True
+            self._thread = None
+            return False
+
+
+_waker = _Waker()
 
 
 def signal() -> None:
-    """Wake the workers: at once, or with the next signal if one has just been sent."""
-    if not is_postgresql():
-        return
-    global _last_sent, _trailing  # noqa: PLW0603
-    with _lock:
-        wait = _last_sent + GAP_SECONDS - time.monotonic()
-        if wait > 0:
-            if _trailing is None:
-                _trailing = threading.Timer(wait, _send_trailing)
-                _trailing.daemon = True
-                _trailing.start()
-            return
-        _last_sent = time.monotonic()
-    _send()
-
-
-def _send_trailing() -> None:
-    global _last_sent, _trailing  # noqa: PLW0603
-    with _lock:
-        _trailing = None
-        _last_sent = time.monotonic()
-    try:
-        _send()
-    finally:
-        connection.close()
+    """Wake the workers: at once, or in a moment if they have just been woken."""
+    if is_postgresql():
+        _waker.signal()
 
 
 def _send() -> None:
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(_NOTIFY)
+        fetch_all([(statement, {}) for statement in _NOTIFY])
     except Error:
         # The job is committed; polling finds it.
+        connection.close_if_unusable_or_obsolete()
         _log.warning("workers were not woken; they will find the work by polling", exc_info=True)

@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.backends.signals import connection_created
 
+from jobs import wakeup
 from jobs.models import Tenant
 from tests.one_writer import watch
 from tests.postgres import Server, own_server
@@ -32,7 +33,13 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def leaves_nothing_behind() -> Iterator[None]:
+def wakes_with_short_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that wakes workers does not wait for long to be needed again."""
+    monkeypatch.setattr(wakeup, "IDLE_SECONDS", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(wakes_with_short_lives: None) -> Iterator[None]:
     """After each test, no thread and no child process of ours is alive."""
     before = _children()
     yield

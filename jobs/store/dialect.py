@@ -156,6 +156,17 @@ def fetch_all(queries: Sequence[Query]) -> list[Rows]:
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
+def execute(statement: str, parameters: Mapping[str, Any]) -> int:
+    """Run a statement the same way; answers how many rows it wrote."""
+    connection.ensure_connection()
+    if not is_postgresql() or connection.execute_wrappers or connection.queries_logged:
+        with connection.cursor() as cursor:
+            cursor.execute(sql(statement), parameters)
+            return int(cursor.rowcount)
+    with connection.wrap_database_errors:
+        return psycopg.Cursor(connection.connection).execute(sql(statement), parameters).rowcount
+
+
 def _fetch_watched(queries: Sequence[Query]) -> list[Rows]:
     """The same through Django's cursor, where its wrappers and its log of queries see it."""
     found = []

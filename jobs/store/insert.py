@@ -2,18 +2,19 @@
 
 import json
 import uuid
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from jobs.conf import conf
 from jobs.errors import InvalidInput, TryAgain
 from jobs.models import JobTag, Lane, Line
 from jobs.statuses import Status
-from jobs.store.dialect import array, as_uuid, is_postgresql, scalar, sql
+from jobs.store.dialect import array, as_uuid, execute, fetch, is_postgresql, scalar, sql
 from jobs.submission import NewJob, Submitted, tags_text
-from jobs.uuid7 import uuid7
+from jobs.uuid7 import uuid7s
 
 TRIES = 2
 """How often a job is inserted anew whose lane or earlier job was there and is gone."""
@@ -40,29 +41,43 @@ _UNLESS_KEY_IS_USED = (
     "ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
 )
 
-# In the order of their keys: two calls with the same keys must not wait for each other crosswise.
+# Jobs that come in masses are alike: what all have in common is given once, as `all_…`, and the
+# array for it is empty. In the order of their keys: two calls with the same keys must not wait for
+# each other crosswise.
 _INSERT_POSTGRESQL = f"""
 INSERT INTO jobs_job ({_COLUMNS})
 SELECT {_SELECTED}
 FROM (
-    SELECT new.*, line.lane_id, line.id AS line_id,
-        coalesce(new.given_run_at, NOW() + make_interval(secs => new.delay_seconds)) AS run_at
+    SELECT new.id, new.payload, new.idempotency_key, line.lane_id, line.id AS line_id, lane.queue,
+        line.task, line.worker_tags,
+        coalesce(new.priority, %(all_priority)s::smallint) AS priority,
+        coalesce(new.has_args, %(all_has_args)s::boolean) AS has_args,
+        coalesce(new.max_retries, %(all_max_retries)s::smallint) AS max_retries,
+        coalesce(new.timeout_seconds, %(all_timeout_seconds)s::float8) AS timeout_seconds,
+        coalesce(new.tags, %(all_tags)s::jsonb) AS tags,
+        coalesce(new.request_hash, %(all_request_hash)s::text) AS request_hash,
+        coalesce(
+            new.run_at, %(all_run_at)s::timestamptz,
+            NOW() + make_interval(
+                secs => coalesce(new.delay_seconds, %(all_delay_seconds)s::float8))
+        ) AS run_at
     FROM unnest(
-        %(id)s::uuid[], %(queue)s::text[], %(task)s::text[], %(worker_tags)s::text[],
-        %(priority)s::smallint[],
-        %(payload)s::bytea[], %(has_args)s::boolean[], %(max_retries)s::smallint[],
-        %(timeout_seconds)s::float8[], %(tags)s::jsonb[], %(idempotency_key)s::text[],
-        %(request_hash)s::text[], %(run_at)s::timestamptz[], %(delay_seconds)s::float8[]
+        %(id)s::uuid[], %(payload)s::bytea[], %(queue)s::text[], %(task)s::text[],
+        %(worker_tags)s::text[], %(priority)s::smallint[], %(has_args)s::boolean[],
+        %(max_retries)s::smallint[], %(timeout_seconds)s::float8[], %(tags)s::jsonb[],
+        %(idempotency_key)s::text[], %(request_hash)s::text[], %(run_at)s::timestamptz[],
+        %(delay_seconds)s::float8[]
     ) AS new (
-        id, queue, task, worker_tags, priority, payload, has_args, max_retries, timeout_seconds,
-        tags, idempotency_key, request_hash, given_run_at, delay_seconds)
-    JOIN jobs_lane AS lane ON lane.tenant_id = %(tenant_id)s AND lane.queue = new.queue
-    JOIN jobs_line AS line ON line.lane_id = lane.id AND line.task = new.task
-        AND line.worker_tags = new.worker_tags
+        id, payload, queue, task, worker_tags, priority, has_args, max_retries, timeout_seconds,
+        tags, idempotency_key, request_hash, run_at, delay_seconds)
+    JOIN jobs_lane AS lane ON lane.tenant_id = %(tenant_id)s
+        AND lane.queue = coalesce(new.queue, %(all_queue)s::text)
+    JOIN jobs_line AS line ON line.lane_id = lane.id
+        AND line.task = coalesce(new.task, %(all_task)s::text)
+        AND line.worker_tags = coalesce(new.worker_tags, %(all_worker_tags)s::text)
 ) AS ready
 ORDER BY idempotency_key, id
-{_UNLESS_KEY_IS_USED}
-RETURNING id"""
+{_UNLESS_KEY_IS_USED}"""
 
 _INSERT_SQLITE = f"""
 INSERT INTO jobs_job ({_COLUMNS})
@@ -90,27 +105,34 @@ def insert_jobs(tenant_id: int, jobs: Sequence[NewJob]) -> list[Submitted]:
     that was another request. Call it in a transaction that ends if anything raises. Raises
     `InvalidInput` for too many queues, and `TryAgain` if earlier jobs are deleted all the time.
     """
-    if not jobs:
-        return []
-    rows = [(uuid7(), job) for job in jobs]
-    with transaction.atomic():
-        inserted = _insert(tenant_id, rows)
-        earlier: dict[str, _Earlier] = {}
-        for _ in range(TRIES):
-            missing = _missing(rows, inserted, earlier)
-            if missing:
-                _make_lanes(tenant_id, {job.queue for _, job in missing})
-                _make_lines(tenant_id, [job for _, job in missing])
-                inserted |= _insert(tenant_id, missing)
-                earlier |= _find_earlier(tenant_id, _missing(missing, inserted, earlier))
-        if _missing(rows, inserted, earlier):
-            raise TryAgain("An earlier job of the same key was being deleted; try again.")
-        _insert_tags(tenant_id, [row for row in rows if row[0] in inserted])
+    rows = list(zip(uuid7s(len(jobs)), jobs, strict=True))
+    inserted = _insert(tenant_id, rows)
+    earlier: dict[str, _Earlier] = {}
+    if len(inserted) < len(rows):
+        inserted, earlier = _insert_rest(tenant_id, rows, inserted)
+    _insert_tags(tenant_id, [row for row in rows if row[0] in inserted])
     return [_answer(job_id, job, inserted, earlier) for job_id, job in rows]
 
 
+def _insert_rest(
+    tenant_id: int, rows: Sequence[_Row], inserted: set[uuid.UUID]
+) -> tuple[set[uuid.UUID], dict[str, _Earlier]]:
+    """Insert jobs of new lines, and find the earlier jobs of used keys; answers both."""
+    earlier: dict[str, _Earlier] = {}
+    missing = _missing(rows, inserted, earlier)
+    for _ in range(TRIES):
+        _make_lanes(tenant_id, {job.queue for _, job in missing})
+        _make_lines(tenant_id, [job for _, job in missing])
+        inserted |= _insert(tenant_id, missing)
+        earlier |= _find_earlier(tenant_id, _missing(missing, inserted, earlier))
+        missing = _missing(missing, inserted, earlier)
+        if not missing:
+            return inserted, earlier
+    raise TryAgain("An earlier job of the same key was being deleted; try again.")
+
+
 def _missing(
-    rows: Sequence[_Row], inserted: Container[uuid.UUID], earlier: Container[str | None]
+    rows: Sequence[_Row], inserted: Collection[uuid.UUID], earlier: Container[str | None]
 ) -> list[_Row]:
     """The jobs that are neither new nor found, as their lane or earlier job is missing."""
     return [
@@ -130,45 +152,68 @@ def _answer(
 
 
 def _insert(tenant_id: int, rows: Sequence[_Row]) -> set[uuid.UUID]:
-    with connection.cursor() as cursor:
-        if is_postgresql():
-            cursor.execute(sql(_INSERT_POSTGRESQL), _columns(tenant_id, rows))
-            return {job_id for (job_id,) in cursor.fetchall()}
-        cursor.executemany(sql(_INSERT_SQLITE), [_values(tenant_id, *row) for row in rows])
-        ids = [job_id for job_id, _ in rows]
-        if cursor.rowcount == len(ids):
-            return set(ids)
-        cursor.execute(sql(_WHICH), {"ids": array(ids)})
-        return {as_uuid(job_id) for (job_id,) in cursor.fetchall()}
+    """Insert the jobs whose lines there are and whose keys are new; answers which those were."""
+    if not rows:
+        return set()
+    if is_postgresql():
+        count = execute(_INSERT_POSTGRESQL, _columns(tenant_id, rows))
+    else:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql(_INSERT_SQLITE), [_values(tenant_id, *row) for row in rows])
+            count = cursor.rowcount
+    ids = [job_id for job_id, _ in rows]
+    if count == len(ids):
+        return set(ids)
+    return {as_uuid(job_id) for (job_id,) in fetch(_WHICH, {"ids": array(ids)})}
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _time(value: datetime | None) -> Any:
+    return value and connection.ops.adapt_datetimefield_value(value)
 
 
 # psycopg makes arrays of one type only: whole seconds of one job next to halves of another must all
 # be floats.
+_STORED: dict[str, Callable[[Any], Any]] = {
+    "queue": _same,
+    "task": _same,
+    "worker_tags": tags_text,
+    "priority": _same,
+    "has_args": _same,
+    "max_retries": _same,
+    "timeout_seconds": lambda seconds: seconds and float(seconds),
+    "tags": json.dumps,
+    "request_hash": _same,
+    "run_at": _time,
+    "delay_seconds": lambda seconds: float(seconds or 0),
+}
+"""The fields of a new job that jobs of one call often have in common, and how they are stored."""
+
+
 def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
-    adapt = connection.ops.adapt_datetimefield_value
-    return {
-        "tenant_id": tenant_id,
-        "id": scalar(job_id),
-        "queue": job.queue,
-        "task": job.task,
-        "worker_tags": tags_text(job.worker_tags),
-        "priority": job.priority,
-        "payload": job.payload,
-        "has_args": job.has_args,
-        "max_retries": job.max_retries,
-        "timeout_seconds": None if job.timeout_seconds is None else float(job.timeout_seconds),
-        "tags": json.dumps(job.tags),
-        "idempotency_key": job.idempotency_key,
-        "request_hash": job.request_hash,
-        "run_at": adapt(job.run_at) if job.run_at else None,
-        "delay_seconds": float(job.delay_seconds or 0),
-    }
+    values = {name: stored(getattr(job, name)) for name, stored in _STORED.items()}
+    own = {"payload": job.payload, "idempotency_key": job.idempotency_key}
+    return values | own | {"tenant_id": tenant_id, "id": scalar(job_id)}
 
 
 def _columns(tenant_id: int, rows: Sequence[_Row]) -> dict[str, Any]:
-    values = [_values(tenant_id, *row) for row in rows]
-    columns: dict[str, Any] = {name: [value[name] for value in values] for name in values[0]}
-    return columns | {"tenant_id": tenant_id}
+    """Each field as an array, or as what all of the jobs have in it."""
+    keys = [job.idempotency_key for _, job in rows]
+    columns: dict[str, Any] = {
+        "tenant_id": tenant_id,
+        "id": [job_id for job_id, _ in rows],
+        "payload": [job.payload for _, job in rows],
+        "idempotency_key": keys if any(keys) else [],
+    }
+    for name, stored in _STORED.items():
+        values = [getattr(job, name) for _, job in rows]
+        are_alike = values.count(values[0]) == len(values)
+        columns[name] = [] if are_alike else [stored(value) for value in values]
+        columns[f"all_{name}"] = stored(values[0]) if are_alike else None
+    return columns
 
 
 def _make_lanes(tenant_id: int, queues: set[str]) -> None:

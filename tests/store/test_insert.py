@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.test import override_settings
 
 from jobs import store
@@ -229,7 +229,7 @@ def test_new_and_repeated_jobs_of_one_call_are_told_apart(alice: Tenant) -> None
 def test_call_that_fails_leaves_nothing(make_tenant: Callable[..., Tenant]) -> None:
     jobs = [NewJob(task="echo", queue=f"queue-{n}", tags=("t",)) for n in range(5)]
     object.__setattr__(jobs[-1], "payload", None)  # past its own check, refused by the table
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError), transaction.atomic():
         store.insert_jobs(make_tenant("alice").pk, jobs)
     assert (Job.objects.count(), JobTag.objects.count(), Lane.objects.count()) == (0, 0, 0)
 
