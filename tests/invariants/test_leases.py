@@ -91,6 +91,30 @@ def test_S4_a_job_has_one_holder_at_a_time(alice: Tenant) -> None:
     assert len(holders.grants) == len(set(holders.grants)) > 600
 
 
+@pytest.mark.parametrize("way", ["at once", "line by line"])
+def test_S4_who_claims_at_the_same_moment_gets_other_jobs(alice: Tenant, way: str) -> None:
+    rounds, claimers, quota = 25, 6, 5
+    submit(alice, rounds * claimers * quota)
+    (seen,) = store.ready_lanes()
+    share = store.Share(seen.lane_id, quota, seen.only_line if way == "at once" else None)
+    barrier = threading.Barrier(claimers)
+
+    def work(worker: str) -> list[uuid.UUID]:
+        claimed: list[uuid.UUID] = []
+        for _ in range(rounds):
+            barrier.wait(timeout=60)
+            jobs = store.claim(worker, [share], lease_seconds=30)
+            assert len(jobs) <= quota
+            claimed += [job.id for job in jobs]
+        return claimed
+
+    claimed = [
+        job_id for of in together([partial(work, f"w{n}") for n in range(6)]) for job_id in of
+    ]
+    assert len(claimed) == len(set(claimed)) == Job.objects.filter(status=Status.RUNNING).count()
+    assert set(Job.objects.values_list("attempt", "fence")) <= {(0, 0), (1, 1)}
+
+
 BACK_TO_READY: dict[str, Callable[[ClaimedJob], object]] = {
     "release": lambda job: store.release([Lease(job.id, job.fence)]),
     "fail, then promote": lambda job: (
