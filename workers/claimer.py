@@ -67,7 +67,6 @@ class Claimer(Role):
         lanes = self._look(after)
         shares = self._shares.divide(lanes, places)
         if not shares:
-            self._seen.clear()
             opens = [lane.opens_in for lane in lanes if lane.opens_in]
             return min([conf().poll_interval_seconds, self._begins.next_in(), *opens])
         if self._claim(shares, after):

@@ -185,6 +185,17 @@ def array(values: Iterable[Any]) -> Any:
     return json.dumps([scalar(value) for value in values])
 
 
+def array_of_uuids(values: Iterable[uuid.UUID]) -> str:
+    """A `uuid[]` as text for PostgreSQL to read: a list costs the driver five times as much."""
+    return f"{{{','.join([f'{value.int:032x}' for value in values])}}}"
+
+
+def array_of_bytes(values: Iterable[bytes | None]) -> str:
+    """A `bytea[]` as text, for the same reason."""
+    texts = ["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]
+    return f"{{{','.join(texts)}}}"
+
+
 def scalar(value: Any) -> Any:
     """A parameter as the database's driver takes it: SQLite keeps UUIDs as 32 hex digits."""
     if isinstance(value, uuid.UUID) and not is_postgresql():

@@ -12,6 +12,8 @@ from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.dialect import (
     BY_KEY,
+    array_of_bytes,
+    array_of_uuids,
     as_uuid,
     fetch,
     find_rows_by_key,
@@ -169,9 +171,9 @@ def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     if not is_postgresql():
         return _finish_done_sqlite(worker, outcomes)
     columns = {
-        "id": [outcome.job_id for outcome in outcomes],
+        "id": array_of_uuids(outcome.job_id for outcome in outcomes),
         "fence": [outcome.fence for outcome in outcomes],
-        "result": [outcome.result for outcome in outcomes],
+        "result": array_of_bytes(outcome.result for outcome in outcomes),
         "waited": [outcome.waited_seconds for outcome in outcomes],
         "ran": [outcome.ran_seconds for outcome in outcomes],
         "shard": shard(worker),

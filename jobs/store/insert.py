@@ -12,7 +12,17 @@ from jobs.conf import conf
 from jobs.errors import InvalidInput, TryAgain
 from jobs.models import JobTag, Lane, Line
 from jobs.statuses import Status
-from jobs.store.dialect import array, as_uuid, execute, fetch, is_postgresql, scalar, sql
+from jobs.store.dialect import (
+    array,
+    array_of_bytes,
+    array_of_uuids,
+    as_uuid,
+    execute,
+    fetch,
+    is_postgresql,
+    scalar,
+    sql,
+)
 from jobs.submission import NewJob, Submitted, tags_text
 from jobs.uuid7 import uuid7s
 
@@ -204,8 +214,8 @@ def _columns(tenant_id: int, rows: Sequence[_Row]) -> dict[str, Any]:
     keys = [job.idempotency_key for _, job in rows]
     columns: dict[str, Any] = {
         "tenant_id": tenant_id,
-        "id": [job_id for job_id, _ in rows],
-        "payload": [job.payload for _, job in rows],
+        "id": array_of_uuids(job_id for job_id, _ in rows),
+        "payload": array_of_bytes(job.payload for _, job in rows),
         "idempotency_key": keys if any(keys) else [],
     }
     for name, stored in _STORED.items():
