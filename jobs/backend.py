@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.utils import timezone
 
 from jobs import services
@@ -25,6 +27,10 @@ from jobs.tasksapi import (
     normalize_json,
     task_enqueued,
 )
+
+TENANT_SECONDS = 1.0
+"""How long a tenant's settings are believed: a change reaches the calls of other processes then."""
+recent_tenants: dict[str, tuple[float, Tenant]] = {}
 
 STATUSES: Mapping[Status, TaskResultStatus] = {
     Status.SCHEDULED: TaskResultStatus.READY,
@@ -84,12 +90,21 @@ class JobQueueBackend(BaseTaskBackend):
             raise TaskResultDoesNotExist(result_id) from error
 
     def _tenant(self, task: Task) -> Tenant:
-        slug = getattr(task, "tenant", None)
-        if slug is not None:
+        """Whose job it will be, as that tenant was a moment ago: a call need not read it again."""
+        slug = getattr(task, "tenant", None) or self.options.get("tenant", "default")
+        read_at, tenant = recent_tenants.get(slug, (0.0, None))
+        if tenant and time.monotonic() - read_at < TENANT_SECONDS:
+            return tenant
+        tenant = self._read_tenant(slug, is_default=getattr(task, "tenant", None) is None)
+        if not connection.in_atomic_block:  # what is read there may never have been
+            recent_tenants[slug] = (time.monotonic(), tenant)
+        return tenant
+
+    def _read_tenant(self, slug: str, *, is_default: bool) -> Tenant:
+        if not is_default:
             return Tenant.objects.get(slug=slug)
-        default = self.options.get("tenant", "default")
         no_limits = {"max_running": None, "submissions_per_minute": None}
-        return Tenant.objects.get_or_create(slug=default, defaults=no_limits)[0]
+        return Tenant.objects.get_or_create(slug=slug, defaults=no_limits)[0]
 
     def _result(
         self,

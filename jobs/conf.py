@@ -27,6 +27,8 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
 
 
+MAX_WORKER_TAGS = 7
+"""As many of the longest tags as a job has room for."""
 _KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
     int: ("a positive integer", _is_count),
     float: ("a positive number", _is_amount),
@@ -90,6 +92,8 @@ class Conf:
             for f in fields(self)
             if not _KINDS[f.type][1](getattr(self, f.name))
         ]
+        if not wrong and self.max_worker_tags > MAX_WORKER_TAGS:
+            wrong.append(f"max_worker_tags must be at most {MAX_WORKER_TAGS}")
         if not wrong and self.heartbeat_seconds > self.lease_seconds / 3:
             wrong.append("heartbeat_seconds must be at most a third of lease_seconds")
         return wrong

@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 
 from jobs import wakeup
+from jobs.backend import recent_tenants
 from jobs.models import Tenant
 from tests.one_writer import watch
 from tests.postgres import Server, own_server
@@ -30,6 +31,12 @@ connection_created.connect(watch)
 def pytest_configure() -> None:
     """SIGTERM ends the tests as Ctrl-C does: with everything that they started."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def remembers_no_tenants() -> None:
+    """Tenants of an earlier test are gone, whatever the time."""
+    recent_tenants.clear()
 
 
 @pytest.fixture(autouse=True)

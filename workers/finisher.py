@@ -16,7 +16,7 @@ from workers.held import HeldJob, HeldJobs
 from workers.ledger import Ledger
 from workers.role import Role
 
-WAIT_SECONDS = 0.2
+WAIT_SECONDS = 0.5
 GATHER_SECONDS = 0.005
 GATHER_JOBS = 50
 """While so many jobs are still to come, the others of their batch are waited for a moment."""

@@ -10,7 +10,7 @@ from jobs.wakeup import CHANNEL
 from workers.role import Role
 
 LISTEN_SECONDS = 1.0
-LOOK_SECONDS = 0.005
+LOOK_SECONDS = 0.008
 """How often a change of the SQLite file is looked for."""
 
 _LISTEN = f"LISTEN {CHANNEL}"
@@ -46,7 +46,7 @@ class Listener(Role):
             self._heard()
 
     def _watch(self) -> None:
-        """In a loop of its own: 200 times a second, going through the role would be felt."""
+        """In a loop of its own: so many times a second, going through the role would be felt."""
         raw = connection.connection
         until = time.monotonic() + LISTEN_SECONDS
         while time.monotonic() < until:

@@ -34,7 +34,7 @@ SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, DRAIN_SIGNAL, ABORT_SIGNAL})
 RETIRED = 3
 """Exit status of a process that has to be replaced because a job in it would not stop."""
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.25
 MAX_BUFFERED_SECONDS = 0.5
 """A job that was claimed so long ago and has not started waits behind a long one: it goes back."""
 

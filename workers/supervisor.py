@@ -2,7 +2,9 @@
 
 import logging
 import os
+import select
 import signal
+import socket
 import time
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from workers.process import (
     new_worker_id,
 )
 
+REST_SECONDS = 0.25
 STABLE_SECONDS = 10
 MAX_RESTART_SECONDS = 30
 ABORT_SECONDS = 8
@@ -54,6 +57,8 @@ class Supervisor:
         self._alive: dict[int, _Alive] = {}
         self._unsettled: list[_Dead] = []
         self._signals = 0
+        self._wakes, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
         self._kill_at: float | None = None
         self._is_aborting = False
         self._restart_at = 0.0
@@ -64,15 +69,22 @@ class Supervisor:
         """Supervise; answers the exit status: 0 after a drain."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)  # so that it wakes us
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         while not (self._signals and not self._alive):
             self._pass_on()
             self._start_missing()
             self._collect()
             self._settle()
             self._insist()
-            time.sleep(0.05)
+            self._rest()
         self._settle()
         return 0
+
+    def _rest(self) -> None:
+        """Until a signal comes: a child's end is one too."""
+        if select.select([self._wakes], [], [], REST_SECONDS)[0]:
+            self._wakes.recv(1_024)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1
@@ -116,6 +128,8 @@ class Supervisor:
     def _become_worker(self, worker: str, ledger: Ledger, supervisor: int) -> None:
         """In the new process; never returns."""
         status = 1
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             status = WorkerProcess(worker, self._options, ledger, supervisor).run()
         except BaseException:

@@ -10,7 +10,7 @@ from workers import attempt, outcomes
 from workers.held import HeldJob, HeldJobs, Stop
 from workers.role import Role
 
-INTERVAL_SECONDS = 0.1
+INTERVAL_SECONDS, IDLE_SECONDS = 0.1, 0.5
 STUBBORN_SECONDS = 5
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,9 @@ class Watchdog(Role):
     def tick(self) -> float:
         """Look once."""
         now = time.monotonic()
-        for held in self._held.snapshot():
+        if not (running := self._held.snapshot()):
+            return IDLE_SECONDS
+        for held in running:
             if held.running_seconds(now) > held.timeout_seconds:
                 held.stop(Stop.TIMEOUT)
             if now - held.leased_at > conf().lease_seconds:

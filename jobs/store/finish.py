@@ -35,9 +35,9 @@ class Outcome:
     """What became of one attempt, decided as a value before anything is written.
 
     `attempt_outcome` is None for an attempt that leaves no row in the attempts: it succeeded or was
-    cancelled. `retry_in` is the wait in seconds before the next attempt of a FAILED job. Texts are
-    made storable and waits possible, whoever they come from: one odd error must not keep the others
-    of its batch from being recorded.
+    cancelled. `retry_in` is the wait in seconds before the next attempt of a FAILED job. Texts
+    of errors are made storable and waits possible, whoever they come from: one odd error must not
+    keep the others of its batch from being recorded.
     """
 
     job_id: uuid.UUID

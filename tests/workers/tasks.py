@@ -31,6 +31,13 @@ def slow_note(context: Any, path: str, seconds: float) -> None:
         file.write(f"{context.job_id} {context.fence}\n")
 
 
+@task(backoff=QUICK)
+def note_then_sleep(path: str, seconds: float) -> None:
+    """Leave an effect as soon as it runs, then take its time."""
+    Path(path).touch()
+    time.sleep(seconds)
+
+
 @task
 def spin() -> None:
     """Never end, in Python code that can be interrupted."""

@@ -45,10 +45,13 @@ def test_a_killable_job_that_kills_its_child_is_charged_alone(submit: Submit) ->
     assert (mate.attempt, mate.lost_count) == (1, 0)
 
 
-def test_a_killed_process_is_settled_at_once_by_its_supervisor(submit: Submit) -> None:
-    job = submit("sleep", b'{"seconds": 2}')
+def test_a_killed_process_is_settled_at_once_by_its_supervisor(
+    submit: Submit, tmp_path: Path
+) -> None:
+    effects = tmp_path / "effects"
+    job = submit("note_then_sleep", f'{{"path": "{effects}", "seconds": 2}}'.encode())
     with running_workers() as (worker,):  # with the default lease of 30 seconds
-        wait_for(job, "RUNNING")
+        wait_until(effects.exists)
         (child,) = psutil.Process(worker.pid).children()
         child.kill()
         wait_for(job, "DONE", timeout=20)
