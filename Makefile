@@ -4,10 +4,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PORT
 
-.PHONY: help demo run proof test bench faults check clean
+.PHONY: help demo run proof test bench faults mutants check clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s%s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s%s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/installed ## web, workers and a live workload on http://127.0.0.1:$PORT/
 	@$(PY) manage.py demo --port $(PORT)
@@ -26,6 +26,9 @@ bench: $(VENV)/installed-dev ## how fast it is here, beside the database alone (
 
 faults: $(VENV)/installed-dev ## 100,000 jobs while everything breaks, and a count of what went wrong (ARGS="--jobs 5000")
 	@$(PY) -m tests.faults $(ARGS)
+
+mutants: $(VENV)/installed-dev ## does a test fail for every guard of the engine that is taken away? (ARGS="--list")
+	@$(PY) -m tests.mutants $(ARGS)
 
 check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules
 	@failed=; \

@@ -1,0 +1,13 @@
+"""All mutants, file by file of the store."""
+
+from tests.mutants.claims import AT_ONCE, GRANTS, LOOKS
+from tests.mutants.endings import CONTROL, FINISH, LEASES
+from tests.mutants.limits import GATE, PACES, RUNNING, SUBMISSIONS
+from tests.mutants.submissions import INSERTS, TENANTS
+
+MUTANTS = (
+    *(*GRANTS, *AT_ONCE, *LOOKS),
+    *(*RUNNING, *PACES, *GATE),
+    *(*FINISH, *LEASES, *CONTROL),
+    *(*SUBMISSIONS, *INSERTS, *TENANTS),
+)
