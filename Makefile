@@ -1,4 +1,5 @@
-# PORT and DATABASE_URL are honoured by every target; PYTHON chooses the interpreter for .venv.
+# PORT and DATABASE_URL are honoured by every target but bench and faults, which bring servers of their own;
+# PYTHON chooses the interpreter for .venv.
 PORT ?= 8000
 VENV := .venv
 PY := $(VENV)/bin/python
