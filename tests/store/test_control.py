@@ -46,6 +46,11 @@ def test_every_cancelled_job_is_counted_once(alice: Tenant, mallory: Tenant) -> 
         assert counts == dict.fromkeys([*WAITING, "running"], 1) | {"done": 0}
 
 
+def test_jobs_of_a_lane_that_are_cancelled_at_once_are_all_counted(alice: Tenant) -> None:
+    store.cancel(submit(alice, 3))
+    assert cancelled_in(lane_of(alice)) == 3
+
+
 def cancelled_in(lane: Lane) -> int:
     """How many cancelled jobs of the lane were counted, which is how many there are."""
     counted = LaneMinute.objects.filter(lane_id=lane.pk).aggregate(n=Sum("cancelled"))["n"]

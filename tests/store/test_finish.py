@@ -54,6 +54,13 @@ def test_failed_waits_for_its_backoff(alice: Tenant) -> None:
     assert (kept["finished_at"], kept["lease_expires_at"]) == (None, None)
 
 
+@pytest.mark.parametrize("status", sorted(ENDINGS))
+def test_end_that_the_worker_tells_is_no_loss(alice: Tenant, status: Status) -> None:
+    job = claim_one(alice)
+    finish(job, status)
+    assert row(job.id)["lost_count"] == 0
+
+
 def test_dead_letter_keeps_why_it_died(alice: Tenant) -> None:
     job = claim_one(alice)
     finish(job, Status.DLQ, reason=Reason.NOT_RETRYABLE, error_type="Discard")

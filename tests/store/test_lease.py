@@ -144,6 +144,13 @@ class TestReap:
         kept = row(job_id)
         assert (kept["status"], kept["reason"]) == (Status.DLQ, Reason.RETRIES_EXHAUSTED)
 
+    def test_lost_attempt_before_the_last_is_tried_again(self, alice: Tenant) -> None:
+        (job_id,) = submit(alice, max_retries=1)
+        claim(lane_of(alice))
+        expire([job_id])
+        store.reap("reaper", no_delay)
+        assert status_of(job_id) == Status.FAILED
+
     def test_job_that_is_to_be_cancelled_is_not_tried_again(self, alice: Tenant) -> None:
         job = claim_one(alice)
         store.cancel([job.id])
