@@ -307,9 +307,9 @@ LEASES = (
         tests=(_EVERY_STATUS,),
     ),
     _lease(
-        name="promote: in no order",
+        name="promote: the longest due come last",
         old="ORDER BY run_at LIMIT %(limit)s LOCK SKIPPING ROWS",
-        new="LIMIT %(limit)s LOCK SKIPPING ROWS",
+        new="ORDER BY run_at DESC LIMIT %(limit)s LOCK SKIPPING ROWS",
     ),
     _lease(
         name="promote: waits for jobs that another holds",

@@ -57,7 +57,7 @@ INSERTS = (
         name="insert: keys are locked in no order",
         old="ORDER BY idempotency_key, id\n",
         new="ORDER BY id\n",
-        tests=("tests/store/test_races.py::TestSubmitters",),
+        tests=(f"{_GUARDS}::TestSubmissions",),
         databases=_ONLY_POSTGRESQL,
     ),
     _insert(

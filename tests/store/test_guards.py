@@ -292,17 +292,30 @@ class TestSubmissions:
             answer = store.submissions_wait(alice.pk, count=1, limit=10)
         assert answer == wait
 
-    @pytest.mark.parametrize("limit", [{"submissions_per_minute": 1}, {"max_pending": 1}])
+    @pytest.mark.parametrize("limit", ["submissions_per_minute", "max_pending"])
     def test_submissions_of_a_limited_tenant_wait_for_each_other(
-        self, alice: Tenant, start: Start, limit: dict[str, int]
+        self, alice: Tenant, start: Start, limit: str
     ) -> None:
-        services.change_limits(alice, actor=ACTOR, **limit)
+        services.change_limits(alice, actor=ACTOR, **{limit: 2})
+        services.submit(alice, NewJob(task="echo"))  # who made a lane would hold up the other
         with transaction.atomic():
             services.submit(alice, NewJob(task="echo"))
             submitting = start(lambda: services.submit(alice, NewJob(task="echo")))
             assert not submitting.done()
         assert submitting.exception(30) is not None
-        assert Job.objects.count() == 1
+        assert Job.objects.count() == 2
+
+    def test_calls_with_the_same_keys_never_wait_for_each_other_crosswise(
+        self, alice: Tenant, start: Start
+    ) -> None:
+        a, b = (NewJob(task="echo", idempotency_key=key) for key in ("a", "b"))
+        services.submit(alice, NewJob(task="echo"))  # who made a lane would hold up the other
+        with transaction.atomic():
+            first = store.insert_jobs(alice.pk, [a])
+            submitting = start(lambda: services.submit_many(alice, [b, a]))
+            assert not submitting.done()
+            first += store.insert_jobs(alice.pk, [b])
+        assert {one.job_id for one in submitting.result(30)} == {one.job_id for one in first}
 
     def test_key_belongs_to_its_tenant_also_when_it_is_used_again(
         self, alice: Tenant, mallory: Tenant

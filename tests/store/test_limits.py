@@ -24,6 +24,11 @@ def test_submissions_within_the_limit_are_taken(alice: Tenant) -> None:
     assert [store.take_submissions(alice.pk, count=5, limit=10) for _ in range(2)] == [0, 0]
 
 
+def test_submissions_of_the_same_second_add_up(alice: Tenant) -> None:
+    waits = [store.take_submissions(alice.pk, count=3, limit=10) for _ in range(4)]
+    assert [wait > 0 for wait in waits] == [False, False, False, True]
+
+
 def test_submissions_above_the_limit_wait_and_are_not_counted(alice: Tenant) -> None:
     store.take_submissions(alice.pk, count=8, limit=10)
     assert store.take_submissions(alice.pk, count=3, limit=10) > 0

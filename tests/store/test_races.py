@@ -218,9 +218,9 @@ class TestSubmitters:
             services.submit_many(alice, jobs)
 
         for n in range(7):
-            lane_of(alice, f"queue-{n}")
+            submit(alice, queue=f"queue-{n}")  # who made lanes and lines would hold up the others
         together([partial(submit_shuffled, seed) for seed in range(THREADS)])
-        assert Job.objects.count() == 800
+        assert Job.objects.exclude(idempotency_key=None).count() == 800
 
     def test_rate_is_exact(self, make_tenant: Callable[..., Tenant]) -> None:
         tenant = make_tenant("limited", submissions_per_minute=20)
