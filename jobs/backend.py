@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 from django.utils import timezone
 
 from jobs import services
@@ -43,6 +45,11 @@ STATUSES: Mapping[Status, TaskResultStatus] = {
     Status.CANCELLED: TaskResultStatus.FAILED,
 }
 """What Django calls our statuses."""
+
+
+@receiver([post_save, post_delete], sender=Tenant)
+def _forget_tenant(instance: Tenant, **kwargs: object) -> None:
+    recent_tenants.pop(instance.slug, None)
 
 
 class JobCancelled(Exception):

@@ -120,9 +120,6 @@ class _Strides:
             present = [self._passes[key] for key in backlog or self._sharers]
             self._now = max(self._now, min(present) if backlog else max(present))
         self._passes = {key: at for key, at in self._passes.items() if at > self._now}
-        self._weights = {key: x.weight for key, x in self._sharers.items()} | {
-            key: self._weights.get(key, 1) for key in self._passes
-        }
         return bool(backlog)
 
     def prolong(self, key: int, turns: float) -> None:

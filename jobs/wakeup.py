@@ -19,7 +19,7 @@ IDLE_SECONDS = 10
 """After so long without a signal, the thread that sends the delayed ones ends."""
 
 # A transaction with a NOTIFY is written to disk; nobody has to wait for that.
-_NOTIFY = ("SET LOCAL synchronous_commit = off", f"NOTIFY {CHANNEL}")
+_NOTIFY = ("SELECT set_config('synchronous_commit', 'off', TRUE)", f"NOTIFY {CHANNEL}")
 
 _log = logging.getLogger(__name__)
 

@@ -47,6 +47,7 @@ class Claimer(Role):
         self._begins = Begins()
         self._seen: dict[int, ReadyLane] = {}
         self._look_again_at = 0.0
+        self._is_fresh = False
         self._tasks: dict[str, QueueTask] = {}
         self._unknown: set[str] = set()
         self._disappointments = 0
@@ -67,17 +68,24 @@ class Claimer(Role):
         lanes = self._look(after)
         shares = self._shares.divide(lanes, places)
         if not shares:
-            opens = [lane.opens_in for lane in lanes if lane.opens_in]
-            return min([conf().poll_interval_seconds, self._begins.next_in(), *opens])
+            return self._wait_for_places(lanes)
         if self._claim(shares, after):
             self._disappointments = 0
             return 0
         return self._wait_after_nothing()
 
+    def _wait_for_places(self, lanes: Sequence[ReadyLane]) -> float:
+        waits = [conf().poll_interval_seconds, self._begins.next_in()]
+        waits += [lane.opens_in for lane in lanes if lane.opens_in]
+        if not self._is_fresh:  # there may be more than the last look has seen
+            waits.append(max(0.001, self._look_again_at - time.monotonic()))
+        return min(waits)
+
     def _look(self, after: Marks) -> list[ReadyLane]:
         """The lanes with ready jobs, as the last look found them if that was a moment ago."""
         started = time.monotonic()
-        if not self._seen or started > self._look_again_at:
+        self._is_fresh = not self._seen or started > self._look_again_at
+        if self._is_fresh:
             found = store.ready_lanes(
                 self._queues, unknown=self._unknown, tags=self._tags, after=after
             )
@@ -90,7 +98,7 @@ class Claimer(Role):
         """Let tenants pay for the slots that their jobs have held; learn how long that was."""
         now = time.monotonic()
         held, ended = self._held.to_be_charged()
-        self._pace.note(ended)
+        self._pace.note(ended, held, now)
         self._make_room(ended)
         for one in (*held, *ended):
             if turns := one.more_turns(now):
@@ -108,11 +116,13 @@ class Claimer(Role):
     def _claim(self, shares: Sequence[Share], after: Marks) -> bool:
         """Claim the shares, those under no limit apart, as that is quicker; whether any was got."""
         taken: Counter[int] = Counter()
-        for is_free in (True, False):
-            if some := [share for share in shares if bool(share.only_line) is is_free]:
-                taken += self._claim_some(some, after)
-        self._shares.charge(taken)
-        self._remember(shares, taken)
+        try:
+            for is_free in (True, False):
+                if some := [share for share in shares if bool(share.only_line) is is_free]:
+                    taken += self._claim_some(some, after)
+        finally:
+            self._shares.charge(taken)
+            self._remember(shares, taken)
         return bool(taken)
 
     def _claim_some(self, shares: Sequence[Share], after: Marks) -> Counter[int]:

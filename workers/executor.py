@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from inspect import iscoroutinefunction
 
 from asgiref.sync import sync_to_async
@@ -28,9 +29,9 @@ _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 class Executor:
     """Runs up to `slots` jobs at once, whatever they run in; the others wait in order.
 
-    Threads are made as they are needed. `finish(held, outcome)` is called once for each job that
-    was started; the outcome is None where nothing is to be recorded: the lease was lost, or the job
-    is given back.
+    Threads are made as they are needed. `finish(held, outcome)` is called for each job that was
+    started, by the watchdog for one that does not stop; the outcome is None where nothing is to be
+    recorded, as the lease was lost or the job is given back.
     """
 
     def __init__(
@@ -57,6 +58,11 @@ class Executor:
         with self._lock:
             self._waiting.extend(jobs)
         self._start_next()
+
+    def forget_withdrawn(self) -> None:
+        """Let go of jobs that were given back before they started."""
+        with self._lock:
+            self._waiting = deque(held for held in self._waiting if not held.is_withdrawn)
 
     def kill_children(self) -> None:
         """End the child processes, whatever they do."""
@@ -85,17 +91,23 @@ class Executor:
             self._idle -= 1
             self._for_idle.put(held)
             return
-        self._threads += 1
-        name = f"slot-{self._threads}"
-        threading.Thread(target=self._serve, args=[held], name=name, daemon=True).start()
+        name = f"slot-{self._threads + 1}"
+        thread = threading.Thread(target=self._serve, args=[held], name=name, daemon=True)
+        try:
+            thread.start()
+            self._threads += 1
+        except RuntimeError:  # no more threads to be had: it waits for one of those there are
+            _log.exception("a thread could not be started", extra={"worker": self._worker})
+            self._waiting.appendleft(held)
+            self._running -= 1
 
     def _serve(self, first: HeldJob) -> None:
         """A thread: runs one job after the other."""
         held: HeldJob | None = first
         while True:
             held = held or self._for_idle.get()
-            self._start_next()
             try:
+                self._start_next()
                 if self._begin(held):
                     self._end(held, self._run_contained(held))
             finally:
@@ -205,7 +217,8 @@ class Executor:
         held.uninterruptible()
         if outcome is None or outcome.status is not Status.DONE:
             # It may have failed over a connection that is broken, which the next one would get.
-            await sync_to_async(close_old_connections)()
+            with suppress(asyncio.CancelledError):  # a stop that came too late
+                await sync_to_async(close_old_connections)()
         return outcome
 
 

@@ -104,9 +104,9 @@ class HeldJob:
             self.ended_at = time.monotonic()
 
     def stop(self, reason: Stop) -> None:
-        """Have the job stopped. The first reason counts."""
+        """Have the job stopped, unless its code has ended. The first reason counts."""
         with self._lock:
-            if self.stop_reason is None:
+            if self.stop_reason is None and self.ended_at is None:
                 self.stop_reason = reason
                 self.stopped_at = time.monotonic()
                 if self._halt:

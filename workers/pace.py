@@ -15,9 +15,11 @@ class Pace:
     def __init__(self) -> None:
         self._seconds = conf().claim_buffer_seconds
 
-    def note(self, ended: Collection[HeldJob]) -> None:
-        """Learn from jobs that have ended."""
-        ran = [one.ended_at - one.started_at for one in ended if one.ended_at and one.started_at]
+    def note(self, ended: Collection[HeldJob], held: Collection[HeldJob], now: float) -> None:
+        """Learn from jobs that have ended, and from those that take longer than was thought."""
+        ran = [one.running_seconds(one.ended_at or now) for one in ended if one.started_at]
+        running = (one.running_seconds(now) for one in held if one.ended_at is None)
+        ran += [seconds for seconds in running if seconds > self._seconds]
         if ran:
             self._seconds += MEMORY * (sum(ran) / len(ran) - self._seconds)
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from django.db import Error, connections
 from django.db.models.functions import Now
 
-from jobs import registry, store
+from jobs import registry, store, wakeup
 from jobs.conf import conf
 from jobs.models import Worker
 from workers import attempt
@@ -154,7 +154,8 @@ class WorkerProcess:
         for held in left:
             held.stop(Stop.DRAIN)
         self._executor.kill_children()
-        self._attempt(lambda: store.release([held.lease for held in left]))
+        if not self._attempt(lambda: store.release([held.lease for held in left])):
+            self._retired = True  # the supervisor settles what could not be given back
         for role in self._roles:
             role.stop(timeout=1)
         self._attempt(self._sign_off)
@@ -176,6 +177,8 @@ class WorkerProcess:
         leases = [one.lease for one in withdrawn]
         if leases and self._attempt(lambda: store.release(leases)):
             self._held.remove(withdrawn)
+            self._executor.forget_withdrawn()
+            wakeup.signal()
 
     def _sign_off(self) -> None:
         Worker.objects.filter(pk=self._worker).update(stopped_at=Now(), running=0)

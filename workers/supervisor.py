@@ -28,7 +28,9 @@ REST_SECONDS = 0.25
 STABLE_SECONDS = 10
 MAX_RESTART_SECONDS = 30
 ABORT_SECONDS = 8
-SETTLE_AGAIN_SECONDS = 1
+SETTLE_AGAIN_SECONDS, SETTLE_PASSES = 1, 2
+LAST_SETTLE_SECONDS = 5
+"""How long, at the end, the jobs of dead processes are tried to be settled."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class _Dead:
 
     worker: str
     ledger: Ledger
+    passes: int = 0
 
 
 @dataclass(slots=True)
@@ -78,7 +81,10 @@ class Supervisor:
             self._settle()
             self._insist()
             self._rest()
-        self._settle()
+        deadline = time.monotonic() + LAST_SETTLE_SECONDS
+        while self._unsettled and time.monotonic() < deadline:
+            self._settle()
+            self._rest()
         return 0
 
     def _rest(self) -> None:
@@ -171,7 +177,18 @@ class Supervisor:
                 connections.close_all()
                 self._settle_at = time.monotonic() + SETTLE_AGAIN_SECONDS
             else:
-                self._unsettled.pop(0).ledger.close()
+                self._next_unsettled()
+
+    def _next_unsettled(self) -> None:
+        """Each is settled twice: what it was writing when it died may still have been locked."""
+        dead = self._unsettled.pop(0)
+        dead.passes += 1
+        if dead.passes < SETTLE_PASSES:
+            self._unsettled.append(dead)
+        else:
+            dead.ledger.close()
+        if all(other.passes for other in self._unsettled):
+            self._settle_at = time.monotonic() + SETTLE_AGAIN_SECONDS
 
     def _settle_one(self, dead: _Dead) -> None:
         """Record what it had started as lost, and give back what it had only claimed."""
@@ -181,8 +198,9 @@ class Supervisor:
                 "the attempt counts as lost: its worker process died",
                 extra={"job_id": str(job_id), "worker": dead.worker},
             )
-        fields = {"worker": dead.worker, "count": len(released)}
-        _log.info("settled a dead worker", extra=fields)
+        if lost or released or not dead.passes:
+            fields = {"worker": dead.worker, "count": len(released)}
+            _log.info("settled a dead worker", extra=fields)
 
     def _insist(self) -> None:
         """Kill what has not ended in time."""

@@ -28,7 +28,7 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 
 _ARGUMENT = r"([^(),]+(?:\([^()]*\)[^(),]*)?)"
 _IN_SECONDS = re.compile(rf"IN_SECONDS\({_ARGUMENT}\)")
@@ -150,9 +150,15 @@ def fetch_all(queries: Sequence[Query]) -> list[Rows]:
         return _fetch_watched(queries)
     raw = connection.connection
     cursors = [psycopg.Cursor(raw) for _ in queries]
-    with connection.wrap_database_errors, raw.pipeline():
-        for cursor, (statement, parameters) in zip(cursors, queries, strict=True):
-            cursor.execute(sql(statement), parameters or None, binary=True)
+    try:
+        with connection.wrap_database_errors, raw.pipeline():
+            for cursor, (statement, parameters) in zip(cursors, queries, strict=True):
+                cursor.execute(sql(statement), parameters or None, binary=True)
+    except Error:
+        # The driver may take a statement for prepared that was passed over after the failed one.
+        if not connection.in_atomic_block:
+            connection.close()
+        raise
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 

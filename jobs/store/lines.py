@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jobs.statuses import Status
-from jobs.store.dialect import array, fetch, is_postgresql
+from jobs.store.dialect import BY_KEY, array, fetch, is_postgresql
 
 
 class Mark(NamedTuple):
@@ -109,8 +109,9 @@ LEFT JOIN unnest(%(lines)s::bigint[], %(ranks)s::int[], %(times)s::bigint[], %(j
 CROSS JOIN LATERAL (
     SELECT 1 FROM jobs_job
     WHERE lane_id = line.lane_id AND line_id = line.id AND status = '{Status.PENDING}'
-        AND (mark.rank IS NULL
-            OR (priority * -1, run_at, id) > (mark.rank, TIME_OF(mark.run_at), mark.job_id))
+        AND (priority * -1, run_at, id) > (
+            coalesce(mark.rank, -1000), TIME_OF(coalesce(mark.run_at, 0)),
+            coalesce(mark.job_id, '00000000-0000-0000-0000-000000000000'))
     LIMIT 1
 ) AS ready
 {_OPEN}"""
@@ -127,7 +128,7 @@ def ready_lines(after: Marks) -> list[Line]:
     if not is_postgresql():
         rows = fetch(_READY_SQLITE, {})
     elif after:
-        rows = fetch(_READY_AFTER_MARKS, marked(after, after))
+        rows = fetch(_READY_AFTER_MARKS, marked(after, after), before=[BY_KEY])
     else:
         rows = fetch(_READY_POSTGRESQL, {})
     return [_line(row) for row in rows]

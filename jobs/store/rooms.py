@@ -91,8 +91,10 @@ class Rooms:
 
     def _pass_over(self, tenants: Collection[int], shared: Collection[int]) -> None:
         for line in self._lines:
-            if line.tenant_id in tenants or (line.shared_limit and line.shared_limit.key in shared):
-                self._left |= {limit.holder: 0 for limit in line.limits}
+            for limit in line.limits:
+                is_shared = limit is line.shared_limit
+                if limit.key in shared if is_shared else line.tenant_id in tenants:
+                    self._left[limit.holder] = 0
 
     def _used(self, running: Sequence[Any], of_all: Sequence[Any] = ()) -> Counter[str]:
         """The running jobs under each limit, by its holder."""

@@ -186,7 +186,7 @@ def test_the_figures_count_every_status(api: Caller, alice: Tenant) -> None:
     for name in ("wait_seconds", "run_seconds"):
         assert all(0 <= figures[name][p] < 60 for p in ("p50", "p95", "p99"))
     assert figures["limits"] == dict.fromkeys(
-        ("max_running", "submissions_per_minute", "max_pending")
+        ("max_running", "starts_per_minute", "submissions_per_minute", "max_pending")
     )
 
 
