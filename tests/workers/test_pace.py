@@ -22,7 +22,7 @@ def held(*, started_at: float | None = None, ended_at: float | None = None) -> H
     return one
 
 
-def after(ended: list[HeldJob], running: list[HeldJob], *, now: float, times: int = 20) -> int:
+def after(ended: list[HeldJob], running: list[HeldJob], *, now: float, times: int = 50) -> int:
     """The buffer once the pace has seen these jobs so many times."""
     pace = Pace()
     for _ in range(times):
