@@ -9,15 +9,15 @@ import signal
 import sys
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from urllib.parse import urlsplit
 
 from tests.mutants.catalogue import MUTANTS
-from tests.mutants.mutant import DATABASES, Mutant
+from tests.mutants.mutant import DATABASES, Mutant, StaleMutantError
 from tests.mutants.trial import PASSED, ROOT, Copy, Result, Verdict
 from tests.postgres import running_server
 
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     if asked.list:
         _say("\n".join(f"{mutant.name}  ({', '.join(mutant.databases)})" for mutant in mutants))
         return 0
-    for mutant in mutants:
-        mutant.applied_to((ROOT / mutant.file).read_text())
+    if stale := list(_stale(mutants)):
+        sys.exit("\n".join(stale))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return _report(list(_results(trials, asked.jobs)), len(mutants))
 
@@ -50,47 +50,68 @@ def _parser() -> ArgumentParser:
     return parser
 
 
+def _stale(mutants: Sequence[Mutant]) -> Iterator[str]:
+    """Why some of them are no mutants of the code as it is now."""
+    for mutant in mutants:
+        try:
+            mutant.applied_to((ROOT / mutant.file).read_text())
+        except StaleMutantError as error:
+            yield str(error)
+
+
 def _results(trials: Sequence[Trial], jobs: int) -> Iterator[Result]:
     """Try each mutant on each of its databases; says the results as they come."""
-    databases = {database for _, database in trials}
-    idle: SimpleQueue[Copy] = SimpleQueue()
-
-    def run(trial: Trial) -> Result:
-        copy = idle.get()
-        try:
-            return copy.try_out(*trial)
-        finally:
+    with _copies({database for _, database in trials}, jobs) as copies:
+        _refuse_failing_tests(copies[0], trials)
+        idle: SimpleQueue[Copy] = SimpleQueue()
+        for copy in copies:
             idle.put(copy)
 
+        def run(trial: Trial) -> Result:
+            copy = idle.get()
+            try:
+                return copy.try_out(*trial)
+            finally:
+                idle.put(copy)
+
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            for future in as_completed([pool.submit(run, trial) for trial in trials]):
+                _say(_line(future.result()))
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for copy in copies:
+                copy.stop()
+            pool.shutdown()
+
+
+@contextmanager
+def _copies(databases: Collection[str], count: int) -> Iterator[list[Copy]]:
+    """So many copies of the project, with databases of their own on one server."""
     with ExitStack() as stack:
         server = stack.enter_context(running_server()) if "postgresql" in databases else None
-        for number in range(jobs):
+        copies = []
+        for number in range(count):
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix="jobqueue-mutants-"))
             url = server and urlsplit(server.url)._replace(path=f"/mutants_{number}").geturl()
-            idle.put(Copy(Path(place), {"sqlite": None, "postgresql": url}))
-        _refuse_failing_tests(idle, trials)
-        pool = ThreadPoolExecutor(jobs)
-        stack.callback(pool.shutdown, cancel_futures=True)
-        for future in as_completed([pool.submit(run, trial) for trial in trials]):
-            _say(_line(future.result()))
-            yield future.result()
+            copies.append(Copy(Path(place), {"sqlite": None, "postgresql": url}))
+        yield copies
 
 
-def _refuse_failing_tests(idle: SimpleQueue[Copy], trials: Sequence[Trial]) -> None:
+def _refuse_failing_tests(copy: Copy, trials: Sequence[Trial]) -> None:
     """A test that fails anyway kills nothing."""
-    copy = idle.get()
     for database in sorted({database for _, database in trials}):
         tests = {test for mutant, on in trials if on == database for test in mutant.tests}
         answer = copy.passes(tests, database)
         if answer.code != PASSED:
             sys.exit(f"Without any mutation, on {database}:\n{answer.output}")
         _say(f"Without any mutation the tests pass on {database}.")
-    idle.put(copy)
 
 
 def _line(result: Result) -> str:
     name = f"{result.mutant.name} ({result.database})"
-    return f"{result.verdict:<8}  {name:<66}  {result.seconds:5.1f} s  {result.by}"
+    return f"{result.verdict:<8}  {name:<76}  {result.seconds:5.1f} s  {result.by}"
 
 
 def _report(results: Sequence[Result], mutants: int) -> int:

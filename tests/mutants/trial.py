@@ -18,7 +18,7 @@ from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDER_TESTS = ("tests/store", "tests/invariants")
-QUICK_SECONDS, WIDE_SECONDS = 240, 1_200
+QUICK_SECONDS, WIDE_SECONDS, GRACE_SECONDS = 240, 1_200, 20
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider")
 IN_ORDER = ("-p", "no:randomly")
 """So that the same test kills the same mutant again."""
@@ -64,6 +64,7 @@ class Copy:
         self._place = place
         self._urls = urls
         self._used: set[str] = set()
+        self._running: subprocess.Popen[str] | None = None
         for name in _files():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, place / name)
@@ -81,6 +82,11 @@ class Copy:
                 answer = self._run(["-x", *WIDER_TESTS], database, WIDE_SECONDS)
         return Result(mutant, database, *_judged(answer), time.monotonic() - began)
 
+    def stop(self) -> None:
+        """End the tests that are under way, if any are; from another thread."""
+        if self._running and self._running.poll() is None:
+            os.killpg(self._running.pid, signal.SIGTERM)
+
     @contextmanager
     def _mutated(self, mutant: Mutant) -> Iterator[None]:
         file = self._place / mutant.file
@@ -95,7 +101,7 @@ class Copy:
         command = [*PYTEST, *IN_ORDER, *self._keep_database(database), *arguments]
         environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
         url = self._urls[database]
-        process = subprocess.Popen(
+        self._running = process = subprocess.Popen(
             command,
             cwd=self._place,
             env=environment | {"COLUMNS": "1000"} | ({"DATABASE_URL": url} if url else {}),
@@ -107,12 +113,9 @@ class Copy:
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
+            self._used.discard(database)  # nobody knows in which state it is left
+            _end(process)
             return Answer(None, f"no end within {seconds} seconds")
-        finally:
-            if process.poll() is None:
-                self._used.discard(database)  # nobody knows in which state it is left
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
         return Answer(process.returncode, output)
 
     def _keep_database(self, database: str) -> list[str]:
@@ -122,6 +125,16 @@ class Copy:
         fresh = [] if database in self._used else ["--create-db"]
         self._used.add(database)
         return ["--reuse-db", *fresh]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End tests and all that they started: in order if they can."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.communicate(timeout=GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def _files() -> list[str]:
