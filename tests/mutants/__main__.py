@@ -96,6 +96,7 @@ def _copies(databases: Collection[str], count: int) -> Iterator[list[Copy]]:
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix="jobqueue-mutants-"))
             url = server and urlsplit(server.url)._replace(path=f"/mutants_{number}").geturl()
             copies.append(Copy(Path(place), {"sqlite": None, "postgresql": url}))
+            stack.callback(copies[-1].stop)
         yield copies
 
 

@@ -83,9 +83,10 @@ class Copy:
         return Result(mutant, database, *_judged(answer), time.monotonic() - began)
 
     def stop(self) -> None:
-        """End the tests that are under way, if any are; from another thread."""
+        """End the tests that are under way, if any are, also from another thread."""
         if self._running and self._running.poll() is None:
             os.killpg(self._running.pid, signal.SIGTERM)
+            self._running.wait(GRACE_SECONDS)
 
     @contextmanager
     def _mutated(self, mutant: Mutant) -> Iterator[None]:
