@@ -56,7 +56,9 @@ const regions = {
     }
     this.isReachable = response.ok || response.status < 500;
     if (response.redirected || (!response.ok && response.status < 500)) return location.reload();
-    if (response.ok && url.search.startsWith(location.search)) this.show(await response.text());
+    if (!response.ok || !url.search.startsWith(location.search)) return;
+    const html = await response.text();
+    if (!this.isPaused) this.show(html); // it may have been paused meanwhile; resuming asks for all
   },
 
   show(html) {
