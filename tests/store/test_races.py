@@ -162,7 +162,7 @@ class TestChangesOfSettings:
     @pytest.mark.parametrize("change", CHANGES)
     def test_is_a_barrier(self, alice: Tenant, change: str) -> None:
         close, reopen = self.CHANGES[change]
-        submit(alice, 2_000)
+        submit(alice, 8_000)
         lane, over = lane_of(alice), threading.Event()
         tries: Counter[str] = Counter()
 
