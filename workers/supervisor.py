@@ -9,9 +9,11 @@ import time
 from dataclasses import dataclass
 
 from django.db import Error, connections
+from django.db.models.functions import Now
 
 from jobs import store
 from jobs.conf import conf
+from jobs.models import Worker
 from workers import outcomes
 from workers.ledger import Ledger
 from workers.process import (
@@ -193,6 +195,7 @@ class Supervisor:
     def _settle_one(self, dead: _Dead) -> None:
         """Record what it had started as lost, and give back what it had only claimed."""
         lost, released = store.lose_worker(dead.worker, dead.ledger.read(), outcomes.loss_delay)
+        Worker.objects.filter(pk=dead.worker, stopped_at=None).update(stopped_at=Now(), running=0)
         for job_id in lost:
             _log.warning(
                 "the attempt counts as lost: its worker process died",

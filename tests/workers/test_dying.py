@@ -8,6 +8,7 @@ import psutil
 import pytest
 from django.db import connection
 
+from jobs.models import Worker
 from tests.harness import WorkerProcess, running_workers, wait_until
 from tests.postgres import Server
 from tests.workers.conftest import Submit, wait_for
@@ -36,6 +37,7 @@ def test_a_killed_process_is_settled_at_once_by_its_supervisor(
         (child,) = psutil.Process(worker.pid).children()
         child.kill()
         wait_for(job, "DONE", timeout=20)
+        assert Worker.objects.filter(stopped_at=None).count() == 1, "nobody shows the dead as live"
     assert (job.lost_count, job.attempt) == (1, 2)
 
 
