@@ -79,6 +79,7 @@ def test_the_keyboard_goes_everywhere(open_page: OpenPage, jobs: dict[Status, Jo
     expect(page.locator("dialog#keys")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("dialog#keys")).to_be_hidden()
+    page.wait_for_function("document.activeElement === document.body")
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")

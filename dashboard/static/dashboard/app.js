@@ -217,7 +217,7 @@ function copyBySelection(text) {
 let isGoing = false;
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog[open]")) return;
   const link = isGoing && document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
   isGoing = event.key === "g" && !isGoing;
   if (link) return link.click();
