@@ -3,11 +3,37 @@
 What a task raises to steer its job is at the end: `Retry`, `Discard` and `Cancel`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 MAX_ERRORS = 10
 """So many fields are reported at once."""
+
+INVALID: Mapping[str, str] = {
+    "malformed_json": "The body is not JSON.",
+    "not_an_object": "The body is JSON, but not an object.",
+    "invalid_unicode": "Not UTF-8, or half of a surrogate pair.",
+    "nul_character": "A string holds a NUL, which databases cannot store.",
+    "invalid_number": "NaN, Infinity, a number beyond a double's range, or too many digits.",
+    "duplicate_key": "An object has a key twice.",
+    "too_deep": "A payload is nested deeper than 64 levels.",
+    "unknown_field": "The body has a field that does not exist.",
+    "unknown_parameter": "The query has a parameter that does not exist.",
+    "invalid_parameter": "A parameter is given twice or is not text.",
+    "invalid_type": "Another JSON type than the field has.",
+    "invalid_choice": "Not one of the words that the field knows.",
+    "invalid_name": "Not 1 to 128 letters, digits, dots, underscores, colons or hyphens.",
+    "invalid_id": "Not a job id.",
+    "out_of_range": "Too small, too large, too early, too late, or a list without an item.",
+    "invalid_time": "Not an RFC 3339 time, or one that does not exist.",
+    "timezone_required": "A time without an offset.",
+    "invalid_cursor": "The cursor is not one of this list.",
+    "more_than_limit": "More jobs at once than the tenant may submit in 60 seconds.",
+    "too_many_queues": "The tenant has as many queues as it may.",
+    "too_many_lines": "The tenant has as many combinations of queue, task and tags as it may.",
+    "invalid_payload": "The task cannot take this payload.",
+}
+"""The codes with which `InvalidInput` says more exactly what is wrong, and what each means."""
 
 
 class JobQueueError(Exception):

@@ -93,12 +93,12 @@ def _check_anew(**kwargs: object) -> None:
 def field_problems(given: Mapping[str, Any]) -> Iterator[InvalidInput]:
     """What is wrong with fields of the right types; those that are absent or None are not."""
     values = {name: given[name] for name in _CHECKED if given.get(name) is not None}
-    ranges = _ranges()
+    allowed = ranges()
     for name, value in values.items():
         if name in {"queue", "task"} and not _name.match(value):
             yield _bad_name(name)
-        if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
-            low, high = map(_plain, ranges[name])
+        if name in allowed and not allowed[name][0] <= value <= allowed[name][1]:
+            low, high = map(_plain, allowed[name])
             yield InvalidInput(
                 f"{name} must be from {low} to {high}.", code="out_of_range", pointer=name
             )
@@ -124,7 +124,8 @@ def _problems_of_tags(field: str, tags: Collection[str], most: int) -> Iterator[
         yield _bad_name(field)
 
 
-def _ranges() -> Mapping[str, tuple[float, float]]:
+def ranges() -> Mapping[str, tuple[float, float]]:
+    """The smallest and the largest value of each field that is a number."""
     limits = conf()
     return {
         "priority": (MIN_PRIORITY, MAX_PRIORITY),
