@@ -66,7 +66,7 @@ def _postgresql(statement: str) -> str:
         .replace("LATER(", "greatest(")
         .replace("STATEMENT_TIME()", "statement_timestamp()")
         .replace("MINUTE()", "date_trunc('minute', clock_timestamp())")
-        .replace("EPOCH()", "extract(epoch FROM clock_timestamp())::bigint")
+        .replace("EPOCH()", "floor(extract(epoch FROM clock_timestamp()))::bigint")
         .replace("MOMENT()", "extract(epoch FROM clock_timestamp())::float8")
         .replace("LOCK SKIPPING ROWS", "FOR NO KEY UPDATE SKIP LOCKED")
         .replace("LOCK ROWS", "FOR UPDATE")

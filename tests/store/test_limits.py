@@ -1,5 +1,7 @@
 """What a tenant may submit, counted exactly."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from jobs import store
 from jobs.models import SubmissionSecond, Tenant
 from jobs.statuses import WAITING, Status
+from jobs.store.dialect import fetch
 from jobs.store.limits import WINDOW_SECONDS, _wait
+from tests.harness import wait_until
 from tests.store.steps import database_time, job_in
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +53,15 @@ def test_second_that_left_the_window_no_longer_counts(alice: Tenant) -> None:
     submitted(alice, WINDOW_SECONDS + 2, 10)
     assert store.take_submissions(alice.pk, count=10, limit=10) == 0
     assert SubmissionSecond.objects.count() == 1
+
+
+def test_second_is_the_same_to_its_end() -> None:
+    def late_in_a_second() -> tuple[float, int, float] | None:
+        ((before, second, after),) = fetch("SELECT MOMENT(), EPOCH(), MOMENT()", {})
+        return (before, second, after) if before % 1 > 0.6 else None
+
+    before, second, after = wait_until(late_in_a_second, timeout=60)
+    assert math.floor(before) <= second <= math.floor(after)
 
 
 def test_wait_is_until_enough_seconds_have_left(alice: Tenant) -> None:
