@@ -26,22 +26,28 @@ class BareInsert:
         self._others = [row[name] for name in columns if name != "id"]
         mark = "%s" if self._is_postgresql else "?"
         names = ", ".join(["id", *(name for name in columns if name != "id")])
-        self._one = f"INSERT INTO jobs_job ({names}) VALUES ({', '.join([mark] * len(columns))})"
+        self.statement = (
+            f"INSERT INTO jobs_job ({names}) VALUES ({', '.join([mark] * len(columns))})"
+        )
 
     def one_by_one(self, jobs: int) -> float:
         """Jobs per second, each in a transaction of its own."""
         started = time.monotonic()
         for _ in range(jobs):
-            self._connection.execute(self._one, self._values())
+            self._connection.execute(self.statement, self.values())
         return rate(jobs, time.monotonic() - started)
 
     def in_bulk(self, jobs: int, batch: int) -> float:
         """Jobs per second, so many to a transaction."""
         started = time.monotonic()
         for begin in range(0, jobs, batch):
-            rows = [self._values() for _ in range(min(batch, jobs - begin))]
+            rows = [self.values() for _ in range(min(batch, jobs - begin))]
             self._insert_all(rows)
         return rate(jobs, time.monotonic() - started)
+
+    def values(self) -> list[Any]:
+        """The parameters of `statement` for one more job."""
+        return [self._as_id(uuid7()), *self._others]
 
     def close(self) -> None:
         """Close the connection."""
@@ -66,17 +72,14 @@ class BareInsert:
         found = self._connection.execute(sql, [self._as_id(job_id)]).fetchone()
         return dict(zip(columns, found, strict=True))
 
-    def _values(self) -> list[Any]:
-        return [self._as_id(uuid7()), *self._others]
-
     def _as_id(self, job_id: UUID) -> Any:
         return job_id if self._is_postgresql else job_id.hex
 
     def _insert_all(self, rows: Sequence[Sequence[Any]]) -> None:
         if self._is_postgresql:
             with self._connection.transaction(), self._connection.cursor() as cursor:
-                cursor.executemany(self._one, rows)
+                cursor.executemany(self.statement, rows)
             return
         self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.executemany(self._one, rows)
+        self._connection.executemany(self.statement, rows)
         self._connection.execute("COMMIT")

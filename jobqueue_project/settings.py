@@ -202,7 +202,11 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["jobs.api.schema.add_components"],
+    "POSTPROCESSING_HOOKS": [
+        "jobs.api.schema.add_components",
+        "jobs.api.error_answers.describe_errors",
+        "jobs.api.examples.add_examples",
+    ],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -60,6 +60,9 @@ class LeaseLost(Exception):
     """The error of an attempt whose worker died or went silent."""
 
 
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 class JobQueueBackend(BaseTaskBackend):
     """Runs Django's tasks as jobs of a tenant.
 
@@ -142,7 +145,7 @@ def new_job(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NewJo
     payload, has_args = _payload(options, args, kwargs)
     return NewJob(
         task=options.job_task,
-        payload=json.dumps(payload, ensure_ascii=False, allow_nan=False).encode(),
+        payload=_json.encode(payload).encode(),
         has_args=has_args,
         queue=task.queue_name,
         priority=int(task.priority),

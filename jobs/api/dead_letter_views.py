@@ -61,7 +61,7 @@ class Redrive(TenantView):
     @described(
         "redrive_dead_letters",
         "Send dead letters back",
-        request=object_of(REDRIVE_FIELDS),
+        request=object_of(REDRIVE_FIELDS, example={"queue": "hooks"}),
         answers={200: REDRIVE_ANSWER},
     )
     def post(self, request: Request) -> Response:
@@ -86,7 +86,12 @@ class OneDeadLetter(TenantView):
 
     scopes = {"DELETE": Scope.ADMIN}
 
-    @described("discard_dead_letter", "Discard a dead letter", answers={204: None}, problems=(409,))
+    @described(
+        "discard_dead_letter",
+        "Discard a dead letter",
+        answers={204: None},
+        problems=("status_conflict",),
+    )
     def delete(self, request: Request, job_id: str) -> Response:
         """It is gone for good, with its attempts."""
         job = self.job(job_id)

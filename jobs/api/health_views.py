@@ -38,7 +38,7 @@ class Ready(PublicView):
         "get_readiness",
         "Whether jobs can be taken",
         answers={200: HEALTH},
-        problems=(503,),
+        problems=("not_ready",),
         is_public=True,
     )
     def get(self, request: Request) -> Response:

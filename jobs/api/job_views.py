@@ -18,6 +18,7 @@ from jobs.api.schema import (
     JOB_PAGE,
     JOB_REQUEST,
     JOB_WITH_ATTEMPTS,
+    SUBMISSION_PROBLEMS,
     described,
     list_parameters,
 )
@@ -48,7 +49,7 @@ class Jobs(TenantView):
         "Submit a job",
         request=JOB_REQUEST,
         answers={201: JOB, 200: JOB},
-        problems=(403, 413, 415, 422, 429),
+        problems=SUBMISSION_PROBLEMS,
         takes_idempotency_key=True,
     )
     def post(self, request: Request) -> Response:
@@ -89,7 +90,7 @@ class BulkJobs(TenantView):
         "Submit up to 1,000 jobs, all or none",
         request=BULK_REQUEST,
         answers={201: BULK_ANSWER, 200: BULK_ANSWER},
-        problems=(403, 413, 415, 422, 429),
+        problems=(*SUBMISSION_PROBLEMS, "more_than_limit"),
     )
     def post(self, request: Request) -> Response:
         """201 with the ids in order; 200 if every one of them was submitted before."""
@@ -122,7 +123,7 @@ class CancelJob(TenantView):
 
     scopes = {"POST": Scope.SUBMIT}
 
-    @described("cancel_job", "Cancel a job", answers={200: JOB}, problems=(404, 409))
+    @described("cancel_job", "Cancel a job", answers={200: JOB}, problems=("status_conflict",))
     def post(self, request: Request, job_id: str) -> Response:
         """At once while it waits; a running job is stopped at its worker's next heartbeat."""
         return Response(job_as_json(services.cancel(self.job(job_id), actor=self.actor)))
@@ -133,7 +134,12 @@ class RetryJob(TenantView):
 
     scopes = {"POST": Scope.SUBMIT}
 
-    @described("retry_job", "Run a failed or dead job now", answers={200: JOB}, problems=(404, 409))
+    @described(
+        "retry_job",
+        "Run a failed or dead job now",
+        answers={200: JOB},
+        problems=("status_conflict",),
+    )
     def post(self, request: Request, job_id: str) -> Response:
         """A failed job skips the rest of its backoff; a dead letter starts afresh."""
         return Response(job_as_json(services.retry(self.job(job_id), actor=self.actor)))

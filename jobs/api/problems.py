@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -28,6 +28,17 @@ from jobs.errors import InvalidFields, InvalidInput, JobQueueError, TooManyReque
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:jobqueue:error:"
 RETRY_UNAVAILABLE_SECONDS = 5
+
+OTHER_CODES: Mapping[str, tuple[int, str]] = {
+    "not_authenticated": (401, "There is no `Authorization: Bearer` header."),
+    "authentication_failed": (401, "The key is unknown, revoked, expired or mistyped."),
+    "method_not_allowed": (405, "The header `Allow` says which methods are."),
+    "not_acceptable": (406, "The header `Accept` excludes JSON."),
+    "unsupported_media_type": (415, "Not `application/json` in UTF-8, or a Content-Encoding."),
+    "unavailable": (503, "The database cannot be used at the moment; try again."),
+    "internal_error": (500, "A mistake of ours, which has been logged."),
+}
+"""Statuses and meanings of the codes that no class of `jobs.errors` has."""
 
 logger = logging.getLogger(__name__)
 _acceptable_id = re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z")
@@ -137,8 +148,6 @@ def _of_django(exc: Exception, request: Request) -> Problem:
     match exc:
         case Http404():
             return Problem(404, NotFound.default_code, "There is nothing here.")
-        case PermissionDenied():
-            return Problem(403, "permission_denied", "This is not allowed.")
         case RequestDataTooBig():
             return Problem(413, "too_large", "The request body is too large.")
         case SuspiciousOperation():

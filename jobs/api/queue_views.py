@@ -43,7 +43,7 @@ class PauseQueue(_SetPaused):
 
     paused = True
 
-    @described("pause_queue", "Start no more jobs of a queue", answers={200: LANE}, problems=(404,))
+    @described("pause_queue", "Start no more jobs of a queue", answers={200: LANE})
     def post(self, request: Request, queue: str) -> Response:
         """Once this has answered, no job of the queue starts; running ones go on."""
         return self.change(queue)
@@ -54,7 +54,7 @@ class ResumeQueue(_SetPaused):
 
     paused = False
 
-    @described("resume_queue", "Start jobs of a queue again", answers={200: LANE}, problems=(404,))
+    @described("resume_queue", "Start jobs of a queue again", answers={200: LANE})
     def post(self, request: Request, queue: str) -> Response:
         """Waiting jobs start as workers find room for them."""
         return self.change(queue)

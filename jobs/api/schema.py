@@ -1,24 +1,28 @@
 """The OpenAPI description: what the views answer, and the decorator that says so.
 
-Request schemas come from the fields that read the requests; a test checks answers against these.
+Request schemas come from the fields that read the requests; tests check answers against these.
+Errors and examples are added to every operation: `error_answers.py`, `examples.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, TypeVar
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
+from jobs.api import examples
+from jobs.api.error_answers import OWN_CODES
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from jobs.fields import Field
 from jobs.job_request import JOB_FIELDS
+from jobs.models import NAME_PATTERN
 from jobs.statuses import AttemptOutcome, Reason, Status
+from jobs.submission import ranges
 from jobs.why import GATES
 
 Schema = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
-
-PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 def _ref(name: str) -> Schema:
@@ -29,10 +33,17 @@ def _object(members: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "properties": dict(members), "required": list(members)}
 
 
-def object_of(fields: Mapping[str, Field]) -> Schema:
-    """The schema of a request body with these fields, all of them optional."""
+def object_of(fields: Mapping[str, Field], *required: str, example: Schema | None = None) -> Schema:
+    """The schema of a request body with these fields, all optional but `required`.
+
+    `example` is a request that the API takes; by default every field is shown, which not every
+    operation takes together.
+    """
     members = {name: dict(field.schema) for name, field in fields.items()}
-    return {"type": "object", "properties": members, "additionalProperties": False}
+    schema: Schema = {"type": "object", "properties": members, "additionalProperties": False}
+    if required:
+        schema["required"] = list(required)
+    return schema if example is None else {**schema, "examples": [example]}
 
 
 def _nullable(kind: str, **more: Any) -> Schema:
@@ -44,6 +55,7 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 INSTANT: Schema = {"type": "string", "format": "date-time"}
 MAYBE_INSTANT = _nullable("string", format="date-time")
 ID: Schema = {"type": "string", "format": "uuid"}
+NAME: Schema = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["hooks"]}
 ERROR: Schema = {"oneOf": [_object({"type": TEXT, "message": TEXT}), {"type": "null"}]}
 STATUS: Schema = {"type": "string", "enum": [status.value for status in Status]}
 
@@ -115,12 +127,13 @@ _PROBLEM = {
     "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
 }
 COMPONENTS: Mapping[str, Schema] = {
-    "Job": _object(_JOB_MEMBERS),
-    "JobWithAttempts": _object(
-        {**_JOB_MEMBERS, "attempts": {"type": "array", "items": _ref("Attempt")}}
-    ),
+    "Job": {**_object(_JOB_MEMBERS), "examples": [examples.JOB]},
+    "JobWithAttempts": {
+        **_object({**_JOB_MEMBERS, "attempts": {"type": "array", "items": _ref("Attempt")}}),
+        "examples": [{**examples.JOB, "attempts": [examples.ATTEMPT]}],
+    },
     "Attempt": _ATTEMPT,
-    "JobRequest": object_of(JOB_FIELDS),
+    "JobRequest": object_of(JOB_FIELDS, example=examples.JOB_REQUEST),
     "Queue": _LANE,
     "Problem": _PROBLEM,
 }
@@ -138,6 +151,11 @@ BULK_REQUEST = _object(
     {"jobs": {"type": "array", "items": JOB_REQUEST, "minItems": 1, "maxItems": 1_000}}
 )
 BULK_ANSWER = _object({"ids": {"type": "array", "items": ID}, "created": COUNT})
+SUBMISSION_PROBLEMS = (
+    *("foreign_tenant", "tenant_inactive", "unknown_task", "invalid_payload"),
+    *("idempotency_mismatch", "try_again", "rate_limited", "queue_full"),
+    *("too_many_queues", "too_many_lines"),
+)
 REDRIVE_ANSWER = _object(
     {"count": COUNT, "ids": {"type": "array", "items": ID}, "more": {"type": "boolean"}}
 )
@@ -173,27 +191,43 @@ FIGURES = _object(
 )
 
 
+_INSTANT_FILTER = {**INSTANT, "description": "RFC 3339, with an offset."}
+_FILTERS: Mapping[str, Schema] = {
+    "status": {
+        "type": "array",
+        "items": STATUS,
+        "minItems": 1,
+        "description": "One status, or several separated by commas.",
+    },
+    "created_after": _INSTANT_FILTER,
+    "created_before": _INSTANT_FILTER,
+    "error_type": {"type": "string", "maxLength": 200},
+}
+_LIMIT: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_LIMIT,
+    "default": DEFAULT_LIMIT,
+}
+
+
 def list_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
-    """The query parameters of a list."""
-    own = [OpenApiParameter(name, str, description=_FILTERS.get(name, "")) for name in filters]
-    size: Schema = {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MAX_LIMIT,
-        "default": DEFAULT_LIMIT,
-    }
+    """The query parameters of a list; a filter that is not in `_FILTERS` is a name."""
     return [
-        *own,
-        OpenApiParameter("limit", size),
+        *(parameter(name, _FILTERS.get(name, NAME)) for name in filters),
+        parameter("limit", _LIMIT),
         OpenApiParameter("cursor", str, description="From `next`; good for the same list only."),
     ]
 
 
-_FILTERS = {
-    "status": "One status, or several separated by commas.",
-    "created_after": "RFC 3339, with an offset.",
-    "created_before": "RFC 3339, with an offset.",
-}
+def parameter(name: str, schema: Schema) -> OpenApiParameter:
+    """A query parameter; several values of one are separated by commas."""
+    shape = {key: value for key, value in schema.items() if key != "description"}
+    return OpenApiParameter(
+        name, shape, description=schema.get("description", ""), style="form", explode=False
+    )
+
+
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
@@ -208,20 +242,19 @@ def described(
     *,
     answers: Mapping[int, Schema | None],
     request: Schema | None = None,
-    problems: Sequence[int] = (),
+    problems: Sequence[str | int] = (),
     parameters: Sequence[OpenApiParameter] = (),
     takes_idempotency_key: bool = False,
     is_public: bool = False,
 ) -> Callable[[View], View]:
-    """Describe a view's method; its docstring becomes the description."""
-    usual = () if is_public else (400, 401, 403, 404, 429)
-    responses: dict[Any, Any] = {
+    """Describe a view's method; its docstring becomes the description.
+
+    `problems` are the codes of docs/errors.md that only the view knows of, such as
+    `status_conflict`; what every call with a key, a body or an id can be refused for is added.
+    """
+    responses = {
         status: OpenApiResponse(schema, description=summary) for status, schema in answers.items()
     }
-    for status in sorted({*usual, *problems}):
-        responses[status, PROBLEM_MEDIA_TYPE] = OpenApiResponse(
-            _ref("Problem"), description="What is wrong."
-        )
     return extend_schema(
         operation_id=operation_id,
         summary=summary,
@@ -229,12 +262,17 @@ def described(
         responses=responses,
         parameters=[*parameters, *([_IDEMPOTENCY_KEY] if takes_idempotency_key else [])],
         auth=[] if is_public else None,
+        extensions={OWN_CODES: [code for code in problems if isinstance(code, str)]},
     )
 
 
 def add_components(result: Schema, generator: Any, request: Any, public: bool) -> Schema:
     """A postprocessing hook of drf-spectacular: the schemas that the operations refer to."""
-    result.setdefault("components", {}).setdefault("schemas", {}).update(COMPONENTS)
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(deepcopy(dict(COMPONENTS)))
+    for name, (low, high) in ranges().items():
+        if name != "priority":  # which says so itself, beside its words
+            schemas["JobRequest"]["properties"][name] |= {"minimum": low, "maximum": high}
     return result
 
 

@@ -54,7 +54,7 @@ _UNLESS_KEY_IS_USED = (
 # Jobs that come in masses are alike: what all have in common is given once, as `all_…`, and the
 # array for it is empty. In the order of their keys: two calls with the same keys must not wait for
 # each other crosswise.
-_INSERT_POSTGRESQL = f"""
+_INSERT_MANY = f"""
 INSERT INTO jobs_job ({_COLUMNS})
 SELECT {_SELECTED}
 FROM (
@@ -89,21 +89,21 @@ FROM (
 ORDER BY idempotency_key, id
 {_UNLESS_KEY_IS_USED}"""
 
-_INSERT_SQLITE = f"""
+# One job, without arrays: PostgreSQL plans it once and for all, in half the time.
+_INSERT_ONE = f"""
 INSERT INTO jobs_job ({_COLUMNS})
 SELECT {_SELECTED}
 FROM (
-    SELECT %(id)s AS id, %(queue)s AS queue, %(task)s AS task,
-        %(worker_tags)s AS worker_tags, %(priority)s AS priority,
-        %(payload)s AS payload, %(has_args)s AS has_args, %(max_retries)s AS max_retries,
-        %(timeout_seconds)s AS timeout_seconds, %(tags)s AS tags,
-        %(idempotency_key)s AS idempotency_key, %(request_hash)s AS request_hash,
-        line.lane_id, line.id AS line_id,
-        coalesce(%(run_at)s, IN_SECONDS(%(delay_seconds)s)) AS run_at
+    SELECT %(id)s::uuid AS id, line.lane_id, line.id AS line_id, lane.queue, line.task,
+        line.worker_tags, %(priority)s::smallint AS priority, %(payload)s::bytea AS payload,
+        %(has_args)s::boolean AS has_args, %(max_retries)s::smallint AS max_retries,
+        %(timeout_seconds)s::float8 AS timeout_seconds, %(tags)s::jsonb AS tags,
+        %(idempotency_key)s::text AS idempotency_key, %(request_hash)s::text AS request_hash,
+        coalesce(%(run_at)s::timestamptz, IN_SECONDS(%(delay_seconds)s::float8)) AS run_at
     FROM jobs_lane AS lane JOIN jobs_line AS line ON line.lane_id = lane.id
     WHERE lane.tenant_id = %(tenant_id)s AND lane.queue = %(queue)s AND line.task = %(task)s
         AND line.worker_tags = %(worker_tags)s
-)
+) AS ready
 WHERE TRUE {_UNLESS_KEY_IS_USED}"""
 _WHICH = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s)"
 
@@ -165,11 +165,13 @@ def _insert(tenant_id: int, rows: Sequence[_Row]) -> set[uuid.UUID]:
     """Insert the jobs whose lines there are and whose keys are new; answers which those were."""
     if not rows:
         return set()
-    if is_postgresql():
-        count = execute(_INSERT_POSTGRESQL, _columns(tenant_id, rows))
+    if len(rows) == 1:
+        count = execute(_INSERT_ONE, _values(tenant_id, *rows[0]))
+    elif is_postgresql():
+        count = execute(_INSERT_MANY, _columns(tenant_id, rows))
     else:
         with connection.cursor() as cursor:
-            cursor.executemany(sql(_INSERT_SQLITE), [_values(tenant_id, *row) for row in rows])
+            cursor.executemany(sql(_INSERT_ONE), [_values(tenant_id, *row) for row in rows])
             count = cursor.rowcount
     ids = [job_id for job_id, _ in rows]
     if count == len(ids):
