@@ -2,17 +2,15 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.db import OperationalError
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
-from jobs import errors, services
+from jobs import services
 from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.api.conftest import Caller, problem
@@ -172,18 +170,3 @@ def test_the_page_runs_under_the_content_security_policy(nobody: Caller) -> None
     assert not re.search(r"<style|\sstyle=|\son\w+=", text)
     assert set(re.findall(r'(?:src|href)="(.)', text)) == {"/"}
     assert "unsafe" not in page["Content-Security-Policy"]
-
-
-def codes_of(tree: type[errors.JobQueueError]) -> set[str]:
-    return {tree.code}.union(*(codes_of(child) for child in tree.__subclasses__()))
-
-
-def test_every_code_is_explained() -> None:
-    root = Path(settings.BASE_DIR)
-    explained = set(re.findall(r"^\| `(\w+)`", (root / "docs/errors.md").read_text(), re.M))
-    sources = [*(root / "jobs/api").glob("*.py"), root / "jobs/exact_json.py"]
-    sources += [root / "jobs/submission.py", root / "jobs/errors.py"]
-    named = {
-        code for file in sources for code in re.findall(r'\bcode="(\w+)"', file.read_text())
-    } | codes_of(errors.JobQueueError)
-    assert named - {"error"} <= explained

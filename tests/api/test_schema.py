@@ -1,0 +1,183 @@
+"""The description, the routes, the errors and docs/errors.md say the same; the examples work.
+
+All of it is found by walking: a route, a code or an example that is missing somewhere fails here.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from django.conf import settings
+from django.urls import URLPattern, URLResolver
+from drf_spectacular.generators import SchemaGenerator
+from jsonschema import Draft202012Validator
+
+from jobs.api.error_answers import codes
+from jobs.api.urls import urlpatterns
+from jobs.api.view import PublicView
+from tests.api.conftest import PROBLEM, Caller
+
+pytestmark = pytest.mark.django_db
+
+SELF_DESCRIPTION = {"/api/schema/", "/api/docs/"}
+OF_NO_OPERATION = {"method_not_allowed"}
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+class Operation(NamedTuple):
+    """One call that the API describes."""
+
+    method: str
+    path: str
+    described: dict[str, Any]
+
+    @property
+    def request(self) -> dict[str, Any] | None:
+        """Schema and example of the body, None where there is none."""
+        content: dict[str, Any] = self.described.get("requestBody", {}).get("content", {})
+        return content.get("application/json")
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    """The description as a client reads it."""
+    described: dict[str, Any] = json.loads(
+        json.dumps(SchemaGenerator().get_schema(request=None, public=True))
+    )
+    return described
+
+
+def operations(schema: dict[str, Any]) -> list[Operation]:
+    return [
+        Operation(method, path, described)
+        for path, methods in schema["paths"].items()
+        for method, described in methods.items()
+    ]
+
+
+def routes(patterns: list[Any] = urlpatterns, prefix: str = "/") -> Iterator[tuple[str, Any]]:
+    """Every address, its parameters as the description writes them, and its view's class."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, prefix + str(pattern.pattern))
+        elif isinstance(pattern, URLPattern):
+            address = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+            yield prefix + address, getattr(pattern.callback, "view_class", pattern.callback.cls)
+
+
+def test_every_call_that_can_be_made_is_described(schema: dict[str, Any]) -> None:
+    made = {
+        (method, path)
+        for path, view in routes()
+        if path not in SELF_DESCRIPTION and view.schema is not None
+        for method in METHODS
+        if method in view.http_method_names and hasattr(view, method)
+    }
+    assert made == {(one.method, one.path) for one in operations(schema)}
+
+
+def test_only_what_is_no_json_is_left_undescribed() -> None:
+    left = {path for path, view in routes() if view.schema is None}
+    assert left == {"/^api/", "/metrics"}
+
+
+def test_every_operation_says_what_it_is_for(schema: dict[str, Any]) -> None:
+    for one in operations(schema):
+        assert one.described["summary"], one
+        assert one.described["description"], one
+        assert not any(key.startswith("x-") for key in one.described), one
+    names = [one.described["operationId"] for one in operations(schema)]
+    assert len(set(names)) == len(names)
+
+
+def explained() -> dict[str, int]:
+    """The codes of docs/errors.md with their statuses: the row's own, or the first of its table."""
+    found: dict[str, int] = {}
+    usual = 0
+    for line in (Path(settings.BASE_DIR) / "docs/errors.md").read_text().splitlines():
+        if heading := re.match(r"## .*\((\d{3}|5xx)", line):
+            usual = int(heading[1].replace("x", "0"))
+        elif row := re.match(r"\| `(\w+)` \| (?:(\d{3})[: ])?", line):
+            found[row[1]] = int(row[2] or usual)
+    return found
+
+
+def test_docs_explain_the_codes_that_there_are() -> None:
+    assert explained() == {code: status for code, (status, _) in codes().items()}
+
+
+def test_every_code_is_named_at_an_operation(schema: dict[str, Any]) -> None:
+    named = {
+        code
+        for one in operations(schema)
+        for response in one.described["responses"].values()
+        for code in response.get("content", {}).get(PROBLEM, {}).get("examples", ())
+    }
+    assert named == codes().keys() - OF_NO_OPERATION
+
+
+def test_no_other_code_stands_in_the_sources() -> None:
+    root = Path(settings.BASE_DIR)
+    sources = [file for app in ("jobs", "dashboard") for file in (root / app).rglob("*.py")]
+    written = {code for file in sources for code in re.findall(r'\bcode="(\w+)"', file.read_text())}
+    assert written <= codes().keys()
+
+
+def conform(schema: dict[str, Any], shape: dict[str, Any], value: Any) -> None:
+    whole = {**shape, "components": schema["components"]}
+    Draft202012Validator(whole).validate(value)
+
+
+def test_every_body_has_an_example_that_fits(schema: dict[str, Any]) -> None:
+    for one in operations(schema):
+        answers = one.described["responses"].items()
+        contents = [a["content"]["application/json"] for s, a in answers if s < "3" and s != "204"]
+        for content in [*contents, *filter(None, [one.request])]:
+            conform(schema, content["schema"], content["example"])
+
+
+def test_every_error_has_an_example_that_fits(schema: dict[str, Any]) -> None:
+    for one in operations(schema):
+        for status, answer in one.described["responses"].items():
+            if status < "4":
+                continue
+            content = answer["content"][PROBLEM]
+            assert content["examples"], one
+            for code, example in content["examples"].items():
+                conform(schema, content["schema"], example["value"])
+                assert (example["value"]["code"], example["value"]["status"]) == (code, int(status))
+                assert f"`{code}`" in answer["description"]
+
+
+def call(caller: Caller, one: Operation) -> Any:
+    """Make the call with its example, and with ids and names that nothing has."""
+    path = re.sub(r"\{queue\}", "nope", one.path)
+    path = re.sub(r"\{\w+\}", str(uuid.uuid4()), path)
+    body = one.request["example"] if one.request else None
+    return caller.call(one.method.upper(), path, body)
+
+
+def test_the_examples_are_taken_and_answered_as_described(
+    api: Caller, schema: dict[str, Any]
+) -> None:
+    for one in operations(schema):
+        response = call(api, one)
+        assert response.status_code < 300 or "{" in one.path, (one.path, response.content)
+        described = one.described["responses"][str(response.status_code)]
+        if response.status_code != 204:
+            shape = described["content"][response["Content-Type"]]["schema"]
+            conform(schema, shape, response.json())
+
+
+def test_without_a_key_everything_but_health_is_refused(
+    nobody: Caller, schema: dict[str, Any]
+) -> None:
+    views = dict(routes())
+    for one in operations(schema):
+        refused = call(nobody, one).status_code == 401
+        assert refused != issubclass(views[one.path], PublicView), one.path
+        assert refused == ("security" in one.described), one.path
