@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from jobs.api.rate_limits import count_failure
 from jobs.errors import InsufficientScope
-from jobs.keys import Scope, allows, verify
+from jobs.keys import Scope, allows, recognise
 from jobs.models import ApiKey, Tenant
 
 
@@ -27,7 +27,7 @@ class BearerAuthentication(BaseAuthentication):
         if header is None:
             return None
         scheme, _, text = header.partition(" ")
-        key = verify(text.strip()) if scheme.lower() == "bearer" else None
+        key = recognise(text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             count_failure(request)
             raise AuthenticationFailed("The API key is not valid.")

@@ -9,8 +9,10 @@ from django.test import override_settings
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from jobs import keys
+from jobs.api import rate_limits
 from jobs.errors import InvalidInput
-from jobs.keys import ALPHABET, Scope, create_api_key, revoke_api_key, verify
+from jobs.keys import ALPHABET, Scope, create_api_key, recognise, revoke_api_key, verify
 from jobs.models import ApiKey, AuditEntry, Tenant
 from tests.api.conftest import Caller, problem
 
@@ -73,6 +75,63 @@ def test_a_revoked_key_is_useless_at_once(made: tuple[ApiKey, str]) -> None:
     problem(Caller(text).get("/jobs"), 401, "authentication_failed")
     assert revoke_api_key(key, actor="command:test").revoked_at == key.revoked_at
     assert AuditEntry.objects.filter(action="revoke_api_key").count() == 1
+
+
+def test_a_good_key_is_asked_about_once_in_a_while(
+    made: tuple[ApiKey, str], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    assert recognise(made[1])
+    with django_assert_num_queries(0):
+        assert recognise(made[1]) == made[0]
+    assert made[1].encode() not in repr(keys.recent_keys).encode()
+
+
+@pytest.mark.parametrize("change", ["revoked", "expired", "deleted", "tenant switched off"])
+def test_what_another_process_did_to_a_key_holds_before_long(
+    made: tuple[ApiKey, str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    key, text = made
+    assert recognise(text)
+    now = timezone.now()
+    same = ApiKey.objects.filter(pk=key.pk)  # past the signals, as another process would
+    match change:
+        case "revoked":
+            same.update(revoked_at=now)
+        case "expired":
+            same.update(expires_at=now)
+        case "deleted":
+            same._raw_delete(same.db)
+        case _:
+            Tenant.objects.update(is_active=False)
+    assert 0 < keys.KEY_SECONDS < 5
+    monkeypatch.setattr(keys, "KEY_SECONDS", 0)
+    found = recognise(text)
+    assert found is None or not found.tenant.is_active
+
+
+def test_a_key_that_expires_is_not_believed_until_it_is_asked_about(
+    made: tuple[ApiKey, str],
+) -> None:
+    found = recognise(made[1])
+    assert found
+    found.expires_at = timezone.now()
+    assert recognise(made[1]) is None
+
+
+def test_few_keys_are_remembered(alice: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "MOST_RECENT_KEYS", 2)
+    texts = [create_api_key(alice, actor="command:test")[1] for _ in range(5)]
+    assert all(recognise(text) for text in texts)
+    assert len(keys.recent_keys) <= 2
+
+
+def test_what_is_changed_here_holds_at_once(made: tuple[ApiKey, str], alice: Tenant) -> None:
+    assert recognise(made[1])
+    alice.max_running = 77
+    alice.save()
+    found = recognise(made[1])
+    assert found
+    assert found.tenant.max_running == 77
 
 
 def test_an_expired_key_is_useless(alice: Tenant) -> None:
@@ -202,3 +261,13 @@ def test_a_key_may_not_call_without_end(
     assert refused["RateLimit-Policy"] == '"calls";q=5;w=60'
     assert stranger.get("/queues").status_code == 200
     assert nobody.get("/health/ready").status_code == 200
+
+
+def test_calls_are_counted_in_slices_that_are_no_more_than_the_limit(
+    api: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limits, "SLICES", 2)
+    settings.JOBQUEUE = {"requests_per_minute": 6}
+    statuses = [api.get("/queues").status_code for _ in range(13)]  # may span two windows
+    assert statuses[:6] == [200] * 6
+    assert 429 in statuses
