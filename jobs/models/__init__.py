@@ -5,7 +5,7 @@ costs a share lock on a shared parent for every insert.
 """
 
 from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute
-from jobs.models.operation import AuditEntry, Worker
+from jobs.models.operation import AuditEntry, Chore, Worker
 from jobs.models.tenants import (
     NAME_PATTERN,
     ApiKey,
@@ -25,6 +25,7 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "AuditEntry",
+    "Chore",
     "DeadLetter",
     "Job",
     "JobTag",

@@ -171,21 +171,24 @@ class LaneMinute(models.Model):
     """What ended in one lane in one minute, counted in the transaction that ended it.
 
     `shard` keeps processes that finish jobs of one lane off each other's row. The sums give exact
-    totals per status without counting finished jobs.
+    totals per status without counting finished jobs. Old minutes are added up into a row of an
+    hour, old hours into one of a day; those have shards of their own. `purged` jobs were deleted
+    in it: what was ever accepted is what there is and what was purged.
     """
 
     lane_id = models.BigIntegerField()
     tenant_id = models.BigIntegerField()
     minute = models.DateTimeField()
     shard = models.PositiveSmallIntegerField(default=0)
-    done = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
-    dead = models.PositiveIntegerField(default=0)
-    cancelled = models.PositiveIntegerField(default=0)
-    started = models.PositiveIntegerField(default=0)
+    done = models.PositiveBigIntegerField(default=0)
+    failed = models.PositiveBigIntegerField(default=0)
+    dead = models.PositiveBigIntegerField(default=0)
+    cancelled = models.PositiveBigIntegerField(default=0)
+    started = models.PositiveBigIntegerField(default=0)
     wait_seconds = models.FloatField(default=0, help_text="Sum over the started attempts.")
     max_wait_seconds = models.FloatField(default=0)
     run_seconds = models.FloatField(default=0, help_text="Sum over the ended attempts.")
+    purged = models.PositiveBigIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [

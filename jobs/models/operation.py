@@ -29,6 +29,16 @@ class Worker(models.Model):
         return self.id
 
 
+class Chore(models.Model):
+    """Work that one process at a time does, and nobody before a time. Who begins sets the next."""
+
+    name = models.CharField(primary_key=True, max_length=24)
+    not_before = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class AuditEntry(models.Model):
     """Who did what to what. Append only."""
 

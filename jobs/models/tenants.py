@@ -61,6 +61,18 @@ class Tenant(Limits):
     max_pending = models.PositiveIntegerField(
         null=True, blank=True, default=None, help_text="Waiting jobs. Empty for no limit."
     )
+    keep_finished_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=AT_LEAST_ONE,
+        help_text="Days that DONE and CANCELLED jobs are kept. Empty for those of the settings.",
+    )
+    keep_dead_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=AT_LEAST_ONE,
+        help_text="Days that dead letters are kept. Empty for those of the settings.",
+    )
     members = models.ManyToManyField(
         settings.AUTH_USER_MODEL,
         blank=True,
