@@ -24,7 +24,8 @@ from jobs.fields import (
     try_fields,
 )
 from jobs.models import NAME_PATTERN, Tenant
-from jobs.registry import QueueTask, find_exposed
+from jobs.registry import QueueTask, find_for_tenant
+from jobs.remote import RemoteTask
 from jobs.submission import (
     END_OF_TIME,
     MAX_PRIORITY,
@@ -120,13 +121,13 @@ def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> New
     )
 
 
-def _read(body: Any) -> tuple[dict[str, Any], QueueTask]:
+def _read(body: Any) -> tuple[dict[str, Any], QueueTask | RemoteTask]:
     """The fields and the task. Raises `InvalidFields` with all that is wrong with them."""
     given, errors = try_fields(body, JOB_FIELDS)
     name = given.pop("task", DEFAULT_TASK)
     errors += [*field_problems(given), *_out_of_reach(given.get("run_at"))]
     try:
-        task = find_exposed(name)
+        task = find_for_tenant(name)
     except UnknownTask as error:
         errors.append(error)
     if errors:
@@ -191,9 +192,9 @@ def _out_of_reach(run_at: Any) -> Iterator[InvalidInput]:
         )
 
 
-def payload_for(task: QueueTask, payload: Raw | None) -> bytes:
+def payload_for(task: QueueTask | RemoteTask, payload: Raw | None) -> bytes:
     """The payload's bytes, if the task can take it. Raises `InvalidInput`."""
-    if task.takes_payload:
+    if isinstance(task, RemoteTask) or task.takes_payload:
         return b"null" if payload is None else payload.source
     arguments = {} if payload is None else payload.value
     if not isinstance(arguments, dict):

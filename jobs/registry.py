@@ -17,6 +17,7 @@ from django.utils.module_loading import import_string
 from jobs.backoff import Backoff
 from jobs.conf import conf
 from jobs.errors import UnknownTask
+from jobs.remote import PREFIX, RemoteTask, is_remote
 from jobs.tasksapi import InvalidTask, Task
 
 _exposed: dict[str, "QueueTask"] = {}
@@ -57,6 +58,8 @@ class QueueTask(Task):
         Task.__post_init__(self)
         if isinstance(self.worker_tags, str):  # its letters would be tags that no worker has
             raise InvalidTask("worker_tags is a tuple of tags, not a text.")
+        if is_remote(self.expose):
+            raise InvalidTask(f"A name that begins with {PREFIX!r} is for workers of tenants.")
         if self.expose and _exposed.setdefault(self.expose, self).func is not self.func:
             taken = _exposed[self.expose].module_path
             raise InvalidTask(f"The name {self.expose!r} is taken by {taken}.")
@@ -126,15 +129,29 @@ def find_exposed(name: str) -> QueueTask:
     known = exposed_tasks()
     if name not in known:
         raise UnknownTask(
-            f"There is no task {name!r}; known are {', '.join(sorted(known))}.", pointer="task"
+            f"There is no task {name!r}; known are {', '.join(sorted(known))}, "
+            f"and {PREFIX}… for a task of your own workers.",
+            pointer="task",
         )
     return known[name]
+
+
+def find_for_tenant(name: str) -> QueueTask | RemoteTask:
+    """What tenants may submit jobs for by this name. Raises `UnknownTask`."""
+    return RemoteTask(name) if is_remote(name) and name != PREFIX else find_exposed(name)
+
+
+def is_for_tenants(name: str) -> bool:
+    """Whether tenants may submit jobs for, and their own workers may run, tasks of this name."""
+    return is_remote(name) or name in exposed_tasks()
 
 
 def find(name: str) -> QueueTask:
     """The task that a job names, by its exposed name or import path. Raises `UnknownTask`."""
     if task := exposed_tasks().get(name):
         return task
+    if is_remote(name):  # it is a tenant's choice, and must not be what is imported
+        raise UnknownTask(f"The task {name!r} is for workers of its tenant.")
     try:
         found = import_string(name)
     except Exception as error:  # a module that fails to import can raise anything

@@ -12,6 +12,7 @@ from jobs import store
 from jobs.conf import conf
 from jobs.errors import UnknownTask
 from jobs.registry import QueueTask, find
+from jobs.remote import LeftToOthers
 from jobs.shares import FairShares
 from jobs.store import ClaimedJob, Lease, Mark, Marks, ReadyLane, Share
 from workers.held import HeldJob, HeldJobs
@@ -49,7 +50,7 @@ class Claimer(Role):
         self._look_again_at = 0.0
         self._is_fresh = False
         self._tasks: dict[str, QueueTask] = {}
-        self._unknown: set[str] = set()
+        self._unknown: set[str] = LeftToOthers()
         self._disappointments = 0
         self._strange: list[Lease] = []
 
