@@ -5,6 +5,7 @@ CACHE_URL      default files in var/cache; redis://… when web processes run on
 SECRET_KEY     default: made once and kept in var/secret-key
 ALLOWED_HOSTS  default localhost; comma separated
 HTTPS          1: secure cookies, HSTS and redirect to https
+PROXIES        how many proxies of ours are in front, whose X-Forwarded-For is believed; default 0
 DEBUG          1: Django's debug pages
 JOBQUEUE       tunables of jobs/conf.py as a JSON object, such as {"lease_seconds": 10}
 """
@@ -31,6 +32,14 @@ def env_flag(name: str) -> bool:
     if value not in {"0", "1"}:
         raise ImproperlyConfigured(f"{name} must be 0 or 1, not {value!r}")
     return value == "1"
+
+
+def env_count(name: str) -> int:
+    """An environment variable that is a number, 0 by default; anything else is refused."""
+    value = os.environ.get(name, "0")
+    if not value.isdecimal():
+        raise ImproperlyConfigured(f"{name} must be a number, not {value!r}")
+    return int(value)
 
 
 def env_object(name: str) -> dict[str, object]:
@@ -79,6 +88,8 @@ def kept_secret() -> str:
 DEBUG = env_flag("DEBUG")
 HTTPS = env_flag("HTTPS")
 SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret()
+PROXIES = env_count("PROXIES")
+RATELIMIT_IP_META_KEY = "jobs.callers.counted_address"
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 
 INSTALLED_APPS = [
@@ -111,6 +122,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     CSP_MIDDLEWARE,
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "jobs.callers.remember_address",
     "jobs.addresses.refuse_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -159,6 +171,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         ),
     }
 else:
+    DATABASES["default"]["ENGINE"] = "jobqueue_project.postgresql"
     DATABASES["default"]["OPTIONS"] = bounded_waits(DATABASES["default"].get("OPTIONS", {}))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

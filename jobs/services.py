@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs import store, wakeup
+from jobs.callers import caller_address
 from jobs.conf import conf
 from jobs.errors import (
     IdempotencyMismatch,
@@ -309,7 +310,12 @@ def delete_tenant(tenant: Tenant, *, actor: str) -> None:
 def audit(actor: str, action: str, tenant_id: int | None, target: str, **details: Any) -> None:
     """Append to the audit log. `actor` is `user:name`, `key:prefix` or `command:name`."""
     AuditEntry.objects.create(
-        actor=actor, action=action, tenant_id=tenant_id, target=target[:200], details=details
+        actor=actor,
+        address=caller_address(),
+        action=action,
+        tenant_id=tenant_id,
+        target=target[:200],
+        details=details,
     )
 
 
@@ -319,4 +325,5 @@ def _audit_many(
     if job_ids:
         target = str(job_ids[0]) if len(job_ids) == 1 else f"{len(job_ids)} jobs"
         sample = [str(job_id) for job_id in job_ids[:100]]
-        audit(actor, action, tenant.pk if tenant else None, target, jobs=sample, **details)
+        tenant_id = tenant.pk if tenant else None
+        audit(actor, action, tenant_id, target, count=len(job_ids), jobs=sample, **details)

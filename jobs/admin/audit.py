@@ -32,12 +32,12 @@ class ActionFilter(ValueFilter):
 class AuditEntryAdmin(ReadOnly, BoundedList):
     """Append only: there is no way to change an entry here."""
 
-    list_display = [instant("at"), "actor", "action", "tenant", "target"]
+    list_display = [instant("at"), "actor", "address", "action", "tenant", "target"]
     list_filter = [ActionFilter, TenantFilter]
     list_select_related = ["tenant"]
-    search_fields = ["actor", "target"]
-    search_help_text = "A part of the actor or the target, in the newest 100,000 entries."
-    fields = [instant("at"), "actor", "action", "tenant", "target", "details_text"]
+    search_fields = ["actor", "address", "target"]
+    search_help_text = "A part of the actor, the address or the target, in the newest 100,000 entries."
+    fields = [instant("at"), "actor", "address", "action", "tenant", "target", "details_text"]
 
     @admin.display(description="details")
     def details_text(self, entry: AuditEntry) -> str:

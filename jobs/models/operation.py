@@ -1,5 +1,7 @@
 """What the installation knows about its own running: workers, and who did what."""
 
+from typing import Any
+
 from django.db import models
 
 from jobs.models.tenants import Tenant
@@ -39,19 +41,55 @@ class Chore(models.Model):
         return self.name
 
 
+class AppendOnly(models.QuerySet["AuditEntry"]):
+    """Entries that stay as they were written. A trigger of the database says the same."""
+
+    def update(self, **changes: Any) -> int:
+        """Refused: raises `TypeError`."""
+        raise TypeError("the audit log is append only")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Refused: raises `TypeError`."""
+        raise TypeError("the audit log is append only")
+
+
 class AuditEntry(models.Model):
-    """Who did what to what. Append only."""
+    """Who did what to what, and from where. Append only: it outlives the tenant that it is about.
+
+    `details` has what there is of `before` and `after`, of a `filter` and of the `count` of jobs.
+    """
 
     at = models.DateTimeField(auto_now_add=True)
     actor = models.CharField(max_length=150)
+    address = models.GenericIPAddressField(null=True)
     action = models.CharField(max_length=50)
-    tenant = models.ForeignKey(Tenant, null=True, on_delete=models.SET_NULL, related_name="+")
+    tenant = models.ForeignKey(
+        Tenant,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
     target = models.CharField(max_length=200)
     details = models.JSONField(default=dict)
+
+    objects = AppendOnly.as_manager()
 
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "audit entries"
+        indexes = [models.Index("tenant", models.F("id").desc(), name="audit_of_tenant")]
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.target}"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Append it. Raises `TypeError` for an entry that is there already."""
+        if not self._state.adding:
+            raise TypeError("the audit log is append only")
+        super().save(*args, **options)
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Refused: raises `TypeError`."""
+        raise TypeError("the audit log is append only")

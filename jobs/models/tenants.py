@@ -39,6 +39,11 @@ class Limits(models.Model):
     start_burst = models.PositiveIntegerField(
         default=1, validators=AT_LEAST_ONE, help_text="Of these, how many may start at one moment."
     )
+    ceilings = models.JSONField(
+        null=True,
+        editable=False,
+        help_text="What the operator had set of those limits that the tenant has set itself.",
+    )
 
     class Meta:
         abstract = True
@@ -95,8 +100,13 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, blank=True)
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     secret_hash = models.CharField(max_length=64, editable=False)
+    last_four = models.CharField(max_length=4, blank=True, default="", editable=False)
     scopes = models.JSONField(default=list)
+    queues = models.JSONField(
+        default=list, blank=True, help_text="The only queues it may use. Empty for every queue."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=150, blank=True, default="", editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
