@@ -29,7 +29,8 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _object(members: Mapping[str, Schema]) -> Schema:
+def record(members: Mapping[str, Schema]) -> Schema:
+    """The schema of an object that has all of these members."""
     return {"type": "object", "properties": dict(members), "required": list(members)}
 
 
@@ -46,17 +47,18 @@ def object_of(fields: Mapping[str, Field], *required: str, example: Schema | Non
     return schema if example is None else {**schema, "examples": [example]}
 
 
-def _nullable(kind: str, **more: Any) -> Schema:
+def nullable(kind: str, **more: Any) -> Schema:
+    """The schema of a value of this JSON type, or null."""
     return {"type": [kind, "null"], **more}
 
 
 TEXT: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 INSTANT: Schema = {"type": "string", "format": "date-time"}
-MAYBE_INSTANT = _nullable("string", format="date-time")
+MAYBE_INSTANT = nullable("string", format="date-time")
 ID: Schema = {"type": "string", "format": "uuid"}
 NAME: Schema = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["hooks"]}
-ERROR: Schema = {"oneOf": [_object({"type": TEXT, "message": TEXT}), {"type": "null"}]}
+ERROR: Schema = {"oneOf": [record({"type": TEXT, "message": TEXT}), {"type": "null"}]}
 STATUS: Schema = {"type": "string", "enum": [status.value for status in Status]}
 
 _JOB_MEMBERS: Mapping[str, Schema] = {
@@ -68,7 +70,7 @@ _JOB_MEMBERS: Mapping[str, Schema] = {
     "payload": {"description": "The JSON that was sent, byte for byte."},
     "result": {"description": "The JSON that the task returned; null until it is DONE."},
     "error": ERROR,
-    "reason": _nullable("string", enum=[*(reason.value for reason in Reason), None]),
+    "reason": nullable("string", enum=[*(reason.value for reason in Reason), None]),
     "attempt": COUNT,
     "max_retries": COUNT,
     "lost_count": COUNT,
@@ -77,38 +79,38 @@ _JOB_MEMBERS: Mapping[str, Schema] = {
     "started_at": MAYBE_INSTANT,
     "finished_at": MAYBE_INSTANT,
     "lease_expires_at": MAYBE_INSTANT,
-    "timeout_seconds": _nullable("number"),
+    "timeout_seconds": nullable("number"),
     "tags": {"type": "array", "items": TEXT},
     "worker_tags": {"type": "array", "items": TEXT},
-    "idempotency_key": _nullable("string"),
+    "idempotency_key": nullable("string"),
     "cancel_requested": {"type": "boolean"},
-    "worker": _nullable("string"),
+    "worker": nullable("string"),
 }
-_ATTEMPT = _object(
+_ATTEMPT = record(
     {
         "number": COUNT,
         "outcome": {"type": "string", "enum": [outcome.value for outcome in AttemptOutcome]},
         "error": ERROR,
-        "traceback": _nullable("string"),
+        "traceback": nullable("string"),
         "worker": TEXT,
         "started_at": MAYBE_INSTANT,
         "finished_at": INSTANT,
     }
 )
-_LANE = _object(
+_LANE = record(
     {
         "name": TEXT,
         "paused": {"type": "boolean"},
         "weight": COUNT,
-        "max_running": _nullable("integer"),
-        "starts_per_minute": _nullable("integer"),
+        "max_running": nullable("integer"),
+        "starts_per_minute": nullable("integer"),
         "start_burst": COUNT,
         "depth": {"type": "object", "additionalProperties": COUNT},
         "dead": COUNT,
-        "oldest_waiting_seconds": _nullable("number"),
+        "oldest_waiting_seconds": nullable("number"),
     }
 )
-_PERCENTILES = _object({name: _nullable("number") for name in ("p50", "p95", "p99")})
+_PERCENTILES = record({name: nullable("number") for name in ("p50", "p95", "p99")})
 _PROBLEM = {
     "type": "object",
     "properties": {
@@ -121,15 +123,15 @@ _PROBLEM = {
         "request_id": TEXT,
         "errors": {
             "type": "array",
-            "items": _object({"pointer": TEXT, "code": TEXT, "detail": TEXT}),
+            "items": record({"pointer": TEXT, "code": TEXT, "detail": TEXT}),
         },
     },
     "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
 }
 COMPONENTS: Mapping[str, Schema] = {
-    "Job": {**_object(_JOB_MEMBERS), "examples": [examples.JOB]},
+    "Job": {**record(_JOB_MEMBERS), "examples": [examples.JOB]},
     "JobWithAttempts": {
-        **_object({**_JOB_MEMBERS, "attempts": {"type": "array", "items": _ref("Attempt")}}),
+        **record({**_JOB_MEMBERS, "attempts": {"type": "array", "items": _ref("Attempt")}}),
         "examples": [{**examples.JOB, "attempts": [examples.ATTEMPT]}],
     },
     "Attempt": _ATTEMPT,
@@ -139,52 +141,53 @@ COMPONENTS: Mapping[str, Schema] = {
 }
 
 
-def _page(item: Schema) -> Schema:
-    next_page = _nullable("string", format="uri")
-    return _object({"results": {"type": "array", "items": item}, "next": next_page})
+def page_schema(item: Schema) -> Schema:
+    """The schema of a page of such items."""
+    next_page = nullable("string", format="uri")
+    return record({"results": {"type": "array", "items": item}, "next": next_page})
 
 
 JOB, JOB_WITH_ATTEMPTS, JOB_REQUEST = _ref("Job"), _ref("JobWithAttempts"), _ref("JobRequest")
 LANE = _ref("Queue")
-JOB_PAGE, LANES = _page(JOB), _page(LANE)
-BULK_REQUEST = _object(
+JOB_PAGE, LANES = page_schema(JOB), page_schema(LANE)
+BULK_REQUEST = record(
     {"jobs": {"type": "array", "items": JOB_REQUEST, "minItems": 1, "maxItems": 1_000}}
 )
-BULK_ANSWER = _object({"ids": {"type": "array", "items": ID}, "created": COUNT})
+BULK_ANSWER = record({"ids": {"type": "array", "items": ID}, "created": COUNT})
 SUBMISSION_PROBLEMS = (
     *("foreign_tenant", "tenant_inactive", "unknown_task", "invalid_payload"),
     *("idempotency_mismatch", "try_again", "rate_limited", "queue_full"),
     *("too_many_queues", "too_many_lines"),
 )
-REDRIVE_ANSWER = _object(
+REDRIVE_ANSWER = record(
     {"count": COUNT, "ids": {"type": "array", "items": ID}, "more": {"type": "boolean"}}
 )
-_GATE = _object(
+_GATE = record(
     {
         "code": {"type": "string", "enum": list(GATES)},
         "text": TEXT,
-        "used": _nullable("integer"),
-        "limit": _nullable("integer"),
+        "used": nullable("integer"),
+        "limit": nullable("integer"),
         "opens_at": MAYBE_INSTANT,
-        "wait_seconds": _nullable("number", description="A guess, for the place in line."),
+        "wait_seconds": nullable("number", description="A guess, for the place in line."),
     }
 )
-EXPLANATION = _object({"status": STATUS, "text": TEXT, "gates": {"type": "array", "items": _GATE}})
-HEALTH = _object({"status": TEXT})
+EXPLANATION = record({"status": STATUS, "text": TEXT, "gates": {"type": "array", "items": _GATE}})
+HEALTH = record({"status": TEXT})
 _MINUTE_COUNTS = ("started", "done", "failed", "dead", "cancelled")
-FIGURES = _object(
+FIGURES = record(
     {
-        "counts": _object({status.value: COUNT for status in Status}),
+        "counts": record({status.value: COUNT for status in Status}),
         "throughput": {
             "type": "array",
-            "items": _object({"minute": INSTANT, **dict.fromkeys(_MINUTE_COUNTS, COUNT)}),
+            "items": record({"minute": INSTANT, **dict.fromkeys(_MINUTE_COUNTS, COUNT)}),
         },
         "wait_seconds": _PERCENTILES,
         "run_seconds": _PERCENTILES,
-        "limits": _object(
+        "limits": record(
             dict.fromkeys(
                 ("max_running", "starts_per_minute", "submissions_per_minute", "max_pending"),
-                _nullable("integer"),
+                nullable("integer"),
             )
         ),
     }
