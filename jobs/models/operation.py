@@ -8,9 +8,14 @@ from jobs.models.tenants import Tenant
 
 
 class Worker(models.Model):
-    """A worker process that is, or was lately, alive. One row per incarnation, never reused."""
+    """A worker process that is, or was lately, alive. One row per incarnation, never reused.
+
+    A worker of a tenant's own, over REST, has its `tenant`, works for it alone, and has a row for
+    its name; it never says that it stops.
+    """
 
     id = models.CharField(primary_key=True, max_length=64)
+    tenant = models.ForeignKey(Tenant, null=True, on_delete=models.CASCADE, related_name="workers")
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     queues = models.JSONField(default=list, help_text="Empty for every queue.")
