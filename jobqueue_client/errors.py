@@ -1,0 +1,119 @@
+"""Every error of the client, one tree, and what a handler raises to steer its job.
+
+No message ever holds a key or a payload.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobqueue_client.models import Job
+
+
+class JobQueueError(Exception):
+    """Something went wrong between here and the queue."""
+
+
+class Unreachable(JobQueueError):
+    """Nobody answered, or the answer was lost; whether the request was carried out is unknown.
+
+    Submissions and reports of workers are safe to repeat. The cause is httpx's error.
+    """
+
+
+class UnexpectedAnswer(JobQueueError):
+    """Whoever answered does not speak the API of the job queue: look at the address."""
+
+
+class WaitTimeout(JobQueueError, TimeoutError):
+    """The job had not ended when the time to wait for it was over. `job` is how it stood then."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"The job {job.id} is still {job.status}.")
+        self.job = job
+
+
+class JobNotDone(JobQueueError):
+    """The job ended, but not as DONE. `job` is how it ended."""
+
+    def __init__(self, job: Job) -> None:
+        because = f": {job.error.type} {job.error.message}" if job.error else ""
+        super().__init__(f"The job {job.id} is {job.status}{because}")
+        self.job = job
+
+
+class ApiError(JobQueueError):
+    """The queue refused. `code` is stable (docs/errors.md lists them), `detail` is for people.
+
+    `status` is HTTP's. `errors` points at fields of the request. `request_id` finds the request in
+    the queue's log. `retry_after_seconds` is None where the queue did not say.
+    """
+
+    def __init__(
+        self, status: int, problem: Mapping[str, Any], retry_after_seconds: float | None = None
+    ) -> None:
+        self.status = status
+        self.code = str(problem.get("code", "error"))
+        self.detail = str(problem.get("detail") or f"The queue answered {status}.")
+        self.errors: Sequence[Mapping[str, str]] = problem.get("errors", ())
+        self.request_id: str | None = problem.get("request_id")
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(f"{self.detail} [{self.code}, {self.request_id or status}]")
+
+
+class InvalidRequest(ApiError):
+    """The request cannot be accepted as it is (400, 405, 411, 413, 415, 422)."""
+
+
+class NotAuthenticated(ApiError):
+    """The key is missing, wrong, revoked or expired (401)."""
+
+
+class Forbidden(ApiError):
+    """The key lacks a scope, or the tenant is switched off (403)."""
+
+
+class NotFound(ApiError):
+    """There is no such thing for this key (404)."""
+
+
+class Conflict(ApiError):
+    """The status does not allow it (409)."""
+
+
+class LimitReached(ApiError):
+    """A limit of the tenant, the key or the address refuses this now (429)."""
+
+
+class Unavailable(ApiError):
+    """The queue, or a proxy before it, cannot do its work at the moment (5xx)."""
+
+
+_BY_STATUS = {
+    401: NotAuthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    429: LimitReached,
+}
+
+
+def api_error(status: int, problem: Mapping[str, Any], retry_after: float | None) -> ApiError:
+    """The error of the class that fits the status."""
+    otherwise = Unavailable if status >= 500 else InvalidRequest
+    return _BY_STATUS.get(status, otherwise)(status, problem, retry_after)
+
+
+class HandlerOutcome(Exception):
+    """Raised by a handler of a worker to decide what becomes of its job."""
+
+
+class Retry(HandlerOutcome):
+    """Try again after `after` seconds (default: the queue's backoff). Spends an attempt."""
+
+    def __init__(self, after: float | None = None, message: str = "") -> None:
+        super().__init__(message or "the handler asked for a retry")
+        self.after = after
+
+
+class Discard(HandlerOutcome):
+    """Give up at once: the job goes to the dead letters without further attempts."""

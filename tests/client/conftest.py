@@ -1,0 +1,76 @@
+"""Clients of a tenant: of the application in this process, and of a real server."""
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import httpx
+import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+
+from jobqueue_client import Client
+from jobqueue_project.wsgi import application
+from jobs.keys import create_api_key
+from jobs.models import Tenant
+from tests.harness import ProjectProcess, environment, wait_until
+
+NOWHERE = "http://queue.invalid"
+START_SECONDS = 60
+
+
+@pytest.fixture
+def key_of() -> Callable[..., str]:
+    """Makes a key of the tenant; all scopes unless told."""
+
+    def make(tenant: Tenant, *scopes: str) -> str:
+        options = {"scopes": scopes} if scopes else {}
+        return create_api_key(tenant, actor="command:test", **options)[1]
+
+    return make
+
+
+@pytest.fixture
+def application_transport() -> Iterator[httpx.BaseTransport]:
+    """The application itself, without a network, in the transaction of the test."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield httpx.WSGITransport(app=application)
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def client(
+    alice: Tenant, key_of: Callable[..., str], application_transport: httpx.BaseTransport
+) -> Iterator[Client]:
+    """Alice's client of the application in this process."""
+    with Client("http://testserver", key_of(alice), transport=application_transport) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """The address of a real server on the test database."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    address = f"http://127.0.0.1:{port}"
+    with django_db_blocker.unblock():
+        env = environment()
+    command = ("-m", "daphne", "-b", "127.0.0.1", "-p", port, "jobqueue_project.asgi:application")
+    with ProjectProcess(*command, env=env) as process:
+        wait_until(lambda: _answers(process, address), START_SECONDS, "the server answers")
+        yield address
+
+
+def _answers(process: ProjectProcess, address: str) -> bool:
+    if process.popen.poll() is not None:
+        raise AssertionError(f"the server ended:\n{process.output}")
+    try:
+        with urlopen(f"{address}/health/live", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except (URLError, ConnectionError, TimeoutError):
+        return False
