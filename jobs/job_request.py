@@ -77,9 +77,11 @@ JOB_FIELDS: Mapping[str, Field] = {
     "max_retries": Field(integer, {"type": "integer", "minimum": 0}),
     "timeout_seconds": Field(optional(number), {"type": ["number", "null"], "minimum": 0.1}),
     "idempotency_key": Field(
-        optional(text), {"type": ["string", "null"], "minLength": 1, "maxLength": 255}
+        optional(text), {"type": ["string", "null"], "pattern": "^[ -~]{1,255}$"}
     ),
-    "tags": Field(texts, {"type": "array", "items": _NAME_SCHEMA}),
+    "tags": Field(
+        texts, {"type": "array", "items": _NAME_SCHEMA, "description": "Repeated ones count once."}
+    ),
     "worker_tags": Field(
         texts,
         {

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
@@ -41,6 +42,7 @@ OTHER_CODES: Mapping[str, tuple[int, str]] = {
 """Statuses and meanings of the codes that no class of `jobs.errors` has."""
 
 logger = logging.getLogger(__name__)
+_CUT_ESCAPE = re.compile(r"%.?\Z")
 _acceptable_id = re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -82,7 +84,7 @@ def _body(problem: Problem, request: Request | HttpRequest) -> dict[str, Any]:
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail[:500],
-        "instance": request.path[:500],
+        "instance": _CUT_ESCAPE.sub("", quote(request.path)[:500]),
         "code": problem.code,
         "request_id": request_id(request),
     }

@@ -15,8 +15,10 @@ from jobs.api import examples
 from jobs.api.error_answers import OWN_CODES
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from jobs.fields import Field
-from jobs.job_request import JOB_FIELDS
+from jobs.job_request import DEFAULT_TASK, JOB_FIELDS
 from jobs.models import NAME_PATTERN
+from jobs.registry import exposed_tasks
+from jobs.remote import PREFIX
 from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.submission import ranges
 from jobs.why import GATES
@@ -128,6 +130,10 @@ _PROBLEM = {
     },
     "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
 }
+_BOTH_TIMES = {
+    "required": ["run_at", "delay_seconds"],
+    "properties": {"run_at": {"type": "string"}, "delay_seconds": {"type": "number"}},
+}
 COMPONENTS: Mapping[str, Schema] = {
     "Job": {**record(_JOB_MEMBERS), "examples": [examples.JOB]},
     "JobWithAttempts": {
@@ -135,7 +141,7 @@ COMPONENTS: Mapping[str, Schema] = {
         "examples": [{**examples.JOB, "attempts": [examples.ATTEMPT]}],
     },
     "Attempt": _ATTEMPT,
-    "JobRequest": object_of(JOB_FIELDS, example=examples.JOB_REQUEST),
+    "JobRequest": {**object_of(JOB_FIELDS, example=examples.JOB_REQUEST), "not": _BOTH_TIMES},
     "Queue": _LANE,
     "Problem": _PROBLEM,
 }
@@ -233,7 +239,8 @@ def parameter(name: str, schema: Schema) -> OpenApiParameter:
 
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    str,
+    # Printable ASCII, with neither commas nor spaces at the ends, which no header can carry.
+    {"type": "string", "maxLength": 255, "pattern": r"^[!-+\--~]([ -+\--~]*[!-+\--~])?$"},
     OpenApiParameter.HEADER,
     description="As `idempotency_key` in the body: the same key and request, the same job.",
 )
@@ -273,9 +280,21 @@ def add_components(result: Schema, generator: Any, request: Any, public: bool) -
     """A postprocessing hook of drf-spectacular: the schemas that the operations refer to."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(deepcopy(dict(COMPONENTS)))
+    fields = schemas["JobRequest"]["properties"]
     for name, (low, high) in ranges().items():
         if name != "priority":  # which says so itself, beside its words
-            schemas["JobRequest"]["properties"][name] |= {"minimum": low, "maximum": high}
+            fields[name] |= {"minimum": low, "maximum": high}
+    fields["task"] = {
+        "oneOf": [
+            {"type": "string", "enum": sorted(exposed_tasks())},
+            {
+                "type": "string",
+                "pattern": rf"^{PREFIX}[A-Za-z0-9._:-]{{1,{128 - len(PREFIX)}}}$",
+                "description": "For workers of your own.",
+            },
+        ],
+        "default": DEFAULT_TASK,
+    }
     return result
 
 
