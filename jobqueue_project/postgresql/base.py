@@ -15,7 +15,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def close_if_health_check_failed(self) -> None:
         """Close the connection if it is of no use any more, so that the next query opens one."""
-        self.health_check_done = self.health_check_done or self._is_quiet()
+        if self._is_quiet():
+            self.health_check_done = True
         super().close_if_health_check_failed()
 
     def _is_quiet(self) -> bool:

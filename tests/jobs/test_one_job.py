@@ -1,0 +1,59 @@
+"""A job that is found past the ORM is the one that the ORM finds."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+from pytest_django import DjangoAssertNumQueries
+
+from jobs.access import get_job, get_job_of_tenant, jobs_of_tenant
+from jobs.errors import JobNotFound
+from jobs.models import Job, Tenant
+from jobs.services import submit
+from jobs.statuses import Status
+from jobs.submission import NewJob
+from tests.factories import make_job
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=["watched", "unwatched"])
+def looked_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where nobody looks on, statements go past Django's cursor too."""
+    wrappers = connection.execute_wrappers
+    connection.execute_wrappers = wrappers if request.param == "watched" else []
+    yield
+    connection.execute_wrappers = wrappers
+
+
+@pytest.mark.usefixtures("looked_on")
+def test_fields_have_the_same_values_and_types(alice: Tenant) -> None:
+    new = NewJob(task="echo", payload=b"[1.10]", tags=("a", "b"), timeout_seconds=1.5)
+    for job_id in (make_job(alice, Status.DLQ, result=b"1").pk, submit(alice, new).job_id):
+        expected = get_job(jobs_of_tenant(alice), job_id)
+        found = get_job_of_tenant(alice, str(job_id))
+        assert found == expected
+        for field in Job._meta.concrete_fields:
+            ours, theirs = (getattr(job, field.attname) for job in (found, expected))
+            assert bytes_of(ours) == bytes_of(theirs), field.name
+    found.refresh_from_db()
+    assert found.tenant == alice
+
+
+def bytes_of(value: object) -> object:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def test_another_tenants_job_is_not_found(alice: Tenant, mallory: Tenant) -> None:
+    job_id = submit(alice, NewJob(task="echo")).job_id
+    for wanted in (job_id, "no-id", "01a202a5-4b06-7a72-b617-e0e2c25864bb"):
+        with pytest.raises(JobNotFound):
+            get_job_of_tenant(mallory, wanted)
+
+
+def test_it_takes_one_query(
+    alice: Tenant, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    job_id = submit(alice, NewJob(task="echo")).job_id
+    with django_assert_num_queries(1):
+        get_job_of_tenant(alice, job_id)
