@@ -32,6 +32,7 @@ MAX_WORKER_TAGS = 7
 _KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
     int: ("a positive integer", _is_count),
     float: ("a positive number", _is_amount),
+    float | None: ("a positive number or None", lambda value: value is None or _is_amount(value)),
     tuple[str, ...]: ("a list of texts", _is_texts),
 }
 """What a value of each declared type has to be, in words and as a test."""
@@ -75,6 +76,13 @@ class Conf:
     finish_batch: int = 500
     drain_seconds: float = 25
     worker_retention_seconds: float = 3_600
+
+    # How long what has ended is kept, by days after its end; None is for ever. A tenant may have
+    # its own. Deleted in small batches, by one process at a time.
+    keep_finished_days: float | None = 7
+    keep_dead_days: float | None = None
+    purge_interval_seconds: float = 300
+    purge_batch: int = 1_000
 
     # What error texts keep (characters).
     max_error_message: int = 2_000

@@ -8,13 +8,11 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.db import Error, connections
 from django.db.models.functions import Now
 
 from jobs import registry, store, wakeup
-from jobs.conf import conf
 from jobs.models import Worker
 from workers import attempt
 from workers.claimer import Claimer, stale
@@ -25,6 +23,7 @@ from workers.held import HeldJob, HeldJobs, Stop
 from workers.ledger import Ledger
 from workers.listener import Listener
 from workers.promoter import Promoter
+from workers.purger import Purger
 from workers.reaper import Reaper
 from workers.watchdog import Watchdog
 
@@ -85,6 +84,7 @@ class WorkerProcess:
             Heartbeat(worker, self._held),
             Watchdog(worker, self._held, self._finisher.put, retire=self._retire),
             Reaper(worker),
+            Purger(worker),
             self._promoter,
             Listener(self._heard),
             self._claimer,
@@ -139,9 +139,6 @@ class WorkerProcess:
             started_at=Now(),
             seen_at=Now(),
         )
-        Worker.objects.filter(
-            seen_at__lt=Now() - timedelta(seconds=conf().worker_retention_seconds)
-        ).delete()
 
     def _drain(self) -> None:
         """Claims stop first, heartbeats last."""

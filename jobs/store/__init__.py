@@ -6,6 +6,7 @@ the database's. Every write about a running job names its fence: zero rows means
 lost, which is an answer and not an error.
 """
 
+from jobs.store.chores import keep_turn, take_turn
 from jobs.store.claim import ClaimedJob, Share, claim
 from jobs.store.control import cancel, discard, redrive, retry
 from jobs.store.finish import Outcome, finish
@@ -22,12 +23,21 @@ from jobs.store.lease import (
     reap,
     release,
 )
-from jobs.store.limits import count_waiting, submissions_wait, take_submissions
+from jobs.store.limits import (
+    count_waiting,
+    forget_submissions,
+    submissions_wait,
+    take_submissions,
+)
 from jobs.store.lines import Mark, Marks
 from jobs.store.look import ReadyLane, ready_lanes
+from jobs.store.minutes import sum_up
+from jobs.store.purge import FIRST_ID, Ages, find_old, horizon, purge
 from jobs.store.tenants import forget_tenant
 
 __all__ = [
+    "FIRST_ID",
+    "Ages",
     "ClaimedJob",
     "Lease",
     "Mark",
@@ -41,19 +51,26 @@ __all__ = [
     "discard",
     "due_in",
     "extend",
+    "find_old",
     "finish",
+    "forget_submissions",
     "forget_tenant",
     "has_expired",
+    "horizon",
     "insert_jobs",
+    "keep_turn",
     "lose_worker",
     "lost",
     "pass_gate_alone",
     "promote",
+    "purge",
     "ready_lanes",
     "reap",
     "redrive",
     "release",
     "retry",
     "submissions_wait",
+    "sum_up",
     "take_submissions",
+    "take_turn",
 ]

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from jobs.statuses import TRANSITIONS, Move, Status
 from jobs.store.dialect import array, as_uuid, sql
 from jobs.store.minutes import LaneKey, count_cancelled
+from jobs.store.purge import delete
 
 _Row = tuple[Any, ...]
 
@@ -63,22 +64,16 @@ def redrive(job_ids: Iterable[uuid.UUID], *, payload: bytes | None = None) -> li
 
 
 _DEAD = f"""
-SELECT id FROM jobs_job
+SELECT id, lane_id, tenant_id FROM jobs_job
 WHERE id = ANY(%(ids)s) AND status = '{Status.DLQ}' LOCK SKIPPING ROWS"""
-_DELETE = (
-    "DELETE FROM jobs_attempt WHERE job_id = ANY(%(ids)s)",
-    "DELETE FROM jobs_jobtag WHERE job_id = ANY(%(ids)s)",
-    "DELETE FROM jobs_job WHERE id = ANY(%(ids)s)",
-)
 
 
 def discard(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Delete dead letters with all that belongs to them; answers the ids of those."""
     with transaction.atomic():
-        dead = _ids(_execute(_DEAD, {"ids": array(job_ids)}))
-        with connection.cursor() as cursor:
-            for statement in _DELETE:
-                cursor.execute(sql(statement), {"ids": array(dead)})
+        rows = _execute(_DEAD, {"ids": array(job_ids)})
+        dead = _ids(rows)
+        delete(dead, (LaneKey(*of) for _, *of in rows))
     return dead
 
 

@@ -3,7 +3,7 @@
 from django.db import connection
 
 from jobs.statuses import Status
-from jobs.store.dialect import is_postgresql, sql
+from jobs.store.dialect import execute, is_postgresql, sql
 
 WINDOW_SECONDS = 60
 
@@ -25,6 +25,8 @@ WHERE tenant_id = %(tenant_id)s AND second >= EPOCH() - {WINDOW_SECONDS} ORDER B
 _FORGET = f"""
 DELETE FROM jobs_submissionsecond
 WHERE tenant_id = %(tenant_id)s AND second < EPOCH() - {WINDOW_SECONDS}"""
+
+_FORGET_ALL = f"DELETE FROM jobs_submissionsecond WHERE second < EPOCH() - {WINDOW_SECONDS}"
 
 _TAKE = """
 INSERT INTO jobs_submissionsecond (tenant_id, second, submitted)
@@ -89,3 +91,8 @@ def count_waiting(tenant_id: int, *, at_most: int) -> int:
         cursor.execute(sql(_WAITING), {"tenant_id": tenant_id, "at_most": at_most})
         (count,) = cursor.fetchone()
     return int(count)
+
+
+def forget_submissions() -> None:
+    """Delete what has left the window; a tenant that submits does so for itself."""
+    execute(_FORGET_ALL, {})

@@ -378,6 +378,7 @@ CONTROL = (
     ),
     _control(
         name="discard: attempts of other jobs",
+        file="jobs/store/purge.py",
         old='"DELETE FROM jobs_attempt WHERE job_id = ANY(%(ids)s)"',
         new='"DELETE FROM jobs_attempt WHERE job_id = ANY(%(ids)s) OR TRUE"',
     ),

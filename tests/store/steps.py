@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import F
 
 from jobs import store
-from jobs.models import Job, Lane, Tenant
+from jobs.models import Attempt, Job, JobTag, Lane, Tenant
 from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.store.dialect import sql
 from jobs.submission import NewJob
@@ -105,6 +105,19 @@ def expire(job_ids: Iterable[uuid.UUID]) -> None:
 def make_due(job_ids: Iterable[uuid.UUID]) -> None:
     """Let the time that these jobs wait for have come."""
     Job.objects.filter(pk__in=job_ids).update(run_at=database_time() - LONG_AGO)
+
+
+def age(job_ids: Iterable[uuid.UUID], *, days: float) -> list[uuid.UUID]:
+    """Let these jobs have been submitted and have ended so long before; answers their new ids."""
+    passed = timedelta(days=days)
+    older = {}
+    for job_id in job_ids:
+        new = uuid.UUID(int=job_id.int - (int(passed.total_seconds() * 1_000) << 80))
+        Attempt.objects.filter(job_id=job_id).update(job_id=new)
+        JobTag.objects.filter(job_id=job_id).update(job_id=new)
+        Job.objects.filter(pk=job_id).update(id=new, finished_at=F("finished_at") - passed)
+        older[job_id] = new
+    return list(older.values())
 
 
 def database_time() -> datetime:

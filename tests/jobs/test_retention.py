@@ -1,0 +1,94 @@
+"""How long what has ended is kept, by the settings and by each tenant's own days."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.db.models import F
+from django.test import override_settings
+
+from jobs import retention, services, store
+from jobs.models import Job, LaneMinute, SubmissionSecond, Tenant, Worker
+from jobs.statuses import TERMINAL, Status
+from tests.store.steps import age, database_time, job_in, lane_of
+
+pytestmark = pytest.mark.django_db
+
+
+def pass_once() -> int:
+    """One whole pass; answers how many jobs it deleted."""
+    return sum(retention.one_pass())
+
+
+@pytest.mark.parametrize(
+    ("days", "left"),
+    [(6, {"DONE", "CANCELLED", "DLQ"}), (8, {"DLQ"}), (4_000, {"DLQ"})],
+)
+def test_done_and_cancelled_jobs_are_kept_for_a_week_and_dead_letters_for_ever(
+    alice: Tenant, days: int, left: set[str]
+) -> None:
+    age([job_in(status, alice) for status in sorted(TERMINAL)], days=days)
+    pass_once()
+    assert set(Job.objects.values_list("status", flat=True)) == left
+
+
+@override_settings(JOBQUEUE={"keep_finished_days": None, "keep_dead_days": 0.5})
+def test_the_settings_say_how_long(alice: Tenant) -> None:
+    age([job_in(status, alice) for status in sorted(TERMINAL)], days=1)
+    assert pass_once() == 1
+    assert set(Job.objects.values_list("status", flat=True)) == {"DONE", "CANCELLED"}
+
+
+def test_a_tenant_may_have_days_of_its_own(alice: Tenant, mallory: Tenant) -> None:
+    services.change_limits(alice, actor="command:test", keep_finished_days=30, keep_dead_days=2)
+    for tenant in (alice, mallory):
+        age([job_in(Status.DONE, tenant), job_in(Status.DLQ, tenant)], days=8)
+    assert pass_once() == 2
+    left = set(Job.objects.values_list("tenant__slug", "status"))
+    assert left == {("alice", "DONE"), ("mallory", "DLQ")}
+
+
+@override_settings(JOBQUEUE={"purge_batch": 3})
+def test_jobs_go_in_small_batches(alice: Tenant) -> None:
+    age([job_in(Status.DONE, alice) for _ in range(7)], days=8)
+    assert list(retention.purge(alice, retention.ages_of(alice))) == [3, 3, 1]
+
+
+def test_windows_that_are_over_and_workers_that_are_gone_are_forgotten(alice: Tenant) -> None:
+    now = database_time()
+    for seconds in (120, 0):
+        second = int(now.timestamp()) - seconds
+        SubmissionSecond.objects.create(tenant_id=alice.pk, second=second, submitted=1)
+        Worker.objects.create(
+            id=f"w{seconds}", host="h", pid=1, slots=1, started_at=now, seen_at=now
+        )
+    Worker.objects.filter(pk="w120").update(seen_at=F("seen_at") - timedelta(hours=2))
+    pass_once()
+    assert SubmissionSecond.objects.get().second == int(now.timestamp())
+    assert Worker.objects.get().pk == "w0"
+
+
+def test_old_counts_are_added_up_once_an_hour(alice: Tenant) -> None:
+    lane = lane_of(alice)
+    minute = (database_time() - timedelta(days=4)).replace(minute=7, second=0, microsecond=0)
+
+    def count_and_pass(shard: int) -> int:
+        LaneMinute.objects.create(
+            lane_id=lane.pk, tenant_id=alice.pk, minute=minute, shard=shard, done=1
+        )
+        pass_once()
+        return LaneMinute.objects.count()
+
+    assert [count_and_pass(shard) for shard in (0, 1)] == [1, 2]
+    store.keep_turn("sum up", -1)
+    assert count_and_pass(2) == 1
+    assert LaneMinute.objects.get().done == 3
+
+
+def test_a_rest_follows_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    times = iter([0.0, 0.5, 1.0, 3.0, 9.0])
+    clock = SimpleNamespace(monotonic=lambda: next(times), sleep=rests.append)
+    monkeypatch.setattr(retention, "time", clock)
+    assert list(retention.resting(iter([5, 6]))) == [5, 6]
+    assert rests == [retention.REST * 0.5, retention.REST * 2.0]
