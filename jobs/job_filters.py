@@ -1,28 +1,73 @@
-"""Filters of jobs: each read strictly from text, and the jobs that match.
+"""Filters of jobs: the parameters that are short for one, and the jobs that match.
 
 A time narrows by the id as well, which begins with one: so the search is a walk along an index.
 """
 
+import operator
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from jobs.errors import InvalidInput
 from jobs.fields import moment
+from jobs.filters import (
+    FREE_TEXT,
+    MAX_CHARACTERS,
+    NUMBERS,
+    TIMES,
+    Filter,
+    Reader,
+    Term,
+    ids_beginning_with,
+    name,
+    parse,
+    plain,
+    status,
+)
 from jobs.lookup import in_status
-from jobs.models import NAME_PATTERN, Job, JobTag, Tenant
-from jobs.statuses import Status
+from jobs.models import Job, JobTag, Tenant
 
+_BEGINNING_OF_ID = re.compile(r"\A[0-9a-f]{8,32}\Z", re.IGNORECASE)
 CLOCKS_AGREE_WITHIN = timedelta(days=1)
 """Ids carry the time of the web process that made them, `created_at` that of the database."""
 
-_name = re.compile(rf"\A{NAME_PATTERN}\Z")
 
-Reader = Callable[[str], Any]
+def written(value: str) -> Filter:
+    """A filter that somebody wrote. Raises `InvalidInput`."""
+    if len(value) > MAX_CHARACTERS:
+        raise InvalidInput(f"may have {MAX_CHARACTERS} characters.", code="invalid_filter")
+    return parse(value)
+
+
+def _term(word: str, reader: Reader, comparison: str = "") -> Reader:
+    return lambda value: Filter((Term(word, (reader(value),), comparison),))
+
+
+def _statuses(value: str) -> Filter:
+    return Filter((Term("status", tuple(status(one) for one in value.split(","))),))
+
+
+JOB_FILTERS: Mapping[str, Reader] = {
+    "filter": written,
+    "status": _statuses,
+    "queue": _term("queue", name),
+    "task": _term("task", name),
+    "tag": _term("tag", name),
+    "created_after": _term("created", moment, ">"),
+    "created_before": _term("created", moment, "<"),
+}
+DEAD_LETTER_FILTERS: Mapping[str, Reader] = {
+    "filter": written,
+    "queue": _term("queue", name),
+    "task": _term("task", name),
+    "error_type": _term("error_type", plain),
+}
+"""Parameters of lists, each with what reads it into a `Filter`."""
 
 
 def read_parameter(name: str, value: str, reader: Reader) -> Any:
@@ -33,64 +78,106 @@ def read_parameter(name: str, value: str, reader: Reader) -> Any:
         raise InvalidInput(f"{name} {error.detail}", code=error.field_code) from None
 
 
-def name(value: str) -> str:
-    """The name of a queue, task or tag."""
-    if not _name.match(value):
-        raise InvalidInput("is not a name.", code="invalid_name")
-    return value
+def all_of(filters: Mapping[str, Filter]) -> Filter:
+    """What all of the parameters ask for together."""
+    return reduce(operator.and_, filters.values(), Filter())
 
 
-def plain(value: str) -> str:
-    """Any text that a database can look for."""
-    if len(value) > 200 or not value.isprintable():
-        raise InvalidInput("must be up to 200 printable characters.", code="invalid_parameter")
-    return value
-
-
-def statuses(value: str) -> list[Status]:
-    """One status or several, separated by commas."""
-    try:
-        return [Status(one) for one in value.split(",")]
-    except ValueError:
-        raise InvalidInput(f"is one of {', '.join(Status)}.", code="invalid_choice") from None
-
-
-JOB_FILTERS: Mapping[str, Reader] = {
-    "status": statuses,
-    "queue": name,
-    "task": name,
-    "tag": name,
-    "created_after": moment,
-    "created_before": moment,
-}
-DEAD_LETTER_FILTERS: Mapping[str, Reader] = {"queue": name, "task": name, "error_type": plain}
-
-
-def filtered(
-    jobs: QuerySet[Job], tenant: Tenant | None, filters: Mapping[str, Any]
-) -> QuerySet[Job]:
-    """The jobs that match every filter; `tenant` is whose they are, None for anybody's."""
-    for key, value in filters.items():
-        if key == "status":
-            jobs = in_status(jobs, *value)
+def filtered(jobs: QuerySet[Job], tenant: Tenant | None, wanted: Filter) -> QuerySet[Job]:
+    """The jobs that match; `tenant` is whose they are, None for anybody's. Ages must be settled."""
+    for term in wanted.terms:
+        if term.word == "status" and not term.is_negated:
+            jobs = in_status(jobs, *term.values)
         else:
-            jobs = jobs.filter(**_condition(tenant, key, value))
+            condition = _condition(term, tenant)
+            jobs = jobs.filter(~condition if term.is_negated else condition)
     return jobs
 
 
-def _condition(tenant: Tenant | None, key: str, value: Any) -> dict[str, Any]:
-    match key:
+def finds_by_index(term: Term) -> bool:
+    """Whether jobs that match are found without looking at others; not asked about a status."""
+    if term.is_negated:
+        return False
+    if term.word == FREE_TEXT:
+        return all(_is_id(value) for value in term.values)
+    return term.word in {"tag", "id", "key", "created"}
+
+
+_COLUMNS = {
+    "error_type": "error_type",
+    "queue": "queue",
+    "task": "task",
+    "status": "status",
+    "priority": "priority",
+    "attempt": "attempt",
+    "key": "idempotency_key",
+    "created": "created_at",
+    "run_at": "run_at",
+    "finished": "finished_at",
+}
+_LOOKUPS = {">": "gt", "<": "lt", ">=": "gte", "<=": "lte"}
+
+
+def _condition(term: Term, tenant: Tenant | None) -> Q:
+    match term.word:
         case "tag":
-            tagged = JobTag.objects.filter(tag=value)
-            if tenant is not None:
-                tagged = tagged.filter(tenant_id=tenant.pk)
-            return {"pk__in": tagged.values("job_id")}
-        case "created_after":
-            return {"created_at__gt": value, "pk__gt": _first_id(value, -CLOCKS_AGREE_WITHIN)}
-        case "created_before":
-            return {"created_at__lt": value, "pk__lt": _first_id(value, CLOCKS_AGREE_WITHIN)}
-        case _:
-            return {key: value}
+            return _tagged(term, tenant)
+        case "id":
+            return _with_ids(term.values)
+        case "error":
+            return _any_of(_error, term)
+        case "worker":
+            return _any_of(lambda worker: Q(worker__istartswith=worker), term)
+        case word if word == FREE_TEXT:
+            return _any_of(_text, term)
+        case word if word in NUMBERS | TIMES and term.comparison:
+            return _compared(term)
+        case word:
+            return Q(**{f"{_COLUMNS[word]}__in": term.values})
+
+
+def _any_of(condition: Any, term: Term) -> Q:
+    return reduce(operator.or_, map(condition, term.values))
+
+
+def _tagged(term: Term, tenant: Tenant | None) -> Q:
+    tagged = JobTag.objects.filter(tag__in=term.values)
+    if tenant is not None:
+        tagged = tagged.filter(tenant_id=tenant.pk)
+    return Q(pk__in=tagged.values("job_id"))
+
+
+def _with_ids(ranges: Collection[tuple[uuid.UUID, uuid.UUID]]) -> Q:
+    whole = Q(pk__in=[first for first, last in ranges if first == last])
+    return reduce(operator.or_, (Q(pk__range=r) for r in ranges if r[0] != r[1]), whole)
+
+
+def _error(part: str) -> Q:
+    return Q(error_type__icontains=part) | Q(error_message__icontains=part)
+
+
+def _is_id(text: str) -> bool:
+    return bool(_BEGINNING_OF_ID.match(text.replace("-", "")))
+
+
+def _text(part: str) -> Q:
+    """By the beginning of an id, otherwise by a part of task, queue or error, or the whole key."""
+    if _is_id(part):
+        return _with_ids([ids_beginning_with(part)])
+    names = Q(task__icontains=part) | Q(queue__icontains=part) | Q(idempotency_key=part)
+    return names | _error(part)
+
+
+def _compared(term: Term) -> Q:
+    (value,) = term.values
+    condition = Q(**{f"{_COLUMNS[term.word]}__{_LOOKUPS[term.comparison]}": value})
+    return condition & _near(term.comparison, value) if term.word == "created" else condition
+
+
+def _near(comparison: str, created: datetime) -> Q:
+    if comparison in {">", ">="}:
+        return Q(pk__gt=_first_id(created, -CLOCKS_AGREE_WITHIN))
+    return Q(pk__lt=_first_id(created, CLOCKS_AGREE_WITHIN))
 
 
 def _first_id(moment: datetime, away: timedelta) -> uuid.UUID:

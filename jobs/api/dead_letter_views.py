@@ -14,6 +14,7 @@ from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
 from jobs.fields import Field, ids, read_fields, text
+from jobs.filters import Filter, Term
 from jobs.job_filters import DEAD_LETTER_FILTERS
 from jobs.keys import Scope
 from jobs.lookup import in_status
@@ -21,6 +22,7 @@ from jobs.models import Job
 from jobs.statuses import Status
 
 MAX_REDRIVE = 1_000
+DEAD = Filter((Term("status", (Status.DLQ,)),))
 
 REDRIVE_FIELDS: Mapping[str, Field] = {
     "ids": Field(
@@ -50,7 +52,8 @@ class DeadLetters(TenantView):
         So it can hold few or none: the list has ended where `next` is null.
         """
         page = read_page(request, self.tenant, DEAD_LETTER_FILTERS)
-        return Response(page_of(request, self.tenant, _dead(self.jobs), page))
+        page = page._replace(wanted=DEAD & page.wanted)
+        return Response(page_of(request, self.tenant, page))
 
 
 class Redrive(TenantView):

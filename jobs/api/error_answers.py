@@ -34,6 +34,7 @@ _OF_KEYWORD: Mapping[str, tuple[str, ...]] = {
 _OF_FORMAT: Mapping[str, tuple[str, ...]] = {
     "date-time": ("invalid_time", "timezone_required"),
     "uuid": ("invalid_id",),
+    "job-filter": ("unknown_word", "invalid_filter"),
 }
 _HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),

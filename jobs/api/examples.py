@@ -51,7 +51,12 @@ JOB: Schema = {
     "worker": None,
 }
 
-_OF_FORMAT = {"date-time": INSTANT, "uuid": ID, "uri": "https://queue.example.org/api/v1/jobs"}
+_OF_FORMAT = {
+    "date-time": INSTANT,
+    "uuid": ID,
+    "uri": "https://queue.example.org/api/v1/jobs",
+    "job-filter": "status:DLQ queue:hooks",
+}
 _OF_TYPE: Mapping[str, Any] = {"boolean": True, "number": 1.5, "string": "text", "null": None}
 
 

@@ -76,7 +76,7 @@ class Jobs(TenantView):
         few or none of them: the list has ended where `next` is null.
         """
         page = read_page(request, self.tenant, JOB_FILTERS)
-        return Response(page_of(request, self.tenant, self.jobs, page))
+        return Response(page_of(request, self.tenant, page))
 
 
 class BulkJobs(TenantView):

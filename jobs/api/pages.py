@@ -13,28 +13,25 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.core import signing
-from django.db.models import QuerySet
 from django.db.models.functions import Coalesce, Length
 from rest_framework.request import Request
 
 from jobs.errors import InvalidInput
-from jobs.job_filters import Reader, filtered, read_parameter
+from jobs.filters import Filter, Reader
+from jobs.job_filters import all_of, read_parameter
 from jobs.job_json import job_as_json
-from jobs.lookup import edge_of
+from jobs.job_search import Search
 from jobs.models import Job, Tenant
-from jobs.statuses import UNUSUAL, Status
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_PAGE_BYTES = 8_000_000
-SEARCHED_AT_MOST = 10_000
-"""Jobs that one page looks at where no index finds those that match."""
 _SALT = "jobs.api.cursor"
 
 
 class Page(NamedTuple):
     """What a list request asks for."""
 
-    filters: dict[str, Any]
+    wanted: Filter
     limit: int
     after: uuid.UUID | None
     seal: list[Any]
@@ -70,7 +67,7 @@ def read_page(request: Request, tenant: Tenant, filters: Mapping[str, Reader]) -
     sources = sorted((key, request.query_params[key]) for key in given)
     digest = hashlib.sha256(repr((request.path, sources)).encode()).hexdigest()[:16]
     seal = [tenant.pk, digest]
-    return Page(given, size, _open(cursor, seal), seal)
+    return Page(all_of(given), size, _open(cursor, seal), seal)
 
 
 def _open(cursor: str | None, seal: list[Any]) -> uuid.UUID | None:
@@ -85,54 +82,45 @@ def _open(cursor: str | None, seal: list[Any]) -> uuid.UUID | None:
     return uuid.UUID(last)
 
 
-def page_of(request: Request, tenant: Tenant, jobs: QuerySet[Job], page: Page) -> dict[str, Any]:
-    """One page of those of the jobs that match, newest first, and the address of the next."""
-    found, edge = _searched(tenant, jobs.order_by("-pk"), page)
-    chosen, has_more = _chosen(found, page.limit)
-    rows = list(found.filter(pk__in=chosen)) if chosen else []
-    last = chosen[-1] if has_more else edge
+def page_of(request: Request, tenant: Tenant, page: Page) -> dict[str, Any]:
+    """One page of the tenant's jobs that match, newest first, and the address of the next."""
+    jobs, last = page_of_jobs(Search(tenant, page.wanted), page.after, page.limit)
     return {
-        "results": [job_as_json(job) for job in rows],
-        "next": _next(request, page, last) if last else None,
+        "results": [job_as_json(job) for job in jobs],
+        "next": next_address(request, page, last),
     }
 
 
-def _searched(
-    tenant: Tenant, jobs: QuerySet[Job], page: Page
-) -> tuple[QuerySet[Job], uuid.UUID | None]:
-    """The jobs that match, and the job at which the search for them ends, None if at the last."""
-    by_index = {key: value for key, value in page.filters.items() if _has_index(key, value)}
-    others = {key: value for key, value in page.filters.items() if key not in by_index}
-    candidates = filtered(jobs, tenant, by_index)
-    if page.after:
-        candidates = candidates.filter(pk__lt=page.after)
-    edge = edge_of(candidates, SEARCHED_AT_MOST) if others else None
-    if edge:
-        candidates = candidates.filter(pk__gte=edge)
-    return filtered(candidates, tenant, others), edge
+def page_of_jobs(
+    search: Search, after: uuid.UUID | None, size: int
+) -> tuple[list[Job], uuid.UUID | None]:
+    """The next jobs whose bodies are not too large together, and the last job looked at.
+
+    None for the latter: there are no more.
+    """
+    found = search.step(after, size=size)
+    light = _light_enough(found.ids)
+    jobs = Job.objects.in_bulk(light)
+    rest = found.rest if len(light) == len(found.ids) else light[-1]
+    return [jobs[job_id] for job_id in light if job_id in jobs], rest
 
 
-def _has_index(key: str, value: Any) -> bool:
-    """Whether jobs that match are found without looking at others."""
-    if key == "status":
-        return {*UNUSUAL, Status.RUNNING}.issuperset(value)
-    return key in {"tag", "created_after", "created_before"}
-
-
-def _chosen(jobs: QuerySet[Job], size: int) -> tuple[list[uuid.UUID], bool]:
-    """The ids of a page whose bodies are not too large together, and whether more follow."""
-    weights = jobs.values_list("pk", Length("payload") + Coalesce(Length("result"), 0))
-    chosen: list[uuid.UUID] = []
+def _light_enough(ids: list[uuid.UUID]) -> list[uuid.UUID]:
+    """As many of the first as may be held at once, and at least one."""
+    bodies = Length("payload") + Coalesce(Length("result"), 0)
+    weights = dict(Job.objects.filter(pk__in=ids).values_list("pk", bodies))
     weight = 0
-    for job_id, own in weights[: size + 1]:
-        weight += own
-        if len(chosen) == size or (chosen and weight > MAX_PAGE_BYTES):
-            return chosen, True
-        chosen.append(job_id)
-    return chosen, False
+    for count, job_id in enumerate(ids):
+        weight += weights.get(job_id, 0)
+        if count and weight > MAX_PAGE_BYTES:
+            return ids[:count]
+    return ids
 
 
-def _next(request: Request, page: Page, last: uuid.UUID) -> str:
+def next_address(request: Request, page: Page, last: uuid.UUID | None) -> str | None:
+    """Where the list goes on after that row; None if it does not."""
+    if last is None:
+        return None
     query = request._request.GET.copy()
     query["cursor"] = signing.dumps([*page.seal, str(last)], salt=_SALT)
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")

@@ -15,6 +15,7 @@ from jobs.api import examples
 from jobs.api.error_answers import OWN_CODES
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from jobs.fields import Field
+from jobs.filters import MAX_CHARACTERS
 from jobs.job_request import DEFAULT_TASK, JOB_FIELDS
 from jobs.models import NAME_PATTERN
 from jobs.registry import exposed_tasks
@@ -201,7 +202,14 @@ FIGURES = record(
 
 
 _INSTANT_FILTER = {**INSTANT, "description": "RFC 3339, with an offset."}
+FILTER: Schema = {
+    "type": "string",
+    "format": "job-filter",
+    "maxLength": MAX_CHARACTERS,
+    "description": "Such as `status:DLQ queue:email error:\"timed out\" created:>2h -tag:test`.",
+}
 _FILTERS: Mapping[str, Schema] = {
+    "filter": FILTER,
     "status": {
         "type": "array",
         "items": STATUS,

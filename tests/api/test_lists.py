@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from jobs import figures
+from jobs import figures, job_search
 from jobs.api import pages
 from jobs.models import Tenant
 from jobs.statuses import Status
@@ -63,6 +63,102 @@ def test_filters_narrow_the_list(api: Caller, query: str, expected: list[str]) -
     assert [names[i] for i in ids(api.get(f"/jobs?{query}"))] == expected
 
 
+def listed(api: Caller, text: str, names: dict[str, str]) -> str:
+    return "".join(sorted(names[i] for i in ids(api.get(f"/jobs?filter={quote(text)}"))))
+
+
+def test_a_filter_narrows_the_list(api: Caller, alice: Tenant) -> None:
+    made = {
+        "a": make_job(alice, Status.DLQ, queue="mail", tags=("vip",), error_type="ReadTimeout"),
+        "b": make_job(alice, Status.FAILED, queue="mail", error_message="100% Full"),
+        "c": make_job(alice, Status.DONE, queue="sms", tags=("vip", "test"), priority=7),
+        "d": make_job(alice, Status.RUNNING, queue="sms", task="sleep", payload=b"{}"),
+        "e": make_job(alice, Status.SCHEDULED, idempotency_key="order-17", priority=-7),
+        "f": make_job(alice, Status.PENDING, queue="sms"),
+    }
+    names = {str(job.pk): name for name, job in made.items()}
+    dead, running = made["a"].pk, made["d"]
+    expected = {
+        "": "abcdef",
+        "status:DLQ,FAILED": "ab",
+        "-status:DONE,PENDING": "abde",
+        "status:PENDING,dlq": "af",
+        "queue:mail": "ab",
+        "-queue:mail,sms": "e",
+        "task:sleep": "d",
+        "tag:vip": "ac",
+        "tag:vip -tag:test": "a",
+        "tag:vip,test status:DONE": "c",
+        "error:timeout": "a",
+        'error:"100% f"': "b",
+        "error:1__": "",
+        "error_type:ReadTimeout": "a",
+        "error_type:Read": "",
+        "key:order-17": "e",
+        "-key:order-17": "abcdf",
+        "worker:test-w status:RUNNING": "d",
+        "priority:>0": "c",
+        "priority:7,-7": "ce",
+        "-priority:>=7": "abdef",
+        "attempt:<1": "ef",
+        "created:<1h": "abcdef",
+        "created:>1h": "",
+        "run_at:<1h queue:default": "e",
+        "finished:<1h": "ac",
+        "-finished:<1h": "bdef",
+        f"id:{dead}": "a",
+        f"id:{dead},{running.pk} status:RUNNING": "d",
+        f"id:{str(dead)[:4]}": "abcdef",
+        f"{dead}": "a",
+        "order-17": "e",
+        "timeout": "a",
+        "MAIL": "ab",
+        "-mail": "cdef",
+        "mail timeout": "a",
+    }
+    assert {text: listed(api, text, names) for text in expected} == expected
+
+
+def test_a_filter_and_parameters_hold_together(api: Caller) -> None:
+    job = api.submit(queue="mail", tags=["red"])
+    api.submit(queue="mail")
+    assert ids(api.get("/jobs?filter=tag:red&queue=mail")) == [job["id"]]
+    assert ids(api.get("/jobs?filter=tag:red&queue=other")) == []
+
+
+def test_dead_letters_are_filtered_as_jobs_are(api: Caller, alice: Tenant) -> None:
+    job = make_job(alice, Status.DLQ, error_type="ReadTimeout")
+    make_job(alice, Status.FAILED, error_type="ReadTimeout")
+    assert ids(api.get("/dlq?filter=error:timeout")) == [str(job.pk)]
+    assert ids(api.get("/dlq?filter=status:FAILED")) == []
+
+
+def test_a_filter_without_an_index_pages_through_statuses(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_search, "LOOKED_AT", 2)
+    wanted = [
+        str(make_job(alice, status, queue=f"q{number % 2}").pk)
+        for number in range(6)
+        for status in (Status.FAILED, Status.DONE, Status.DLQ, Status.CANCELLED)
+    ]
+    every = seen(api, "/jobs?limit=3&filter=status:FAILED,DLQ,CANCELLED")
+    half = seen(api, "/jobs?limit=3&filter=queue:q1%20-status:DONE")
+    assert every == [job_id for n, job_id in enumerate(wanted) if n % 4 != 1][::-1]
+    assert half == [job_id for n, job_id in enumerate(wanted) if n % 4 != 1 and n // 4 % 2][::-1]
+
+
+def seen(api: Caller, address: str | None) -> list[str]:
+    """The ids on all pages."""
+    found = []
+    while address:
+        answer = api.get(address)
+        found += ids(answer)
+        following = answer.json()["next"]
+        address = following and following.removeprefix("http://testserver")
+    return found
+
+
 def test_times_narrow_the_list(api: Caller) -> None:
     job = api.submit()["id"]
     now = datetime.now(UTC)
@@ -76,7 +172,7 @@ def test_times_narrow_the_list(api: Caller) -> None:
 def test_a_page_looks_at_so_many_jobs_and_the_next_leads_on(
     api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    monkeypatch.setattr(pages, "SEARCHED_AT_MOST", 3)
+    monkeypatch.setattr(job_search, "LOOKED_AT", 3)
     old = make_job(alice, Status.DONE, queue="rare", task="sleep", payload=b"{}")
     for _ in range(4):
         api.submit()
@@ -92,7 +188,7 @@ def test_a_page_looks_at_so_many_jobs_and_the_next_leads_on(
 def test_what_an_index_finds_is_on_the_first_page(
     api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "SEARCHED_AT_MOST", 1)
+    monkeypatch.setattr(job_search, "LOOKED_AT", 1)
     old = make_job(alice, Status.FAILED, tags=("red",))
     for _ in range(3):
         api.submit()
@@ -129,6 +225,11 @@ def test_the_first_and_last_moments_are_times_like_others(api: Caller) -> None:
         ("offset=10000000", "unknown_parameter"),
         ("format=xml", "unknown_parameter"),
         ("status=pending", "invalid_choice"),
+        ("filter=statsu:DLQ", "unknown_word"),
+        ("filter=created:2h", "invalid_filter"),
+        ("filter=queue:%00", "invalid_name"),
+        ("filter=%00", "invalid_parameter"),
+        ("filter=a&filter=b", "invalid_parameter"),
         ("status=", "invalid_choice"),
         ("status=DONE&status=DLQ", "invalid_parameter"),
         ("queue=%00", "invalid_name"),

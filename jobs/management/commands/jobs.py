@@ -12,9 +12,10 @@ from jobs.access import get_job, jobs_of_tenant
 from jobs.conf import conf
 from jobs.exact_json import loads
 from jobs.instants import example, instant
-from jobs.job_filters import JOB_FILTERS, filtered, plain, read_parameter
+from jobs.job_filters import DEAD_LETTER_FILTERS, JOB_FILTERS, all_of, filtered, read_parameter
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_request import DEFAULT_TASK, read_job
+from jobs.job_search import settled
 from jobs.lookup import in_status
 from jobs.management.terminal import DomainCommand
 from jobs.models import Job, Tenant
@@ -22,7 +23,7 @@ from jobs.statuses import Status
 from jobs.why import explain
 
 REDRIVE_BATCH = 1_000
-FILTERS = {**JOB_FILTERS, "error_type": plain}
+FILTERS = {**JOB_FILTERS, **DEAD_LETTER_FILTERS}
 KIND = ("tenant__slug", "queue", "task", "error_type")
 OPTIONAL_FIELDS = (
     "queue",
@@ -136,7 +137,7 @@ class Command(DomainCommand):
         filters = {
             name: read_parameter(name, options[name], FILTERS[name]) for name in _given(options)
         }
-        return filtered(visible, tenant, filters)
+        return filtered(visible, tenant, settled(all_of(filters)))
 
     def _owner(self, slug: str | None) -> Tenant:
         """The tenant named, or the only one there is."""
