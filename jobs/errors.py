@@ -28,9 +28,12 @@ INVALID: Mapping[str, str] = {
     "invalid_time": "Not an RFC 3339 time, or one that does not exist.",
     "timezone_required": "A time without an offset.",
     "invalid_cursor": "The cursor is not one of this list.",
+    "unknown_word": "A filter has a word that does not exist; `detail` names the nearest.",
+    "invalid_filter": "A filter cannot be read, is too long, or compares what has no order.",
     "more_than_limit": "More jobs at once than the tenant may submit in 60 seconds.",
     "too_many_queues": "The tenant has as many queues as it may.",
     "too_many_lines": "The tenant has as many combinations of queue, task and tags as it may.",
+    "too_many_keys": "The tenant has as many keys that work as it may.",
     "invalid_payload": "The task cannot take this payload.",
 }
 """The codes with which `InvalidInput` says more exactly what is wrong, and what each means."""
@@ -104,6 +107,34 @@ class QueueNotFound(JobQueueError):
 
     code = "not_found"
     status = 404
+
+
+class KeyNotFound(JobQueueError):
+    """There is no such key for this caller."""
+
+    code = "not_found"
+    status = 404
+
+
+class KeyEnded(JobQueueError):
+    """The key is revoked or has expired already."""
+
+    code = "key_ended"
+    status = 409
+
+
+class OwnKey(JobQueueError):
+    """The key would revoke itself, and the request does not say that this is meant."""
+
+    code = "own_key"
+    status = 409
+
+
+class QueueNotAllowed(JobQueueError):
+    """The key is limited to other queues."""
+
+    code = "queue_not_allowed"
+    status = 403
 
 
 class StatusConflict(JobQueueError):
