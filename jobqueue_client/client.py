@@ -17,6 +17,7 @@ from jobqueue_client.models import (
     JobOptions,
     NewJob,
     Queue,
+    RedriveFilters,
     Redriven,
 )
 from jobqueue_client.operations import JobOrId, Listing
@@ -93,7 +94,7 @@ class Client:
         return self.call(operations.retry(job))
 
     def redrive(
-        self, ids: Iterable[JobOrId] | None = None, **filters: Unpack[DeadLetterFilters]
+        self, ids: Iterable[JobOrId] | None = None, **filters: Unpack[RedriveFilters]
     ) -> Redriven:
         """Send these dead letters back, or up to 1,000 that match, the oldest first.
 

@@ -40,17 +40,27 @@ class NewJob(JobOptions, total=False):
     payload: Any
 
 
-class DeadLetterFilters(TypedDict, total=False):
-    """Which dead letters."""
+class RedriveFilters(TypedDict, total=False):
+    """Which dead letters to send back."""
 
     queue: str
     task: str
     error_type: str
 
 
-class JobFilters(TypedDict, total=False):
-    """Which jobs; `status` is one or several separated by commas."""
+class DeadLetterFilters(RedriveFilters, total=False):
+    """Which dead letters; `filter` is in the queue's grammar: `error:"timed out" -tag:test`."""
 
+    filter: str
+
+
+class JobFilters(TypedDict, total=False):
+    """Which jobs; `status` is one or several separated by commas.
+
+    `filter` is in the queue's grammar: `status:DLQ,FAILED error:"timed out" created:>2h -tag:test`.
+    """
+
+    filter: str
     status: str
     queue: str
     task: str

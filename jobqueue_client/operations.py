@@ -19,6 +19,7 @@ from jobqueue_client.models import (
     JobOptions,
     NewJob,
     Queue,
+    RedriveFilters,
     Redriven,
 )
 from jobqueue_client.protocol import Call, Patience, Pause, Steps, answered, dumps
@@ -103,7 +104,7 @@ def _page(answer: Mapping[str, Any]) -> Page:
     return [Job.from_json(job) for job in answer["results"]], following
 
 
-def redrive(ids: Iterable[JobOrId] | None, filters: DeadLetterFilters) -> Call[Redriven]:
+def redrive(ids: Iterable[JobOrId] | None, filters: RedriveFilters) -> Call[Redriven]:
     """Send dead letters back. Not to be repeated: they could have died again since."""
     chosen = dict(filters) if ids is None else {"ids": [_id(one) for one in ids], **filters}
     return Call(

@@ -94,6 +94,7 @@ def test_list_reads_page_after_page(
     assert found == ids[::-1]
     assert [job.id for job in client.list(3, queue="q")] == found[:3]
     assert [job.id for job in client.list(5, queue="q")] == found
+    assert [job.queue for job in client.list(filter="queue:other")] == ["other"]
     assert list(client.list(task="nothing")) == []
 
 

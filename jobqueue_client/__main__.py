@@ -1,0 +1,321 @@
+"""`python -m jobqueue_client`: the queue from a shell, with the words of `manage.py jobs`."""
+
+import json
+import logging
+import os
+import sys
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from jobqueue_client.client import Client
+from jobqueue_client.errors import (
+    Conflict,
+    JobNotDone,
+    JobQueueError,
+    LimitReached,
+    NotAuthenticated,
+    NotFound,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+    WaitTimeout,
+)
+from jobqueue_client.models import Job
+from jobqueue_client.protocol import Json
+
+EXIT_CODES = (
+    "exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 wrong status, 5 limit reached, "
+    "6 no answer, 7 the job is not done"
+)
+REFUSED, USAGE, NOT_FOUND, WRONG_STATUS, LIMIT_REACHED, NO_ANSWER, NOT_DONE = range(1, 8)
+INTERRUPTED = 130
+REDRIVE_BATCH = 1_000
+DEFAULT_TASK, GIVE_UP_AFTER_SECONDS = "echo", 30.0
+FILTER_HELP = 'such as: error:"timed out" created:>2h -tag:test'
+LISTED_BY = ("status", "queue", "task", "tag", "filter")
+KIND = ("queue", "task", "error_type")
+OPTIONAL_FIELDS = (
+    *("queue", "priority", "run_at", "delay_seconds", "max_retries", "timeout_seconds"),
+    *("idempotency_key", "tags", "worker_tags"),
+)
+
+
+class Answer:
+    """Prints a value as JSON for programs, a text for people."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def __call__(self, value: Any, text: str) -> None:
+        """One line or more, at once."""
+        print(json.dumps(value, ensure_ascii=False) if self.as_json else text, flush=True)
+
+
+def submit(client: Client, options: Namespace, answer: Answer) -> None:
+    """Submit one job; with `--wait`, its result."""
+    given: dict[str, Any] = {name: getattr(options, name) for name in OPTIONAL_FIELDS}
+    job = client.submit(options.task, _payload(options.payload), **given)
+    if options.wait is None:
+        answer(job.raw, job.id)
+        return
+    print(f"Submitted {job.id}; waiting until it has ended.", file=sys.stderr)
+    ended = client.wait(job, options.wait)
+    answer(ended.raw, json.dumps(ended.result, ensure_ascii=False))
+    if ended.status != "DONE":
+        raise JobNotDone(ended)
+
+
+def list_jobs(client: Client, options: Namespace, answer: Answer) -> None:
+    """The newest jobs that match."""
+    jobs = list(client.list(options.limit, **_filters(options, *LISTED_BY)))
+    answer([job.raw for job in jobs], "\n".join(map(_line, jobs)) or "No jobs.")
+
+
+def show(client: Client, options: Namespace, answer: Answer) -> None:
+    """Everything about the jobs, in JSON for people too."""
+    for job_id in options.ids:
+        print(json.dumps(client.get(job_id).raw, ensure_ascii=False))
+
+
+def why(client: Client, options: Namespace, answer: Answer) -> None:
+    """What each job waits for."""
+    for job_id in options.ids:
+        told = client.why(job_id)
+        more = "".join(f"\n  - {gate.text}" for gate in told.gates[1:])
+        answer(told.raw, f"{job_id} {told.status}: {told.text}{more}")
+
+
+def cancel(client: Client, options: Namespace, answer: Answer) -> None:
+    """Cancel each; the first that cannot be ends the command."""
+    for job_id in options.ids:
+        job = client.cancel(job_id)
+        answer(job.raw, _line(job))
+
+
+def retry(client: Client, options: Namespace, answer: Answer) -> None:
+    """Retry each; the first that cannot be ends the command."""
+    for job_id in options.ids:
+        job = client.retry(job_id)
+        answer(job.raw, _line(job))
+
+
+def dlq(client: Client, options: Namespace, answer: Answer) -> None:
+    """How many there are of each kind, the most frequent first. Reads all of them."""
+    counts = Counter(_kind(job) for job in client.dlq(**_filters(options, *KIND, "filter")))
+    kinds = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    groups = [{**dict(zip(KIND, kind, strict=True)), "count": count} for kind, count in kinds]
+    lines = ["{count:>8}  {queue}  {task}  {error_type}".format(**group) for group in groups]
+    answer(groups, "\n".join(lines) or "No dead letters.")
+
+
+def redrive(client: Client, options: Namespace, answer: Answer) -> None:
+    """The dead letters given, or those that match, each once."""
+    filters = _filters(options, *KIND, "filter")
+    if not (options.ids or filters or options.all):
+        raise JobQueueError("Give ids, a filter, or --all.")
+    # Their ids are read before any is sent back: what dies again is not redriven again.
+    chosen: Sequence[str] = options.ids or [job.id for job in client.dlq(**filters)]
+    moved: list[str] = []
+    for start in range(0, len(chosen), REDRIVE_BATCH):
+        moved += client.redrive(chosen[start : start + REDRIVE_BATCH]).ids
+    answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} dead letters back.")
+
+
+VERBS: Mapping[str, Callable[[Client, Namespace, Answer], None]] = {
+    "submit": submit,
+    "list": list_jobs,
+    "show": show,
+    "why": why,
+    "cancel": cancel,
+    "retry": retry,
+    "dlq": dlq,
+    "redrive": redrive,
+}
+
+
+def main(
+    arguments: Sequence[str] | None = None, *, transport: httpx.BaseTransport | None = None
+) -> int:
+    """Do what the arguments say; answers the exit code. `transport` is that of `Client`."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    options = _parser().parse_args(arguments)
+    url, key = getattr(options, "url", None), getattr(options, "key", None)
+    patience = getattr(options, "give_up_after", GIVE_UP_AFTER_SECONDS)
+    try:
+        client = Client(url, key, give_up_after_seconds=patience, transport=transport)
+    except ValueError as error:
+        return _complain(str(error), USAGE)
+    with client:
+        return _run(client, options)
+
+
+def _run(client: Client, options: Namespace) -> int:
+    try:
+        VERBS[options.verb](client, options, Answer(as_json=hasattr(options, "json")))
+    except JobQueueError as error:
+        return _complain(_in_words(error), _exit_code(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return code
+
+
+def _in_words(error: JobQueueError) -> str:
+    """What went wrong, and what to do."""
+    match error:
+        case Unreachable():
+            return f"{error} Is it running, and is the address right (--url, JOBQUEUE_URL)?"
+        case NotAuthenticated():
+            return f"{error} Check the key (--key, JOBQUEUE_KEY)."
+        case LimitReached(retry_after_seconds=float(seconds)):
+            return f"{error} Try again in {seconds:.0f} seconds."
+        case _:
+            return str(error)
+
+
+def _exit_code(error: JobQueueError) -> int:
+    match error:
+        case NotFound():
+            return NOT_FOUND
+        case Conflict():
+            return WRONG_STATUS
+        case LimitReached():
+            return LIMIT_REACHED
+        case Unreachable() | Unavailable() | UnexpectedAnswer():
+            return NO_ANSWER
+        case JobNotDone() | WaitTimeout():
+            return NOT_DONE
+        case _:
+            return REFUSED
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "python -m jobqueue_client", description="The job queue from a shell.", epilog=EXIT_CODES
+    )
+    _add_connection(parser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_submission(_add_verb(verbs, "submit", "Submit a job."))
+    every = _add_verb(verbs, "list", "List jobs, newest first.")
+    _add_filters(every, *LISTED_BY)
+    every.add_argument("--limit", type=int, default=50, help="default: %(default)s")
+    for verb, text in (
+        ("show", "Show jobs with their failed attempts."),
+        ("why", "Say why jobs do not run now."),
+        ("cancel", "Cancel jobs; running ones stop at their worker's next heartbeat."),
+        ("retry", "Run failed or dead jobs now."),
+    ):
+        _add_verb(verbs, verb, text).add_argument("ids", metavar="ID", nargs="+")
+    _add_filters(
+        _add_verb(verbs, "dlq", "Count dead letters by queue, task and error."), *KIND, "filter"
+    )
+    sent_back = _add_verb(verbs, "redrive", "Send dead letters back.")
+    sent_back.add_argument("ids", metavar="ID", nargs="*")
+    _add_filters(sent_back, *KIND, "filter")
+    sent_back.add_argument("--all", action="store_true", help="every dead letter there is")
+    return parser
+
+
+def _add_connection(parser: ArgumentParser) -> None:
+    """Before the verb or after it; without a default, which the other place would win over."""
+    group = parser.add_argument_group("the queue")
+    group.add_argument("--url", default=SUPPRESS, help="its address; default: JOBQUEUE_URL")
+    group.add_argument(
+        "--key",
+        default=SUPPRESS,
+        help="a key of the tenant; default: JOBQUEUE_KEY, which no list of processes shows",
+    )
+    group.add_argument(
+        "--give-up-after",
+        type=float,
+        metavar="SECONDS",
+        default=SUPPRESS,
+        help=f"how long a call is tried for; default: {GIVE_UP_AFTER_SECONDS:g}",
+    )
+    group.add_argument(
+        "--json", action="store_true", default=SUPPRESS, help="answer in JSON, for programs"
+    )
+
+
+def _add_verb(verbs: Any, name: str, text: str) -> ArgumentParser:
+    parser: ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
+    _add_connection(parser)
+    return parser
+
+
+def _add_submission(parser: ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK", nargs="?", default=DEFAULT_TASK)
+    parser.add_argument("--payload", metavar="JSON", help="- reads it from standard input")
+    parser.add_argument("--queue", help="default: the task's own")
+    parser.add_argument("--priority", type=_integer_or_word, help="-100 to 100, low, normal, high")
+    parser.add_argument("--delay", type=float, dest="delay_seconds", metavar="SECONDS")
+    parser.add_argument("--run-at", metavar="TIME", help="RFC 3339, with an offset")
+    parser.add_argument("--max-retries", type=int, metavar="N")
+    parser.add_argument("--timeout", type=float, dest="timeout_seconds", metavar="SECONDS")
+    parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="repeatable")
+    parser.add_argument(
+        "--worker-tag",
+        action="append",
+        dest="worker_tags",
+        metavar="TAG",
+        help="a tag that its worker must have; repeatable",
+    )
+    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key, the same job")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        nargs="?",
+        const=float("inf"),
+        metavar="SECONDS",
+        help="until it has ended, at most so long, and print its result",
+    )
+
+
+def _add_filters(parser: ArgumentParser, *names: str) -> None:
+    for name in names:
+        text = FILTER_HELP if name == "filter" else f"only those of this {name}"
+        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+
+
+def _filters(options: Namespace, *names: str) -> Any:
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _payload(source: str | None) -> Json | None:
+    """The payload as it was written. Raises `JobQueueError` if it is no JSON."""
+    if source is None:
+        return None
+    try:
+        text = sys.stdin.buffer.read().decode() if source == "-" else source
+        json.loads(text)
+    except ValueError as error:
+        raise JobQueueError(f"The payload is not JSON: {error}.") from None
+    return Json(text)
+
+
+def _integer_or_word(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def _line(job: Job) -> str:
+    place = f"{job.queue:<16} {job.task:<24}"
+    created = job.raw["created_at"]
+    return f"{job.id}  {job.status:<9}  {place}  attempt {job.attempt}  {created}"
+
+
+def _kind(job: Job) -> tuple[str, ...]:
+    return (job.queue, job.task, job.error.type if job.error else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
