@@ -22,7 +22,7 @@ from jobs.submission import PRIORITY_WORDS
 MAX_CHARACTERS = 2_000
 """Of a filter that somebody typed; one of a thousand ids is longer."""
 MAX_TERMS = 30
-MAX_VALUES, MAX_IDS = 20, 1_000
+MAX_VALUES, MAX_IDS = 100, 1_000
 FREE_TEXT = "text"
 """The word of a term that has none."""
 

@@ -74,6 +74,32 @@ class Reason(StrEnum):
     POISON = "poison"
 
 
+class BulkAction(StrEnum):
+    """What can be done to all jobs that match a filter."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    REDRIVE = "redrive"
+    DISCARD = "discard"
+
+
+ACTED_ON: Mapping[BulkAction, frozenset[Status]] = {
+    BulkAction.CANCEL: WAITING | {Status.RUNNING},
+    BulkAction.RETRY: frozenset({Status.FAILED, Status.DLQ}),
+    BulkAction.REDRIVE: frozenset({Status.DLQ}),
+    BulkAction.DISCARD: frozenset({Status.DLQ}),
+}
+"""The statuses in which an action does something to a job; the same as for a single one."""
+
+
+class OperationState(StrEnum):
+    """Where a bulk action stands."""
+
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    CANCELLED = "CANCELLED"
+
+
 class AttemptOutcome(StrEnum):
     """How an attempt that did not succeed ended."""
 

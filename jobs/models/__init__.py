@@ -5,7 +5,7 @@ costs a share lock on a shared parent for every insert.
 """
 
 from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute
-from jobs.models.operation import AuditEntry, Chore, Worker
+from jobs.models.operation import AuditEntry, Chore, Operation, Worker
 from jobs.models.tenants import (
     NAME_PATTERN,
     ApiKey,
@@ -33,6 +33,7 @@ __all__ = [
     "LaneMinute",
     "Limits",
     "Line",
+    "Operation",
     "StartClock",
     "SubmissionSecond",
     "TaskLimit",

@@ -1,10 +1,13 @@
-"""What the installation knows about its own running: workers, and who did what."""
+"""What the installation knows about its own running: workers, bulk actions, and who did what."""
 
 from typing import Any
 
 from django.db import models
+from django.db.models import Q
 
 from jobs.models.tenants import Tenant
+from jobs.statuses import BulkAction, OperationState
+from jobs.uuid7 import uuid7
 
 
 class Worker(models.Model):
@@ -44,6 +47,62 @@ class Chore(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Operation(models.Model):
+    """A bulk action on the jobs that match a filter, carried out in the background, oldest first.
+
+    It is about jobs that were there when it was made, and comes to each of them once: `position` is
+    the last one that it has looked at. `matched` is the sum of `done` and `skipped`, which are
+    those whose status had changed meanwhile. Times are the database's.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    tenant = models.ForeignKey(
+        Tenant,
+        null=True,
+        on_delete=models.CASCADE,
+        db_index=False,
+        related_name="operations",
+        help_text="Whose jobs; null for those of all tenants.",
+    )
+    action = models.CharField(max_length=10, choices=[(a.value, a.value) for a in BulkAction])
+    filter = models.TextField()
+    rate_per_second = models.FloatField(null=True, help_text="Jobs done per second; null: no pace.")
+    expected = models.PositiveIntegerField(help_text="Matches that were counted at the start.")
+    is_expected_capped = models.BooleanField(help_text="There may have been more.")
+    state = models.CharField(
+        max_length=9,
+        choices=[(s.value, s.value) for s in OperationState],
+        default=OperationState.RUNNING,
+    )
+    actor = models.CharField(max_length=150)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    next_at = models.DateTimeField(help_text="When its next step is due.")
+    position = models.UUIDField(null=True)
+    matched = models.PositiveBigIntegerField(default=0)
+    done = models.PositiveBigIntegerField(default=0)
+    skipped = models.PositiveBigIntegerField(default=0)
+    runner = models.CharField(
+        max_length=64, blank=True, default="", help_text="The worker that took a step last."
+    )
+    fence = models.BigIntegerField(default=0)
+    held_until = models.DateTimeField(null=True, help_text="While a step is being taken.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index("tenant", models.F("id").desc(), name="operation_of_tenant"),
+            models.Index(
+                fields=["next_at"],
+                condition=Q(state=OperationState.RUNNING),
+                name="operation_running",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.filter}"
 
 
 class AppendOnly(models.QuerySet["AuditEntry"]):
