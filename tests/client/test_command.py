@@ -123,7 +123,7 @@ def test_lists_take_the_grammar_of_filters(shell: Shell, alice: Tenant) -> None:
     job = make_job(alice, Status.DLQ, tags=("t",), error_type="KeyError")
     make_job(alice)
     assert [found["id"] for found in shell.json("list", "--filter", "tag:t")] == [str(job.pk)]
-    assert shell.json("dlq", "--filter", "-error:KeyError") == []
+    assert shell.json("dlq", "--filter=-error:KeyError") == []
     assert shell.code("list", "--filter", "nonsense:x") == 1
     assert shell.run("redrive", "--filter", "error:KeyError") == "Sent 1 dead letters back."
 
