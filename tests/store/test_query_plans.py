@@ -1,6 +1,7 @@
 """The hot statements keep their indexes on PostgreSQL, with good statistics and with stale ones."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from tests.store.steps import claim, database_time, lane_of, no_delay, outcome, 
 pytestmark = pytest.mark.django_db
 
 FINISHED, READY, RUNNING, DUE = 20_000, 2_000, 700, 500
+ALL_AGES = store.Ages(finished=60, dead=60)
 Plans = dict[str, list[dict[str, Any]]]
 
 
@@ -57,6 +59,8 @@ def plans_of_operations(tenant: Tenant, *, analyze_early: bool) -> Plans:
         "release": lambda: store.release(leases[-50:]),
         "promote": store.promote,
         "cancel": lambda: store.cancel([job.id for job in jobs[520:540]]),
+        "find old": lambda: find_old(tenant),
+        "purge": lambda: store.purge(find_old(tenant), ALL_AGES),
     }
     return {name: explain(operation) for name, operation in operations.items()}
 
@@ -68,11 +72,19 @@ def fill(tenant: Tenant, *, analyze_early: bool) -> None:
         if analyze_early:
             cursor.execute("ANALYZE")
         ids = list(Job.objects.order_by("pk").values_list("pk", flat=True))
-        Job.objects.filter(pk__in=ids[:FINISHED]).update(status=Status.DONE)
+        finished = {"status": Status.DONE, "finished_at": long_ago()}
+        Job.objects.filter(pk__in=ids[:FINISHED]).update(**finished)
         due = ids[FINISHED : FINISHED + DUE]
         Job.objects.filter(pk__in=due).update(status=Status.SCHEDULED, run_at=long_ago())
         if not analyze_early:
             cursor.execute("ANALYZE")
+
+
+def find_old(tenant: Tenant) -> list[uuid.UUID]:
+    last_id = uuid.UUID(int=2**128 - 1)
+    found = store.find_old(tenant.pk, ALL_AGES, after=store.FIRST_ID, until=last_id, limit=1_000)
+    assert len(found.old) == 1_000
+    return found.old
 
 
 def long_ago() -> Any:
@@ -148,3 +160,13 @@ def test_promoter_reads_due_jobs_only(plans: Plans) -> None:
 @pytest.mark.parametrize("operation", ["fail one", "cancel"])
 def test_few_jobs_are_found_by_their_ids(plans: Plans, operation: str) -> None:
     assert {index for _, index in ways(plans[operation])} == {"jobs_job_pkey"}
+
+
+def test_old_jobs_are_read_in_the_order_of_an_index(plans: Plans) -> None:
+    assert ways(plans["find old"]) == {("Index Scan", "job_of_tenant")}
+    assert not any(node["Node Type"] == "Sort" for node in plans["find old"])
+
+
+def test_old_jobs_are_deleted_by_their_ids(plans: Plans) -> None:
+    assert {kind for kind, _ in ways(plans["purge"])} <= {"Index Scan", "Index Only Scan"}
+    assert not any(node["Node Type"] == "Sort" for node in plans["purge"])
