@@ -48,6 +48,7 @@ class Conf:
     max_json_depth: int = 64
     max_bulk_jobs: int = 1_000
     max_queues_per_tenant: int = 1_000
+    max_keys_per_tenant: int = 1_000
     max_lines_per_tenant: int = 5_000
     max_worker_tags: int = 5
     max_body_bytes: int = 5_000_000

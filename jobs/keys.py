@@ -1,4 +1,4 @@
-"""API keys: made, shown once, verified, revoked. Only a keyed hash of a secret is ever stored.
+"""API keys: made, shown once, verified, rotated, revoked. Only a keyed hash of a secret is stored.
 
 A key reads `jq_<8 id>_<43 secret><6 checksum>`. The secret has 256 bits, so a fast hash is right;
 the checksum (GitHub's scheme) tells a typing error from a guess without asking the database.
@@ -14,21 +14,26 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 from string import ascii_lowercase, ascii_uppercase, digits
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from jobs.errors import InvalidInput
-from jobs.models import ApiKey, Tenant
+from jobs.conf import conf
+from jobs.errors import InvalidInput, KeyEnded, KeyNotFound
+from jobs.instants import instant
+from jobs.models import NAME_PATTERN, ApiKey, Tenant
 from jobs.services import audit
 
 ALPHABET = digits + ascii_uppercase + ascii_lowercase
 ID_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 43, 6
+MAX_QUEUES = 100
+"""Names that a key's list of queues may have."""
 USE_IS_NOTED_EVERY = timedelta(minutes=5)
 KEY_SECONDS = 2.0
 """How long a good key and its tenant are believed: changes made elsewhere are in force then."""
@@ -58,24 +63,116 @@ def create_api_key(
     *,
     name: str = "",
     scopes: Sequence[str] = tuple(Scope),
+    queues: Sequence[str] = (),
     expires_at: datetime | None = None,
+    granted_by: ApiKey | None = None,
     actor: str,
 ) -> tuple[ApiKey, str]:
-    """A new key of the tenant, and its text, which cannot be had again. Raises `InvalidInput`."""
-    prefix = _random(ID_LENGTH)
-    secret = _base62(secrets.randbits(256), SECRET_LENGTH)
+    """A new key of the tenant, and its text, which cannot be had again. Raises `InvalidInput`.
+
+    One that is `granted_by` another expires with that at the latest.
+    """
     key = ApiKey(
         tenant=tenant,
         name=name[:100],
-        prefix=prefix,
-        secret_hash=_hashes(secret)[0],
         scopes=_known_scopes(scopes),
-        expires_at=expires_at,
+        queues=_names(queues),
+        expires_at=_as_far_as(granted_by, expires_at),
+        created_by=actor,
+    )
+    _refuse_too_many(tenant)
+    with transaction.atomic():
+        text = _add(key)
+        audit(actor, "create_api_key", tenant.pk, _target(key), after=_rights(key))
+    return key, text
+
+
+def rotate_api_key(
+    key: ApiKey,
+    *,
+    overlap: timedelta,
+    expires_at: datetime | None,
+    granted_by: ApiKey | None = None,
+    actor: str,
+) -> tuple[ApiKey, str]:
+    """A new key that may do the same, and its text; the old one ends after the overlap.
+
+    Raises `KeyEnded` for a key that has ended before, `InvalidInput` as `create_api_key`.
+    """
+    successor = ApiKey(
+        tenant=key.tenant,
+        name=key.name,
+        scopes=key.scopes,
+        queues=key.queues,
+        expires_at=_as_far_as(granted_by, expires_at),
+        created_by=actor,
     )
     with transaction.atomic():
-        key.save(force_insert=True)
-        audit(actor, "create_api_key", tenant.pk, f"key:{prefix}", scopes=key.scopes)
-    return key, f"jq_{prefix}_{secret}{_checksum(prefix, secret)}"
+        old = ApiKey.objects.select_for_update().get(pk=key.pk)
+        if not is_valid_now(old):
+            raise KeyEnded(f"The key {key} is revoked or has expired; make a new one.")
+        before, end = _rights(old), timezone.now() + overlap
+        old.expires_at = min(old.expires_at or end, end)
+        old.save(update_fields=["expires_at"])
+        text = _add(successor)
+        changes = {"before": before, "after": _rights(old), "successor": _target(successor)}
+        audit(actor, "rotate_api_key", key.tenant_id, _target(key), **changes)
+    return successor, text
+
+
+def _add(key: ApiKey) -> str:
+    """Give the key an id and a secret, and save it; answers its text."""
+    secret = _base62(secrets.randbits(256), SECRET_LENGTH)
+    key.prefix = _random(ID_LENGTH)
+    checksum = _checksum(key.prefix, secret)
+    key.secret_hash, key.last_four = _hashes(secret)[0], checksum[-4:]
+    key.save(force_insert=True)
+    return f"jq_{key.prefix}_{secret}{checksum}"
+
+
+def _as_far_as(granted_by: ApiKey | None, expires_at: datetime | None) -> datetime | None:
+    """When a key that is granted by another ends. Raises `InvalidInput` if that ends before."""
+    last = granted_by.expires_at if granted_by else None
+    if last is None or expires_at is None:
+        return last or expires_at
+    if expires_at > last:
+        raise InvalidInput(
+            f"expires_at may be {instant(last)} at most, when the key that asks for it ends.",
+            code="out_of_range",
+            pointer="expires_at",
+        )
+    return expires_at
+
+
+def _refuse_too_many(tenant: Tenant) -> None:
+    most = conf().max_keys_per_tenant
+    if valid_keys(tenant).count() >= most:
+        raise InvalidInput(
+            f"A tenant may have {most} keys that work; revoke one first.", code="too_many_keys"
+        )
+
+
+def valid_keys(tenant: Tenant) -> QuerySet[ApiKey]:
+    """The keys of the tenant that are neither revoked nor expired."""
+    has_time = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return ApiKey.objects.filter(has_time, tenant=tenant, revoked_at=None)
+
+
+def find_key(tenant: Tenant, prefix: str) -> ApiKey:
+    """The tenant's key with that id. Raises `KeyNotFound`, alike for absent and a stranger's."""
+    key = ApiKey.objects.filter(tenant=tenant, prefix=prefix).first() if prefix.isalnum() else None
+    if key is None:
+        raise KeyNotFound("There is no such key.")
+    return key
+
+
+def _target(key: ApiKey) -> str:
+    """The key in the words of the audit log."""
+    return f"key:{key.prefix}"
+
+
+def _rights(key: ApiKey) -> dict[str, Any]:
+    return {"scopes": key.scopes, "queues": key.queues, "expires_at": instant(key.expires_at)}
 
 
 def revoke_api_key(key: ApiKey, *, actor: str) -> ApiKey:
@@ -85,7 +182,7 @@ def revoke_api_key(key: ApiKey, *, actor: str) -> ApiKey:
     """
     with transaction.atomic():
         if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
-            audit(actor, "revoke_api_key", key.tenant_id, f"key:{key.prefix}")
+            audit(actor, "revoke_api_key", key.tenant_id, _target(key))
     recent_keys.clear()
     key.refresh_from_db(fields=["revoked_at"])
     return key
@@ -96,7 +193,7 @@ def recognise(text: str) -> ApiKey | None:
     digest = hashlib.sha256(text.encode()).digest()
     verified_at, key = recent_keys.get(digest, (0.0, None))
     if key and time.monotonic() < verified_at + KEY_SECONDS:
-        return key if _is_valid_now(key) else None
+        return key if is_valid_now(key) else None
     asked_at = time.monotonic()
     key = verify(text)
     if key is not None:
@@ -123,7 +220,7 @@ def verify(text: str) -> ApiKey | None:
     key = ApiKey.objects.select_related("tenant").filter(prefix=form["id"]).first()
     stored = key.secret_hash if key else _NO_HASH
     matches = [constant_time_compare(stored, given) for given in _hashes(form["secret"])]
-    if key is None or not any(matches) or not _is_valid_now(key):
+    if key is None or not any(matches) or not is_valid_now(key):
         return None
     _note_use(key)
     return key
@@ -132,6 +229,18 @@ def verify(text: str) -> ApiKey | None:
 def allows(key: ApiKey, scope: Scope) -> bool:
     """Whether the key may do what needs this scope."""
     return scope in key.scopes or Scope.ADMIN in key.scopes
+
+
+def may_use(key: ApiKey, queue: str) -> bool:
+    """Whether the key may have to do with this queue."""
+    return not key.queues or queue in key.queues
+
+
+def _names(queues: Sequence[str]) -> list[str]:
+    malformed = [queue for queue in queues if not re.fullmatch(NAME_PATTERN, queue)]
+    if malformed or len(queues) > MAX_QUEUES:
+        raise InvalidInput(f"queues are up to {MAX_QUEUES} names of queues.", pointer="queues")
+    return sorted(set(queues))
 
 
 def _known_scopes(scopes: Sequence[str]) -> list[str]:
@@ -143,7 +252,8 @@ def _known_scopes(scopes: Sequence[str]) -> list[str]:
     return [scope.value for scope in Scope if scope in scopes]
 
 
-def _is_valid_now(key: ApiKey) -> bool:
+def is_valid_now(key: ApiKey) -> bool:
+    """Whether the key is neither revoked nor expired."""
     return key.revoked_at is None and (key.expires_at is None or timezone.now() < key.expires_at)
 
 

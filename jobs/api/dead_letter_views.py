@@ -52,7 +52,7 @@ class DeadLetters(TenantView):
         So it can hold few or none: the list has ended where `next` is null.
         """
         page = read_page(request, self.tenant, DEAD_LETTER_FILTERS)
-        page = page._replace(wanted=DEAD & page.wanted)
+        page = page._replace(wanted=DEAD & self.allowed & page.wanted)
         return Response(page_of(request, self.tenant, page))
 
 

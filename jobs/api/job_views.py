@@ -57,6 +57,7 @@ class Jobs(TenantView):
         new = read_job(
             body_of(request), self.tenant, header_key=request.headers.get("Idempotency-Key")
         )
+        self.require_queues([new.queue])
         submitted = services.submit(self.tenant, new)
         job = self.job(submitted.job_id)
         headers = {"Location": address(job), **submission_headers(self.tenant)}
@@ -76,6 +77,7 @@ class Jobs(TenantView):
         few or none of them: the list has ended where `next` is null.
         """
         page = read_page(request, self.tenant, JOB_FILTERS)
+        page = page._replace(wanted=self.allowed & page.wanted)
         return Response(page_of(request, self.tenant, page))
 
 
@@ -98,7 +100,9 @@ class BulkJobs(TenantView):
             raise InvalidInput("In bulk, give each job an idempotency_key of its own.")
         body = body_of(request)
         _refuse_too_many(body.get("jobs"))
-        submitted = services.submit_many(self.tenant, read_bulk(body, self.tenant))
+        jobs = read_bulk(body, self.tenant)
+        self.require_queues(job.queue for job in jobs)
+        submitted = services.submit_many(self.tenant, jobs)
         created = sum(one.created for one in submitted)
         answer = {"ids": [str(one.job_id) for one in submitted], "created": created}
         headers = submission_headers(self.tenant)

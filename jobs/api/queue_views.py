@@ -10,7 +10,9 @@ from jobs.api.schema import FIGURES, LANE, LANES, described
 from jobs.api.view import TenantView
 from jobs.errors import QueueNotFound
 from jobs.instants import instant
-from jobs.keys import Scope
+from jobs.keys import Scope, may_use
+
+NOT_ALLOWED = ("queue_not_allowed",)
 
 
 class Queues(TenantView):
@@ -20,9 +22,9 @@ class Queues(TenantView):
 
     @described("list_queues", "The queues with depth, oldest age and limits", answers={200: LANES})
     def get(self, request: Request) -> Response:
-        """All of them, by name."""
-        lanes = [_lane_as_json(lane) for lane in figures.lanes(self.tenant)]
-        return Response({"results": lanes, "next": None})
+        """All that the key may use, by name."""
+        lanes = [one for one in figures.lanes(self.tenant) if may_use(self.key, one.lane.queue)]
+        return Response({"results": [_lane_as_json(lane) for lane in lanes], "next": None})
 
 
 class _SetPaused(TenantView):
@@ -31,6 +33,7 @@ class _SetPaused(TenantView):
 
     def change(self, queue: str) -> Response:
         """Pause or resume the queue and answer how it stands then."""
+        self.require_queues([queue])
         services.set_queue_paused(self.tenant, queue, paused=self.paused, actor=self.actor)
         for lane in figures.lanes(self.tenant):
             if lane.lane.queue == queue:
@@ -43,7 +46,9 @@ class PauseQueue(_SetPaused):
 
     paused = True
 
-    @described("pause_queue", "Start no more jobs of a queue", answers={200: LANE})
+    @described(
+        "pause_queue", "Start no more jobs of a queue", answers={200: LANE}, problems=NOT_ALLOWED
+    )
     def post(self, request: Request, queue: str) -> Response:
         """Once this has answered, no job of the queue starts; running ones go on."""
         return self.change(queue)
@@ -54,7 +59,9 @@ class ResumeQueue(_SetPaused):
 
     paused = False
 
-    @described("resume_queue", "Start jobs of a queue again", answers={200: LANE})
+    @described(
+        "resume_queue", "Start jobs of a queue again", answers={200: LANE}, problems=NOT_ALLOWED
+    )
     def post(self, request: Request, queue: str) -> Response:
         """Waiting jobs start as workers find room for them."""
         return self.change(queue)
@@ -64,8 +71,9 @@ class Figures(TenantView):
     """`/metrics`"""
 
     scopes = {"GET": Scope.READ}
+    is_of_whole_tenant = True
 
-    @described("get_figures", "The tenant's figures", answers={200: FIGURES})
+    @described("get_figures", "The tenant's figures", answers={200: FIGURES}, problems=NOT_ALLOWED)
     def get(self, request: Request) -> Response:
         """Counts per status, the last hour by minute, waits and runs, and the limits."""
         tenant = self.tenant

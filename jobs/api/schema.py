@@ -164,7 +164,7 @@ BULK_ANSWER = record({"ids": {"type": "array", "items": ID}, "created": COUNT})
 SUBMISSION_PROBLEMS = (
     *("foreign_tenant", "tenant_inactive", "unknown_task", "invalid_payload"),
     *("idempotency_mismatch", "try_again", "rate_limited", "queue_full"),
-    *("too_many_queues", "too_many_lines"),
+    *("too_many_queues", "too_many_lines", "queue_not_allowed"),
 )
 REDRIVE_ANSWER = record(
     {"count": COUNT, "ids": {"type": "array", "items": ID}, "more": {"type": "boolean"}}

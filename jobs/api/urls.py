@@ -4,7 +4,7 @@ from django.urls import include, path, re_path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
 from jobs.addresses import QueueName
-from jobs.api import dead_letter_views, docs_views, health_views, job_views, queue_views
+from jobs.api import dead_letter_views, docs_views, health_views, job_views, key_views, queue_views
 from jobs.api.view import UnknownAddress
 
 register_converter(QueueName, "queue_name")
@@ -22,6 +22,9 @@ version_1 = [
     path("queues", queue_views.Queues.as_view(), name="api-queues"),
     path("queues/<queue_name:queue>/pause", queue_views.PauseQueue.as_view(), name="api-pause"),
     path("queues/<queue_name:queue>/resume", queue_views.ResumeQueue.as_view(), name="api-resume"),
+    path("keys", key_views.Keys.as_view(), name="api-keys"),
+    path("keys/<str:key_id>", key_views.OneKey.as_view(), name="api-key"),
+    path("keys/<str:key_id>/rotate", key_views.RotateKey.as_view(), name="api-rotate-key"),
     path("metrics", queue_views.Figures.as_view(), name="api-figures"),
 ]
 

@@ -12,12 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from jobs.access import get_job, jobs_of_tenant
+from jobs.access import get_job_of_tenant, jobs_of_tenant
 from jobs.api.pages import read_query
 from jobs.api.problems import request_id
-from jobs.errors import JobQueueError
-from jobs.job_filters import Reader
-from jobs.keys import Scope
+from jobs.errors import JobNotFound, JobQueueError, QueueNotAllowed
+from jobs.filters import Filter, Reader, Term
+from jobs.keys import Scope, may_use
 from jobs.models import ApiKey, Job, Tenant
 
 
@@ -46,7 +46,7 @@ class AnyAnswer(BaseContentNegotiation):
 class ApiView(APIView):
     """Answers with the request's id, and is kept by no cache."""
 
-    http_method_names = ["get", "head", "post", "delete"]
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
@@ -85,12 +85,28 @@ class TenantView(ApiView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     query: ClassVar[Mapping[str, Reader] | None] = {}
+    is_of_whole_tenant: ClassVar[bool] = False
+    """Whether it shows or changes what is not of single queues: not for keys limited to some."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, authorise, count, and refuse parameters that would be ignored."""
         super().initial(request, *args, **kwargs)
+        if self.is_of_whole_tenant and self.key.queues:
+            raise QueueNotAllowed("This needs a key that is not limited to some queues.")
         if self.query is not None:
-            read_query(request, self.query)
+            self.read_query(self.query)
+
+    def read_query(self, known: Mapping[str, Reader]) -> dict[str, Any]:
+        """The query parameters, read. Raises `InvalidInput` for those that are not known."""
+        return read_query(self.request, known)
+
+    def require_queues(self, queues: Iterable[str]) -> None:
+        """Raise `QueueNotAllowed` unless the key may use all of these queues."""
+        refused = sorted({queue for queue in queues if not may_use(self.key, queue)})
+        if refused:
+            raise QueueNotAllowed(
+                f"This key may use {', '.join(self.key.queues)}; not {', '.join(refused)}."
+            )
 
     @property
     def key(self) -> ApiKey:
@@ -112,9 +128,19 @@ class TenantView(ApiView):
 
     @property
     def jobs(self) -> QuerySet[Job]:
-        """The jobs of the tenant."""
-        return jobs_of_tenant(self.tenant)
+        """The jobs of the tenant, in the queues that the key may use."""
+        jobs = jobs_of_tenant(self.tenant)
+        return jobs.filter(queue__in=self.key.queues) if self.key.queues else jobs
+
+    @property
+    def allowed(self) -> Filter:
+        """What of the tenant's jobs the key may see, to narrow a filter."""
+        queues = tuple(self.key.queues)
+        return Filter((Term("queue", queues),)) if queues else Filter()
 
     def job(self, job_id: str | UUID) -> Job:
-        """One job of the tenant. Raises `JobNotFound`."""
-        return get_job(self.jobs, job_id)
+        """One job of the tenant. Raises `JobNotFound`, also where the key may not use its queue."""
+        job = get_job_of_tenant(self.tenant, job_id)
+        if not may_use(self.key, job.queue):
+            raise JobNotFound("There is no such job.")
+        return job

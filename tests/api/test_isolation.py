@@ -11,6 +11,7 @@ import pytest
 from django.urls import URLPattern, URLResolver
 
 from jobs.api.urls import urlpatterns
+from jobs.keys import create_api_key
 from jobs.models import AuditEntry, Job, Lane, Tenant
 from jobs.statuses import Status
 from tests.api.conftest import Caller, problem
@@ -18,7 +19,15 @@ from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
 
-OWN_ONLY = {"api-jobs", "api-bulk", "api-dlq", "api-redrive", "api-queues", "api-figures"}
+OWN_ONLY = {
+    "api-jobs",
+    "api-bulk",
+    "api-dlq",
+    "api-redrive",
+    "api-queues",
+    "api-figures",
+    "api-keys",
+}
 PUBLIC = {"schema", "api-docs", "api-unknown", "health-live", "health-ready", "metrics"}
 BY_ID: dict[str, tuple[str, str]] = {
     "api-job": ("GET", "/jobs/{}"),
@@ -26,6 +35,10 @@ BY_ID: dict[str, tuple[str, str]] = {
     "api-cancel": ("POST", "/jobs/{}/cancel"),
     "api-retry": ("POST", "/jobs/{}/retry"),
     "api-dead-letter": ("DELETE", "/dlq/{}"),
+}
+BY_KEY: dict[str, tuple[str, str]] = {
+    "api-key": ("DELETE", "/keys/{}"),
+    "api-rotate-key": ("POST", "/keys/{}/rotate"),
 }
 BY_QUEUE: dict[str, tuple[str, str]] = {
     "api-pause": ("POST", "/queues/{}/pause"),
@@ -42,7 +55,7 @@ def routes(patterns: list[Any] = urlpatterns) -> Iterator[str]:
 
 
 def test_every_route_is_in_the_table() -> None:
-    assert set(routes()) == OWN_ONLY | PUBLIC | set(BY_ID) | set(BY_QUEUE)
+    assert set(routes()) == OWN_ONLY | PUBLIC | set(BY_ID) | set(BY_QUEUE) | set(BY_KEY)
 
 
 def without_names(body: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +86,18 @@ def test_a_strangers_queue_is_as_absent_as_a_random_one(
     random = problem(stranger.call(method, f"/api/v1{path.format('random')}"), 404, "not_found")
     assert foreign["detail"].replace("theirs", "random") == random["detail"]
     assert not Lane.objects.get(queue="theirs").is_paused
+
+
+@pytest.mark.parametrize("route", BY_KEY)
+def test_a_strangers_key_is_as_absent_as_a_random_one(
+    alice: Tenant, stranger: Caller, route: str
+) -> None:
+    key, text = create_api_key(alice, actor="command:test")
+    method, path = BY_KEY[route]
+    foreign = problem(stranger.call(method, path.format(key.prefix), {}), 404, "not_found")
+    random = problem(stranger.call(method, path.format("abcd1234"), {}), 404, "not_found")
+    assert without_names(foreign) == without_names(random)
+    assert Caller(text).get("/queues").status_code == 200
 
 
 def test_lists_and_figures_hold_nothing_of_a_stranger(alice: Tenant, stranger: Caller) -> None:

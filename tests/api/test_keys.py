@@ -209,6 +209,11 @@ CALLS = {
         "DELETE /dlq/{job}",
         "POST /queues/default/pause",
         "POST /queues/default/resume",
+        "GET /keys",
+        "POST /keys",
+        "GET /keys/abcd1234",
+        "DELETE /keys/abcd1234",
+        "POST /keys/abcd1234/rotate",
     ],
 }
 

@@ -1,0 +1,243 @@
+"""The tenant's keys: list, make, rotate, revoke. Each needs a key with the scope `admin`.
+
+A key's text is in the answer that makes it and nowhere else. No key can be had that may do more
+than the one that asks for it, nor one that lasts longer.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs.api.parsers import body_of
+from jobs.api.row_pages import read_rows, rows_as_page
+from jobs.api.schema import (
+    INSTANT,
+    MAYBE_INSTANT,
+    NAME,
+    TEXT,
+    described,
+    list_parameters,
+    nullable,
+    object_of,
+    page_schema,
+    parameter,
+    record,
+)
+from jobs.api.view import TenantView
+from jobs.errors import InvalidInput, OwnKey
+from jobs.fields import Field, integer, moment, optional, read_fields, text, texts
+from jobs.instants import instant
+from jobs.keys import (
+    MAX_QUEUES,
+    Scope,
+    create_api_key,
+    find_key,
+    is_valid_now,
+    revoke_api_key,
+    rotate_api_key,
+)
+from jobs.models import ApiKey
+
+MAX_OVERLAP_SECONDS = 30 * 86_400
+DEFAULT_OVERLAP_SECONDS = 86_400
+
+
+def _name(value: Any) -> str:
+    if len(text(value)) > 100 or not value.isprintable():
+        raise InvalidInput("must be up to 100 printable characters.")
+    return str(value)
+
+
+def _scopes(value: Any) -> tuple[str, ...]:
+    unknown = set(texts(value)) - set(Scope)
+    if unknown or not value:
+        raise InvalidInput(f"must be some of {', '.join(Scope)}.", code="invalid_choice")
+    return texts(value)
+
+
+def _later(value: Any) -> datetime:
+    wanted = moment(value)
+    if wanted <= timezone.now():
+        raise InvalidInput("must be in the future.", code="out_of_range")
+    return wanted
+
+
+def _overlap(value: Any) -> timedelta:
+    if not 0 <= integer(value) <= MAX_OVERLAP_SECONDS:
+        raise InvalidInput(f"is from 0 to {MAX_OVERLAP_SECONDS}.", code="out_of_range")
+    return timedelta(seconds=value)
+
+
+def _yes(value: str) -> bool:
+    if value != "true":
+        raise InvalidInput("is true or absent.", code="invalid_choice")
+    return True
+
+
+_SCOPE_LIST = {"type": "array", "minItems": 1, "items": {"enum": list(Scope), "type": "string"}}
+_QUEUE_LIST = {"type": "array", "maxItems": MAX_QUEUES, "items": NAME}
+_EXPIRES = Field(optional(_later), nullable("string", format="date-time"))
+
+KEY_FIELDS: Mapping[str, Field] = {
+    "name": Field(_name, {"type": "string", "maxLength": 100}),
+    "scopes": Field(_scopes, _SCOPE_LIST),
+    "queues": Field(texts, _QUEUE_LIST),
+    "expires_at": _EXPIRES,
+}
+ROTATION_FIELDS: Mapping[str, Field] = {
+    "overlap_seconds": Field(
+        _overlap,
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_OVERLAP_SECONDS,
+            "default": DEFAULT_OVERLAP_SECONDS,
+        },
+    ),
+    "expires_at": _EXPIRES,
+}
+
+_KEY = {
+    "id": TEXT,
+    "name": TEXT,
+    "hint": TEXT,
+    "scopes": _SCOPE_LIST,
+    "queues": _QUEUE_LIST,
+    "state": {"type": "string", "enum": ["valid", "expired", "revoked"]},
+    "is_own": {"type": "boolean"},
+    "created_at": INSTANT,
+    "created_by": TEXT,
+    "expires_at": MAYBE_INSTANT,
+    "revoked_at": MAYBE_INSTANT,
+    "last_used_at": MAYBE_INSTANT,
+}
+KEY, NEW_KEY = record(_KEY), record({"key": TEXT, **_KEY})
+
+
+class KeysView(TenantView):
+    """What every call about keys needs."""
+
+    is_of_whole_tenant = True
+
+    def shown(self, key: ApiKey) -> dict[str, Any]:
+        """The key without its secret. `last_used_at` is noted every five minutes at most."""
+        ended = "revoked" if key.revoked_at else "expired"
+        return {
+            "id": key.prefix,
+            "name": key.name,
+            "hint": f"jq_{key.prefix}_…{key.last_four}",
+            "scopes": key.scopes,
+            "queues": key.queues,
+            "state": "valid" if is_valid_now(key) else ended,
+            "is_own": key.pk == self.key.pk,
+            "created_at": instant(key.created_at),
+            "created_by": key.created_by,
+            "expires_at": instant(key.expires_at),
+            "revoked_at": instant(key.revoked_at),
+            "last_used_at": instant(key.last_used_at),
+        }
+
+
+class Keys(KeysView):
+    """`/keys`"""
+
+    scopes = {"GET": Scope.ADMIN, "POST": Scope.ADMIN}
+    query = None
+
+    @described(
+        "list_keys",
+        "List the tenant's keys, newest first",
+        answers={200: page_schema(KEY)},
+        parameters=list_parameters({}),
+        problems=("queue_not_allowed",),
+    )
+    def get(self, request: Request) -> Response:
+        """All of them, also those that have ended; without their secrets, which nobody has."""
+        page = read_rows(request, self.tenant)
+        keys = ApiKey.objects.filter(tenant=self.tenant)
+        return Response(rows_as_page(request, page, keys, self.shown))
+
+    @described(
+        "create_key",
+        "Make a key",
+        request=object_of(KEY_FIELDS, "scopes", example={"name": "ci", "scopes": ["submit"]}),
+        answers={201: NEW_KEY},
+        problems=("queue_not_allowed", "too_many_keys"),
+    )
+    def post(self, request: Request) -> Response:
+        """`key` is its text, shown this once.
+
+        `queues` are the only ones it may use, empty for all; it expires with the key that makes it,
+        or before.
+        """
+        given = read_fields(body_of(request), KEY_FIELDS)
+        if "scopes" not in given:
+            raise InvalidInput("Say what the key may do.", pointer="scopes")
+        made, secret = create_api_key(self.tenant, **given, granted_by=self.key, actor=self.actor)
+        return Response({"key": secret, **self.shown(made)}, status=201)
+
+
+class OneKey(KeysView):
+    """`/keys/{id}`"""
+
+    scopes = {"GET": Scope.ADMIN, "DELETE": Scope.ADMIN}
+    query = None
+
+    @described("get_key", "One key", answers={200: KEY}, problems=("queue_not_allowed",))
+    def get(self, request: Request, key_id: str) -> Response:
+        """Without its secret. The id of a key are the eight characters after `jq_`."""
+        self.read_query({})
+        return Response(self.shown(find_key(self.tenant, key_id)))
+
+    @described(
+        "revoke_key",
+        "Revoke a key",
+        answers={200: KEY},
+        parameters=[parameter("own", {"type": "string", "enum": ["true"]})],
+        problems=("queue_not_allowed", "own_key"),
+    )
+    def delete(self, request: Request, key_id: str) -> Response:
+        """Requests with it are refused, everywhere after two seconds at the latest.
+
+        It stays in the list, so that its uses can be traced. A key that revokes itself has to say
+        so with `own=true`.
+        """
+        given = self.read_query({"own": _yes})
+        key = find_key(self.tenant, key_id)
+        if key.pk == self.key.pk and "own" not in given:
+            raise OwnKey("This is the key that you are using; add ?own=true if you mean it.")
+        return Response(self.shown(revoke_api_key(key, actor=self.actor)))
+
+
+class RotateKey(KeysView):
+    """`/keys/{id}/rotate`"""
+
+    scopes = {"POST": Scope.ADMIN}
+
+    @described(
+        "rotate_key",
+        "Make a key that takes another's place",
+        request=object_of(ROTATION_FIELDS, example={"overlap_seconds": 3_600}),
+        answers={201: NEW_KEY},
+        problems=("queue_not_allowed", "key_ended"),
+    )
+    def post(self, request: Request, key_id: str) -> Response:
+        """The new key may do the same; the old one works for `overlap_seconds` more.
+
+        A day if they are not given. `expires_at` is of the new key; by default it ends when the old
+        one would have.
+        """
+        given = read_fields(body_of(request), ROTATION_FIELDS)
+        old = find_key(self.tenant, key_id)
+        made, secret = rotate_api_key(
+            old,
+            overlap=given.get("overlap_seconds", timedelta(seconds=DEFAULT_OVERLAP_SECONDS)),
+            expires_at=given.get("expires_at", old.expires_at),
+            granted_by=self.key,
+            actor=self.actor,
+        )
+        return Response({"key": secret, **self.shown(made)}, status=201)
