@@ -17,7 +17,8 @@ from jobs.models import Lane, Tenant, Worker
 from jobs.store import Ages
 
 REST = 4
-_DAY = 86_400
+DAY = 86_400
+"""Seconds."""
 SUM_UP_SECONDS = 3_600
 """Counts are added up once an hour."""
 
@@ -31,7 +32,7 @@ def ages_of(tenant: Tenant) -> Ages:
 
 
 def _seconds(days: float | None) -> float | None:
-    return None if days is None else days * _DAY
+    return None if days is None else days * DAY
 
 
 def find_old(tenant: Tenant, ages: Ages) -> Iterator[list[uuid.UUID]]:

@@ -14,6 +14,7 @@ from jobs.services import change_limits, set_task_limit
 from jobs.statuses import Status
 from tests.architecture.rules import ROOT
 from tests.factories import make_job
+from tests.store.steps import age, job_in
 
 pytestmark = pytest.mark.django_db
 
@@ -167,3 +168,52 @@ def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_commands_do_not_go_through_the_rest_layer() -> None:
     sources = (ROOT / "jobs" / "management").rglob("*.py")
     assert [path.name for path in sources if "jobs.api" in path.read_text()] == []
+
+
+def old_jobs(tenant: Tenant, *statuses: Status, days: float = 8) -> None:
+    age([job_in(status, tenant) for status in statuses], days=days)
+
+
+def test_purge_deletes_what_the_settings_and_the_tenant_say(alice: Tenant, mallory: Tenant) -> None:
+    change_limits(mallory, actor="command:test", keep_finished_days=30)
+    for tenant in (alice, mallory):
+        old_jobs(tenant, Status.DONE, Status.CANCELLED, Status.DLQ)
+    assert run_json("purge", "--dry-run") == {"count": 2, "tenants": {"alice": 2}}
+    assert Job.objects.count() == 6
+    assert run_json("purge") == {"count": 2, "tenants": {"alice": 2}}
+    assert run("purge") == "0  jobs deleted"
+    assert Job.objects.filter(tenant=mallory).count() == 3
+    entry = AuditEntry.objects.get(action="purge")
+    assert (entry.tenant, entry.target) == (alice, "2 jobs")
+    assert entry.details == {"finished": 7 * 86_400, "dead": None}
+
+
+def test_purge_of_what_is_older_than_asked_for(alice: Tenant, mallory: Tenant) -> None:
+    for tenant in (alice, mallory):
+        old_jobs(tenant, Status.DONE, Status.DLQ, days=2)
+        old_jobs(tenant, Status.DONE, Status.DLQ, days=4)
+        make_job(tenant, Status.DONE)
+    shown = run("purge", "--tenant", "alice", "--older-than", "3", "--dead-older-than", "1.5")
+    assert shown.split() == ["3", "alice", "3", "jobs", "deleted"]
+    assert run_json("purge", "--older-than", "1", "--dry-run")["tenants"] == {
+        "alice": 1, "mallory": 2,
+    }  # fmt: skip
+    assert Job.objects.filter(tenant=mallory).count() == 5
+
+
+def test_purge_shows_its_progress_to_people(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    old_jobs(alice, Status.DONE)
+    run("purge")
+    assert "1 of 1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("days", ["-1", "nan", "inf", "a week", ""])
+def test_purge_refuses_what_is_no_number_of_days(days: str) -> None:
+    assert "is no number of days" in str(refusal("purge", f"--older-than={days}"))
+
+
+def test_purge_of_an_unknown_tenant_is_refused(db: None) -> None:
+    assert refusal("purge", "--tenant", "nobody").returncode == 3

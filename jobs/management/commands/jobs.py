@@ -1,13 +1,15 @@
-"""`manage.py jobs`: submit jobs, look at them, cancel, retry, redrive, and ask why one waits."""
+"""`manage.py jobs`: submit jobs, look at them, cancel, retry, redrive, purge, ask why one waits."""
 
+import math
 import sys
-from argparse import ArgumentParser
-from collections.abc import Sequence
+from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from jobs import services
+from jobs import retention, services
 from jobs.access import get_job, jobs_of_tenant
 from jobs.conf import conf
 from jobs.exact_json import loads
@@ -20,6 +22,7 @@ from jobs.lookup import in_status
 from jobs.management.terminal import DomainCommand
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
+from jobs.store import Ages
 from jobs.why import explain
 
 REDRIVE_BATCH = 1_000
@@ -41,10 +44,10 @@ OPTIONAL_FIELDS = (
 class Command(DomainCommand):
     """Parses and prints; the services do the work. An operator sees the jobs of every tenant."""
 
-    help = "Submit jobs, look at them, cancel, retry and redrive them, ask why one waits."
+    help = "Submit jobs, look at them, cancel, retry, redrive and purge them, ask why one waits."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Eight verbs."""
+        """Nine verbs."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         _add_submission(self.add_verb(verbs, "submit", "Submit a job."))
         every = self.add_verb(verbs, "list", "List jobs, newest first.")
@@ -63,6 +66,7 @@ class Command(DomainCommand):
         redrive.add_argument("ids", metavar="ID", nargs="*")
         _add_filters(redrive, "tenant", "queue", "task", "error_type")
         redrive.add_argument("--all", action="store_true", help="every dead letter there is")
+        _add_ages(self.add_verb(verbs, "purge", "Delete jobs that ended long ago, as workers do."))
 
     def submit(self, options: dict[str, Any]) -> None:
         """Submit one job, by the rules of the REST API."""
@@ -122,6 +126,31 @@ class Command(DomainCommand):
             self.progress(len(moved), len(chosen))
         self.answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} dead letters back.")
 
+    def purge(self, options: dict[str, Any]) -> None:
+        """Delete old jobs of a tenant, or of all, with rests; or only count them."""
+        slug = options["tenant"]
+        chosen = [self.tenant(slug)] if slug else list(Tenant.objects.all())
+        plan = [(tenant, _ages(tenant, options)) for tenant in chosen]
+        old = {t.slug: sum(map(len, retention.find_old(t, ages))) for t, ages in plan}
+        if options["dry_run"]:
+            self._tell_purged(old, "would be deleted")
+            return
+        purged: Counter[str] = Counter()
+        for tenant, ages in plan:
+            for count in retention.resting(retention.purge(tenant, ages)):
+                purged[tenant.slug] += count
+                self.progress(purged.total(), sum(old.values()))
+            if gone := purged[tenant.slug]:
+                services.audit(self.actor, "purge", tenant.pk, f"{gone} jobs", **ages._asdict())
+        self._tell_purged(purged, "deleted")
+
+    def _tell_purged(self, counts: Mapping[str, int], what: str) -> None:
+        found = {slug: count for slug, count in counts.items() if count}
+        lines = [f"{count:>10,}  {slug}" for slug, count in found.items()]
+        lines.append(f"{sum(found.values()):>10,}  jobs {what}")
+        answer = {"count": sum(found.values()), "tenants": found}
+        self.answer(answer, "\n".join(lines))
+
     def _to_redrive(self, options: dict[str, Any]) -> Sequence[Any]:
         """Their ids, read before any is sent back: what dies again is not redriven again."""
         if options["ids"]:
@@ -173,6 +202,31 @@ def _add_submission(parser: ArgumentParser) -> None:
 def _add_filters(parser: ArgumentParser, *names: str) -> None:
     for name in names:
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"only those of this {name}")
+
+
+def _add_ages(parser: ArgumentParser) -> None:
+    parser.add_argument("--tenant", metavar="SLUG", help="only the jobs of this tenant")
+    for option, what in (("--older-than", "done or cancelled"), ("--dead-older-than", "dead")):
+        text = f"{what} for so long, instead of what the tenant or the settings say"
+        parser.add_argument(option, type=_days, metavar="DAYS", help=text)
+    parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+
+
+def _days(text: str) -> float:
+    days = float(text) if text.replace(".", "", 1).isdecimal() else math.nan
+    if not days >= 0:
+        raise ArgumentTypeError(f"{text!r} is no number of days")
+    return days
+
+
+def _ages(tenant: Tenant, options: dict[str, Any]) -> Ages:
+    """When the tenant's jobs are old, as the options say, otherwise as ever."""
+    usual = retention.ages_of(tenant)
+    finished, dead = options["older_than"], options["dead_older_than"]
+    return Ages(
+        usual.finished if finished is None else finished * retention.DAY,
+        usual.dead if dead is None else dead * retention.DAY,
+    )
 
 
 def _given(options: dict[str, Any]) -> list[str]:
