@@ -23,6 +23,7 @@ LIMITS = (
     *("is_active", "weight", "max_running", "starts_per_minute", "start_burst"),
     *("submissions_per_minute", "max_pending"),
 )
+KEPT = ("keep_finished_days", "keep_dead_days")
 CREATED = instant("created_at")
 COUNTED_AT_MOST = 1_000
 """Jobs that a figure in the list counts; beyond, it says so."""
@@ -54,6 +55,7 @@ class TenantAdmin(BoundedList):
     fieldsets = [
         (None, {"fields": ["slug", "is_active"]}),
         ("Limits", {"fields": list(LIMITS[1:]), "description": "In force at the next claim."}),
+        ("Kept", {"fields": list(KEPT), "description": "Then workers delete what has ended."}),
         ("People", {"fields": ["members"]}),
     ]
 
@@ -114,12 +116,12 @@ class TenantAdmin(BoundedList):
     def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
         """Make the tenant, or change what was changed of its limits."""
         if not change:
-            limits = {name: form.cleaned_data[name] for name in LIMITS}
+            limits = {name: form.cleaned_data[name] for name in (*LIMITS, *KEPT)}
             made = create_tenant(obj.slug, actor=actor_of(request), **limits)
             obj.pk, obj.created_at = made.pk, made.created_at
             return
-        changes = {name: form.cleaned_data[name] for name in LIMITS if name in form.changed_data}
-        if changes:
+        changed = [name for name in (*LIMITS, *KEPT) if name in form.changed_data]
+        if changes := {name: form.cleaned_data[name] for name in changed}:
             change_limits(Tenant.objects.get(pk=obj.pk), actor=actor_of(request), **changes)
 
     def save_related(

@@ -25,6 +25,17 @@ def test_a_tenant_is_made_with_its_limits(operator: Client, db: None) -> None:
     assert (entry.actor, entry.action, entry.tenant) == ("user:olga", "create_tenant", tenant)
 
 
+def test_a_tenant_says_how_long_its_jobs_are_kept(operator: Client, alice: Tenant) -> None:
+    operator.post("/admin/jobs/tenant/add/", FORM | {"keep_finished_days": "30"})
+    made = Tenant.objects.get(slug="acme")
+    assert (made.keep_finished_days, made.keep_dead_days) == (30, None)
+    _change(operator, alice, is_active="on", weight="1", keep_dead_days="90")
+    alice.refresh_from_db()
+    assert (alice.keep_finished_days, alice.keep_dead_days) == (None, 90)
+    details = {"before": {"keep_dead_days": None}, "after": {"keep_dead_days": 90}}
+    assert AuditEntry.objects.get(action="change_limits").details == details
+
+
 @pytest.mark.parametrize("wrong", [{"slug": "No Slug"}, {"weight": "0"}, {"slug": "alice"}])
 def test_an_impossible_tenant_is_refused(
     operator: Client, alice: Tenant, wrong: dict[str, str]

@@ -42,6 +42,8 @@ def test_a_tenant_has_the_default_limits() -> None:
         "submissions_per_minute": 10,
         "max_pending": None,
         "weight": 1,
+        "keep_finished_days": None,
+        "keep_dead_days": None,
     }
     assert AuditEntry.objects.get().actor == "command:tenants"
 
@@ -49,10 +51,12 @@ def test_a_tenant_has_the_default_limits() -> None:
 def test_limits_are_given_at_once() -> None:
     limits = ("--max-running", "none", "--submissions-per-minute", "60")
     more = ("--max-pending", "100", "--weight", "3", "--starts-per-minute", "30")
-    tenant = run_json("tenants", "create", "acme", *limits, *more, "--start-burst", "4")
+    kept = ("--keep-finished-days", "30", "--keep-dead-days", "90")
+    tenant = run_json("tenants", "create", "acme", *limits, *more, *kept, "--start-burst", "4")
     assert (tenant["max_running"], tenant["submissions_per_minute"]) == (None, 60)
     assert (tenant["max_pending"], tenant["weight"]) == (100, 3)
     assert (tenant["starts_per_minute"], tenant["start_burst"]) == (30, 4)
+    assert (tenant["keep_finished_days"], tenant["keep_dead_days"]) == (30, 90)
 
 
 @pytest.mark.parametrize(

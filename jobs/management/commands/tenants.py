@@ -11,7 +11,8 @@ from jobs.models import Lane, TaskLimit, Tenant
 from jobs.tenants import create_tenant
 
 STARTS = ("max_running", "starts_per_minute", "start_burst")
-LIMITS = (*STARTS, "submissions_per_minute", "max_pending", "weight")
+KEPT = ("keep_finished_days", "keep_dead_days")
+LIMITS = (*STARTS, "submissions_per_minute", "max_pending", "weight", *KEPT)
 OF_QUEUE = (*STARTS, "weight")
 TEXTS = {
     "max_running": "jobs running at once",
@@ -20,6 +21,8 @@ TEXTS = {
     "submissions_per_minute": "accepted in any 60 seconds",
     "max_pending": "waiting jobs",
     "weight": "share of the workers",
+    "keep_finished_days": "days that done and cancelled jobs are kept, none: as the settings say",
+    "keep_dead_days": "days that dead letters are kept, none: as the settings say",
 }
 DEFAULTS = {"max_running": 5, "submissions_per_minute": 10, "start_burst": 1, "weight": 1}
 NOTHING_GIVEN = "Nothing to change was given; see --help."
