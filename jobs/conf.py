@@ -49,7 +49,9 @@ class Conf:
     max_bulk_jobs: int = 1_000
     max_queues_per_tenant: int = 1_000
     max_keys_per_tenant: int = 1_000
+    max_task_limits_per_tenant: int = 100
     max_lines_per_tenant: int = 5_000
+    max_operations_per_tenant: int = 100
     max_worker_tags: int = 5
     max_body_bytes: int = 5_000_000
     max_tags: int = 20
@@ -72,6 +74,7 @@ class Conf:
     # The engine.
     poll_interval_seconds: float = 1
     promote_interval_seconds: float = 2
+    operation_interval_seconds: float = 2
     claim_batch: int = 500
     claim_buffer_seconds: float = 0.05
     finish_batch: int = 500

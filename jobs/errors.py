@@ -33,8 +33,12 @@ INVALID: Mapping[str, str] = {
     "more_than_limit": "More jobs at once than the tenant may submit in 60 seconds.",
     "too_many_queues": "The tenant has as many queues as it may.",
     "too_many_lines": "The tenant has as many combinations of queue, task and tags as it may.",
+    "too_many_limits": "The tenant has limits for as many tasks as it may.",
     "too_many_keys": "The tenant has as many keys that work as it may.",
     "invalid_payload": "The task cannot take this payload.",
+    "missing_field": "A field that has to be there is not.",
+    "repeated_job": "A job is reported twice in one call.",
+    "too_many_workers": "The tenant's workers have as many names as they may.",
 }
 """The codes with which `InvalidInput` says more exactly what is wrong, and what each means."""
 
@@ -69,7 +73,7 @@ class InvalidFields(InvalidInput):
         self.errors = errors[:MAX_ERRORS]
         codes = {error.field_code for error in self.errors}
         super().__init__(
-            " ".join(error.detail for error in self.errors),
+            " ".join(dict.fromkeys(error.detail for error in self.errors)),
             code=codes.pop() if len(codes) == 1 else None,
             pointer=self.errors[0].pointer,
         )
@@ -130,11 +134,38 @@ class OwnKey(JobQueueError):
     status = 409
 
 
+class AboveCeiling(InvalidInput):
+    """Above what the operator of the installation has set for the tenant."""
+
+    code = "above_ceiling"
+
+
+class TaskLimitNotFound(JobQueueError):
+    """The tenant has no limit for that task."""
+
+    code = "not_found"
+    status = 404
+
+
 class QueueNotAllowed(JobQueueError):
     """The key is limited to other queues."""
 
     code = "queue_not_allowed"
     status = 403
+
+
+class OperationNotFound(JobQueueError):
+    """There is no such operation for this caller."""
+
+    code = "not_found"
+    status = 404
+
+
+class TooManyOperations(JobQueueError):
+    """The tenant has as many operations running as it may."""
+
+    code = "too_many_operations"
+    status = 409
 
 
 class StatusConflict(JobQueueError):

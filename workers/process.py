@@ -22,6 +22,7 @@ from workers.heartbeat import Heartbeat
 from workers.held import HeldJob, HeldJobs, Stop
 from workers.ledger import Ledger
 from workers.listener import Listener
+from workers.operator import Operator
 from workers.promoter import Promoter
 from workers.purger import Purger
 from workers.reaper import Reaper
@@ -85,6 +86,7 @@ class WorkerProcess:
             Watchdog(worker, self._held, self._finisher.put, retire=self._retire),
             Reaper(worker),
             Purger(worker),
+            Operator(worker),
             self._promoter,
             Listener(self._heard),
             self._claimer,

@@ -1,0 +1,181 @@
+"""Bulk actions on the jobs that match a filter: counted beforehand, carried out in the background.
+
+A worker takes a step at a time (`step`), and any worker takes the next. An operation walks over
+ids, upwards, and comes to no job twice: one that is redriven and dies again stays a dead letter.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from jobs import wakeup
+from jobs.conf import conf
+from jobs.errors import InvalidInput, OperationNotFound, StatusConflict, TooManyOperations
+from jobs.filters import Filter, Term, parse
+from jobs.job_search import Search
+from jobs.models import Operation, Tenant
+from jobs.services import audit
+from jobs.statuses import ACTED_ON, BulkAction, OperationState
+from jobs.store import bulk
+
+COUNTED_AT_MOST = 10_000
+LOOKED_AT_FOR_COUNT = 100_000
+SAMPLE = 10
+BATCH = 500
+SECONDS_A_STEP = 0.5
+"""A pace is kept in steps of so long, so that a slow one is even."""
+_LAST_ID = uuid.UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an operation would be about: so many jobs, or that many at least, the oldest first."""
+
+    count: int
+    is_capped: bool
+    sample: list[uuid.UUID]
+    start: uuid.UUID | None
+
+
+def preview(tenant: Tenant | None, action: BulkAction, text: str) -> Preview:
+    """Count the jobs of the tenant (None: of all) that match, without looking at too many.
+
+    Raises `InvalidInput` for a filter that cannot be read or has no condition.
+    """
+    search = Search(tenant, _read(text) & _acted_on(action), oldest_first=True)
+    start = search.start()
+    if start is None:
+        return Preview(0, False, [], None)
+    found = search.step(start, size=COUNTED_AT_MOST, looked_at=LOOKED_AT_FOR_COUNT)
+    return Preview(len(found.ids), found.rest is not None, found.ids[:SAMPLE], start)
+
+
+def start(
+    tenant: Tenant | None,
+    action: BulkAction,
+    text: str,
+    *,
+    actor: str,
+    rate_per_second: float | None = None,
+) -> Operation:
+    """Begin a bulk action on the jobs of the tenant (None: of all) that match and are there now.
+
+    Raises `InvalidInput`, `TooManyOperations`.
+    """
+    expected = preview(tenant, action, text)
+    with transaction.atomic():
+        _refuse_too_many(tenant)
+        operation = Operation.objects.create(
+            tenant=tenant,
+            action=action,
+            filter=text,
+            rate_per_second=rate_per_second,
+            expected=expected.count,
+            is_expected_capped=expected.is_capped,
+            position=expected.start or _LAST_ID,
+            actor=actor,
+            created_at=Now(),
+            next_at=Now(),
+        )
+        _audit(operation, "start_operation", actor, rate_per_second=rate_per_second)
+    operation.refresh_from_db()
+    return operation
+
+
+def cancel(operation: Operation, *, actor: str) -> Operation:
+    """Let it act on no more jobs: on none once this has returned.
+
+    Cancelling it again changes nothing. Raises `StatusConflict` if it has ended.
+    """
+    running = Operation.objects.filter(pk=operation.pk, state=OperationState.RUNNING)
+    with transaction.atomic():
+        was_running = running.update(state=OperationState.CANCELLED, finished_at=Now())
+        operation.refresh_from_db()
+        if was_running:
+            _audit(operation, "cancel_operation", actor)
+    if operation.state == OperationState.DONE:
+        raise StatusConflict("The operation has ended; nothing is left to cancel.")
+    return operation
+
+
+def get_operation(visible: QuerySet[Operation], operation_id: str) -> Operation:
+    """The operation of that id among the visible ones. Raises `OperationNotFound`."""
+    try:
+        return visible.get(pk=uuid.UUID(operation_id))
+    except (ValueError, Operation.DoesNotExist):
+        raise OperationNotFound("There is no such operation.") from None
+
+
+def step(runner: str) -> float:
+    """Take a step of an operation, if one is due; answers the seconds until another may be.
+
+    Infinity if no operation runs.
+    """
+    wait = bulk.step_in()
+    if wait > 0:
+        return wait
+    held = bulk.hold_operation(runner, conf().lease_seconds)
+    if held is not None:
+        _carry_out(Operation.objects.select_related("tenant").get(pk=held))
+    return 0
+
+
+def _carry_out(operation: Operation) -> None:
+    search = Search(operation.tenant, _wanted(operation), oldest_first=True)
+    found = search.step(operation.position, size=_batch(operation))
+    with transaction.atomic():
+        was_ours = bulk.take_step(
+            operation.pk,
+            operation.fence,
+            BulkAction(operation.action),
+            found.ids,
+            position=found.rest,
+            seconds_per_job=1 / operation.rate_per_second if operation.rate_per_second else 0.0,
+        )
+        if was_ours and found.rest is None:
+            operation.refresh_from_db()
+            _audit(operation, "end_operation", operation.actor)
+    if found.ids:
+        wakeup.signal()
+
+
+def _batch(operation: Operation) -> int:
+    rate = operation.rate_per_second
+    return BATCH if rate is None else max(1, min(BATCH, int(rate * SECONDS_A_STEP)))
+
+
+def _read(text: str) -> Filter:
+    wanted = parse(text)
+    if not wanted:
+        raise InvalidInput("must have a condition, such as queue:email.", code="invalid_filter")
+    return wanted
+
+
+def _wanted(operation: Operation) -> Filter:
+    """What it acts on. Its ages are counted from when it was made; later jobs are none of it."""
+    earlier = Filter((Term("created", (operation.created_at,), "<="),))
+    action = BulkAction(operation.action)
+    return parse(operation.filter).at(operation.created_at) & earlier & _acted_on(action)
+
+
+def _acted_on(action: BulkAction) -> Filter:
+    return Filter((Term("status", tuple(sorted(ACTED_ON[action]))),))
+
+
+def _refuse_too_many(tenant: Tenant | None) -> None:
+    most = conf().max_operations_per_tenant
+    running = Operation.objects.filter(tenant=tenant, state=OperationState.RUNNING)
+    if running.count() >= most:
+        raise TooManyOperations(f"{most} operations are running; wait for one, or cancel it.")
+
+
+def _audit(operation: Operation, action: str, actor: str, **details: object) -> None:
+    has_begun = action != "start_operation"
+    counts = {"count": operation.done if has_begun else operation.expected}
+    if has_begun:
+        counts |= {"matched": operation.matched, "skipped": operation.skipped}
+    target = f"{operation.action} {operation.pk}"
+    audit(actor, action, operation.tenant_id, target, filter=operation.filter, **counts, **details)

@@ -1,0 +1,105 @@
+"""Bulk actions: who takes the next step of an operation, and the step with its counts.
+
+A step is held for a time and has a fence, as a job's lease has: a runner that was away for longer
+finds that it may not act any more. What a step does and how far it came is one transaction, so
+whoever goes on after a crash begins where the last step ended.
+"""
+
+import math
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+from django.db import connection, transaction
+
+from jobs.statuses import BulkAction, OperationState
+from jobs.store.control import cancel, discard, redrive, retry
+from jobs.store.dialect import as_uuid, fetch, scalar, sql
+
+_STEP_IN = f"""
+SELECT SECONDS(NOW(), due_at) FROM (
+    SELECT LATER(next_at, coalesce(held_until, next_at)) AS due_at FROM jobs_operation
+    WHERE state = '{OperationState.RUNNING}'
+) AS waiting
+ORDER BY due_at LIMIT 1"""
+
+
+def step_in() -> float:
+    """Seconds until a step is due: 0 or less if one is, infinity if no operation runs."""
+    rows = fetch(_STEP_IN, {})
+    return rows[0][0] if rows else math.inf
+
+
+_HOLD = f"""
+UPDATE jobs_operation
+SET runner = %(runner)s, fence = fence + 1, held_until = IN_SECONDS(%(seconds)s)
+WHERE id = (
+    SELECT id FROM jobs_operation
+    WHERE state = '{OperationState.RUNNING}' AND next_at <= NOW()
+        AND (held_until IS NULL OR held_until <= NOW())
+    ORDER BY next_at LIMIT 1 LOCK SKIPPING ROWS
+)
+RETURNING id"""
+
+
+def hold_operation(runner: str, seconds: float) -> uuid.UUID | None:
+    """Take the step of an operation that is due; nobody else takes one of it for so long.
+
+    None if there is none left.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql(_HOLD), {"runner": runner, "seconds": seconds})
+        row = cursor.fetchone()
+    return as_uuid(row[0]) if row else None
+
+
+def _retry_or_redrive(job_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    return retry(job_ids) + redrive(job_ids)
+
+
+_ACTS: Mapping[BulkAction, Callable[[Sequence[uuid.UUID]], list[uuid.UUID]]] = {
+    BulkAction.CANCEL: cancel,
+    BulkAction.RETRY: _retry_or_redrive,
+    BulkAction.REDRIVE: redrive,
+    BulkAction.DISCARD: discard,
+}
+
+_IS_HELD = f"""
+SELECT id FROM jobs_operation
+WHERE id = %(id)s AND fence = %(fence)s AND state = '{OperationState.RUNNING}' LOCK ROWS"""
+
+_NOTE = """
+UPDATE jobs_operation SET matched = matched + %(matched)s, done = done + %(done)s,
+    skipped = skipped + %(matched)s - %(done)s, position = coalesce(%(position)s, position),
+    next_at = IN_SECONDS(%(pause)s), held_until = NULL
+WHERE id = %(id)s"""
+
+_END = f"""
+UPDATE jobs_operation SET state = '{OperationState.DONE}', finished_at = NOW()
+WHERE id = %(id)s"""
+
+
+def take_step(
+    operation_id: uuid.UUID,
+    fence: int,
+    action: BulkAction,
+    job_ids: Sequence[uuid.UUID],
+    *,
+    position: uuid.UUID | None,
+    seconds_per_job: float,
+) -> bool:
+    """Act on the jobs, and note how far the operation came; without a position, it has ended.
+
+    Its next step is due after `seconds_per_job` for each job that was acted on. Answers False, and
+    does nothing, if the step was taken by somebody else or the operation was cancelled.
+    """
+    operation = {"id": scalar(operation_id), "fence": fence}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql(_IS_HELD), operation)
+        if cursor.fetchone() is None:
+            return False
+        done = len(_ACTS[action](job_ids)) if job_ids else 0
+        counts = {"matched": len(job_ids), "done": done, "pause": done * seconds_per_job}
+        cursor.execute(sql(_NOTE), operation | counts | {"position": scalar(position)})
+        if position is None:
+            cursor.execute(sql(_END), operation)
+    return True
