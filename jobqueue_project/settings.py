@@ -119,18 +119,19 @@ else:
     CSP_MIDDLEWARE = "django.middleware.csp.ContentSecurityPolicyMiddleware"
 
 MIDDLEWARE = [
+    "jobqueue_project.kept_connections.believe_quiet",
     "django.middleware.security.SecurityMiddleware",
-    CSP_MIDDLEWARE,
+    "jobqueue_project.pages_only.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "jobs.callers.remember_address",
     "jobs.addresses.refuse_nul",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "jobqueue_project.pages_only.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "jobqueue_project.pages_only.AuthenticationMiddleware",
+    "jobqueue_project.pages_only.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
+    "jobqueue_project.pages_only.HtmxMiddleware",
 ]
 
 ROOT_URLCONF = "jobqueue_project.urls"
@@ -171,7 +172,6 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         ),
     }
 else:
-    DATABASES["default"]["ENGINE"] = "jobqueue_project.postgresql"
     DATABASES["default"]["OPTIONS"] = bounded_waits(DATABASES["default"].get("OPTIONS", {}))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

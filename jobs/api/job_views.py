@@ -30,6 +30,7 @@ from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_request import read_bulk, read_job
 from jobs.keys import Scope
 from jobs.models import Job
+from jobs.one_job import attempts_of
 from jobs.why import explain
 
 
@@ -118,7 +119,7 @@ class OneJob(TenantView):
     def get(self, request: Request, job_id: str) -> Response:
         """The job, its attempts oldest first."""
         job = self.job(job_id)
-        attempts = [attempt_as_json(attempt) for attempt in job.attempts.order_by("fence")]
+        attempts = [attempt_as_json(attempt) for attempt in attempts_of(job)]
         return Response({**job_as_json(job), "attempts": attempts})
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -19,6 +19,9 @@ from jobs.errors import JobNotFound, JobQueueError, QueueNotAllowed
 from jobs.filters import Filter, Reader, Term
 from jobs.keys import Scope, may_use
 from jobs.models import ApiKey, Job, Tenant
+
+SHOWS_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+"""An answer of the API is no page: whoever makes a browser show it gets no script to run."""
 
 
 class NothingHere(JobQueueError):
@@ -43,6 +46,19 @@ class AnyAnswer(BaseContentNegotiation):
         return only, str(only.media_type)
 
 
+class OneForm(DefaultContentNegotiation):
+    """Does without weighing what most callers accept: anything, or the only form there is."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """The renderer, and the media type of the answer. Raises `NotAcceptable`."""
+        only = next(iter(renderers))
+        if request.META.get("HTTP_ACCEPT", "*/*") in {"*/*", only.media_type}:
+            return only, str(only.media_type)
+        return super().select_renderer(request, renderers, format_suffix)
+
+
 class ApiView(APIView):
     """Answers with the request's id, and is kept by no cache."""
 
@@ -55,6 +71,7 @@ class ApiView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         response["X-Request-Id"] = request_id(request)
         response["Cache-Control"] = "no-store"
+        response["Content-Security-Policy"] = SHOWS_NOTHING
         return response
 
 
@@ -85,6 +102,7 @@ class TenantView(ApiView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     query: ClassVar[Mapping[str, Reader] | None] = {}
+    content_negotiation_class = OneForm
     is_of_whole_tenant: ClassVar[bool] = False
     """Whether it shows or changes what is not of single queues: not for keys limited to some."""
 

@@ -5,7 +5,9 @@ from unittest.mock import patch
 import psycopg
 import pytest
 from django.db import connection, connections
+from django.http import HttpRequest, HttpResponse
 
+from jobqueue_project.kept_connections import believe_quiet
 from tests.harness import database_url, wait_until
 
 pytestmark = [
@@ -20,16 +22,17 @@ def backend() -> int:
         return int(cursor.fetchone()[0])
 
 
-def begin_a_request() -> None:
-    """As Django does it for kept connections."""
+def backend_of_a_request() -> int:
+    """Which process of the server answers a request that Django begins as it does each."""
     connection.close_if_unusable_or_obsolete()
+    view = believe_quiet(lambda request: HttpResponse(str(backend())))
+    return int(view(HttpRequest()).content)
 
 
 def test_a_quiet_connection_is_not_asked_how_it_is() -> None:
     before = backend()
-    begin_a_request()
     with patch.object(connections["default"], "is_usable", side_effect=AssertionError):
-        assert backend() == before
+        assert backend_of_a_request() == before
 
 
 def test_a_connection_that_the_server_ended_is_replaced() -> None:
@@ -38,5 +41,15 @@ def test_a_connection_that_the_server_ended_is_replaced() -> None:
         other.execute("SELECT pg_terminate_backend(%s)", [before])
         ended = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
         wait_until(lambda: not other.execute(ended, [before]).fetchone(), 60)
-    begin_a_request()
-    assert backend() != before
+    assert backend_of_a_request() != before
+
+
+def test_without_the_middleware_it_is_asked() -> None:
+    """So what the middleware does can be seen at all."""
+    backend()
+    connection.close_if_unusable_or_obsolete()
+    with (
+        patch.object(connections["default"], "is_usable", side_effect=AssertionError),
+        pytest.raises(AssertionError),
+    ):
+        backend()

@@ -6,9 +6,11 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoAssertNumQueries
 
+from jobs import services, store
 from jobs.access import get_job, get_job_of_tenant, jobs_of_tenant
 from jobs.errors import JobNotFound
 from jobs.models import Job, Tenant
+from jobs.one_job import attempts_of
 from jobs.services import submit
 from jobs.statuses import Status
 from jobs.submission import NewJob
@@ -57,3 +59,39 @@ def test_it_takes_one_query(
     job_id = submit(alice, NewJob(task="echo")).job_id
     with django_assert_num_queries(1):
         get_job_of_tenant(alice, job_id)
+
+
+@pytest.mark.parametrize("status", list(set(Status) - {Status.BLOCKED}))
+def test_attempts_are_all_that_failed_or_were_lost(alice: Tenant, status: Status) -> None:
+    job = make_job(alice, status)
+    assert attempts_of(job) == list(job.attempts.order_by("fence"))
+    if status is Status.DLQ:
+        assert attempts_of(job)
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING, Status.DONE])
+def test_nobody_is_asked_for_attempts_that_cannot_be(
+    alice: Tenant, status: Status, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    job = make_job(alice, status)
+    with django_assert_num_queries(0):
+        assert attempts_of(job) == []
+
+
+def test_a_job_that_is_done_at_last_keeps_its_failed_attempts(alice: Tenant) -> None:
+    job = make_job(alice, Status.FAILED)
+    services.retry(job, actor="command:test")
+    (again,) = store.claim("w", [store.Share(job.lane_id, 1)], lease_seconds=30)
+    job.refresh_from_db()
+    assert [attempt.number for attempt in attempts_of(job)] == [1]
+    done = store.Outcome(
+        job_id=job.pk,
+        fence=again.fence,
+        lane_id=job.lane_id,
+        tenant_id=alice.pk,
+        status=Status.DONE,
+        result=b"null",
+    )
+    assert store.finish("w", [done]) == {job.pk}
+    job.refresh_from_db()
+    assert [attempt.number for attempt in attempts_of(job)] == [1]
