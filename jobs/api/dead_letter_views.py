@@ -32,6 +32,13 @@ REDRIVE_FIELDS: Mapping[str, Field] = {
     "task": Field(text, {"type": "string"}),
     "error_type": Field(text, {"type": "string"}),
 }
+REDRIVE_REQUEST = {
+    **object_of(REDRIVE_FIELDS, example={"queue": "hooks"}),
+    "oneOf": [
+        {"required": ["ids"], "maxProperties": 1},
+        {"not": {"required": ["ids"]}, "minProperties": 1},
+    ],
+}
 
 
 class DeadLetters(TenantView):
@@ -64,7 +71,7 @@ class Redrive(TenantView):
     @described(
         "redrive_dead_letters",
         "Send dead letters back",
-        request=object_of(REDRIVE_FIELDS, example={"queue": "hooks"}),
+        request=REDRIVE_REQUEST,
         answers={200: REDRIVE_ANSWER},
     )
     def post(self, request: Request) -> Response:

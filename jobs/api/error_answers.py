@@ -66,6 +66,8 @@ def describe_errors(result: Schema, generator: Any, request: Any, public: bool) 
     known = codes()
     for path, methods in result["paths"].items():
         for operation in methods.values():
+            if "requestBody" in operation:
+                operation["requestBody"]["required"] = True
             own = _codes_of(path, operation, result["components"]["schemas"])
             by_status: dict[int, list[str]] = {}
             for code in sorted(own):

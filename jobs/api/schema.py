@@ -37,16 +37,20 @@ def record(members: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "properties": dict(members), "required": list(members)}
 
 
-def object_of(fields: Mapping[str, Field], *required: str, example: Schema | None = None) -> Schema:
+def object_of(
+    fields: Mapping[str, Field], *required: str, example: Schema | None = None, at_least: int = 0
+) -> Schema:
     """The schema of a request body with these fields, all optional but `required`.
 
     `example` is a request that the API takes; by default every field is shown, which not every
-    operation takes together.
+    operation takes together. `at_least` so many fields have to be given, whichever they are.
     """
     members = {name: dict(field.schema) for name, field in fields.items()}
     schema: Schema = {"type": "object", "properties": members, "additionalProperties": False}
     if required:
         schema["required"] = list(required)
+    if at_least:
+        schema["minProperties"] = at_least
     return schema if example is None else {**schema, "examples": [example]}
 
 
@@ -155,11 +159,10 @@ def page_schema(item: Schema) -> Schema:
 
 
 JOB, JOB_WITH_ATTEMPTS, JOB_REQUEST = _ref("Job"), _ref("JobWithAttempts"), _ref("JobRequest")
-LANE = _ref("Queue")
+LANE, TASK = _ref("Queue"), _ref("Task")
 JOB_PAGE, LANES = page_schema(JOB), page_schema(LANE)
-BULK_REQUEST = record(
-    {"jobs": {"type": "array", "items": JOB_REQUEST, "minItems": 1, "maxItems": 1_000}}
-)
+_JOB_REQUESTS: Schema = {"type": "array", "items": JOB_REQUEST, "minItems": 1, "maxItems": 1_000}
+BULK_REQUEST = {**record({"jobs": _JOB_REQUESTS}), "additionalProperties": False}
 BULK_ANSWER = record({"ids": {"type": "array", "items": ID}, "created": COUNT})
 SUBMISSION_PROBLEMS = (
     *("foreign_tenant", "tenant_inactive", "unknown_task", "invalid_payload"),
@@ -206,7 +209,7 @@ FILTER: Schema = {
     "type": "string",
     "format": "job-filter",
     "maxLength": MAX_CHARACTERS,
-    "description": "Such as `status:DLQ queue:email error:\"timed out\" created:>2h -tag:test`.",
+    "description": 'Such as `status:DLQ queue:email error:"timed out" created:>2h -tag:test`.',
 }
 _FILTERS: Mapping[str, Schema] = {
     "filter": FILTER,
@@ -292,7 +295,7 @@ def add_components(result: Schema, generator: Any, request: Any, public: bool) -
     for name, (low, high) in ranges().items():
         if name != "priority":  # which says so itself, beside its words
             fields[name] |= {"minimum": low, "maximum": high}
-    fields["task"] = {
+    schemas["Task"] = {
         "oneOf": [
             {"type": "string", "enum": sorted(exposed_tasks())},
             {
@@ -300,9 +303,9 @@ def add_components(result: Schema, generator: Any, request: Any, public: bool) -
                 "pattern": rf"^{PREFIX}[A-Za-z0-9._:-]{{1,{128 - len(PREFIX)}}}$",
                 "description": "For workers of your own.",
             },
-        ],
-        "default": DEFAULT_TASK,
+        ]
     }
+    fields["task"] = {**TASK, "default": DEFAULT_TASK}
     return result
 
 
