@@ -14,6 +14,7 @@ from bench.drains import NOOP, ONE_PROCESS
 from bench.figures import rate, worst_window
 from bench.history import copy
 from bench.scenario import Figure, Sample, Settings, say
+from jobs import retention, store
 from jobs.models import Job, Tenant
 from tests.harness import database_url, running_workers
 
@@ -21,20 +22,8 @@ BACKLOG = 20_000
 LOOK_SECONDS = 0.25
 WINDOW_SECONDS, CALM_SECONDS = 30.0, 20.0
 OLD, TEMPLATES = 1_000_000, 100
-DELETE_BATCH, REST = 2_000, 3.0
-"""Deleting rests after each batch, this many times as long as the batch took."""
 WORKERS = (*ONE_PROCESS, "--concurrency", "10")
-
-_FIRST_ID = "00000000-0000-0000-0000-000000000000"
-_DELETE = """
-WITH old AS (
-    DELETE FROM jobs_job WHERE id = ANY(ARRAY(
-        SELECT id FROM jobs_job WHERE tenant_id = %(tenant)s AND id > %(after)s
-        ORDER BY id LIMIT %(batch)s
-    ))
-    RETURNING id
-)
-SELECT id FROM old ORDER BY id"""
+AT_ONCE = store.Ages(finished=0, dead=0)
 
 
 class EndlessDrain:
@@ -124,7 +113,7 @@ def _old_snapshot() -> Iterator[None]:
 
 
 def deletion(settings: Settings) -> Iterator[Sample]:
-    """A drain while 1,000,000 old finished jobs are deleted in small transactions."""
+    """A drain while 1,000,000 finished jobs are purged."""
     for _ in settings.each_run():
         yield _beside_deletion(settings.jobs(OLD), CALM_SECONDS * min(1, settings.scale))
 
@@ -137,7 +126,7 @@ def _beside_deletion(old: int, calm_seconds: float) -> Sample:
     with drain.running():
         before = per_second(drain.watch(calm_seconds))
         begin = drain.look()
-        deleted = _delete_all(archive)
+        deleted = _purge(archive)
         end = drain.look()
     during = per_second([begin, end])
     say(f"    {before:,.0f} jobs/s before, {during:,.0f} while {deleted:,} jobs are deleted")
@@ -158,17 +147,9 @@ def _make_archive(jobs: int) -> Tenant:
     return Tenant.objects.get(pk=archive.tenants[0])
 
 
-def _delete_all(tenant: Tenant) -> int:
-    """Delete the tenant's jobs, from the oldest on; answers how many there were."""
-    deleted, after = 0, _FIRST_ID
-    with psycopg.connect(database_url(), autocommit=True) as other:
-        while True:
-            started = time.monotonic()
-            parameters = {"tenant": tenant.pk, "after": after, "batch": DELETE_BATCH}
-            if not (gone := other.execute(_DELETE, parameters).fetchall()):
-                return deleted
-            deleted, after = deleted + len(gone), gone[-1][0]
-            time.sleep(REST * (time.monotonic() - started))
+def _purge(tenant: Tenant) -> int:
+    """Delete the tenant's jobs as the workers do; answers how many there were."""
+    return sum(retention.resting(retention.purge(tenant, AT_ONCE)))
 
 
 def per_second(counts: list[tuple[float, float]]) -> float:

@@ -34,7 +34,7 @@ class DatabaseCollector(Collector):
         lanes = figures.lanes()
         yield _jobs(lanes)
         yield _oldest(lanes)
-        yield _finished(lanes)
+        yield from _totals(lanes)
         yield from _workers()
 
 
@@ -59,15 +59,19 @@ def _oldest(lanes: list[figures.LaneFigures]) -> Metric:
     return family
 
 
-def _finished(lanes: list[figures.LaneFigures]) -> Metric:
-    family = CounterMetricFamily(
+def _totals(lanes: list[figures.LaneFigures]) -> Iterator[Metric]:
+    finished = CounterMetricFamily(
         "jobqueue_finished", "Ended attempts by outcome.", labels=[*LANE, "outcome"]
     )
-    totals = figures.ended_by_lane()
+    purged = CounterMetricFamily("jobqueue_purged", "Jobs deleted after their end.", labels=LANE)
+    totals = figures.totals_by_lane()
     for lane in lanes:
-        for outcome, count in totals.get(lane.lane.pk, {}).items():
-            family.add_metric(_labels(lane, outcome), count)
-    return family
+        of_lane = totals.get(lane.lane.pk, {})
+        purged.add_metric(_labels(lane), of_lane.pop("purged", 0))
+        for outcome, count in of_lane.items():
+            finished.add_metric(_labels(lane, outcome), count)
+    yield finished
+    yield purged
 
 
 def _workers() -> Iterator[Metric]:

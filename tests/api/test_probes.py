@@ -6,6 +6,7 @@ import pytest
 from django.db import OperationalError, connection
 from prometheus_client.parser import text_string_to_metric_families
 
+from jobs import store
 from jobs.api import health_views
 from jobs.models import Tenant
 from jobs.statuses import Status
@@ -86,6 +87,16 @@ def test_prometheus_reads_every_tenant(nobody: Caller, alice: Tenant, mallory: T
     assert by_label[frozenset({"jobqueue_finished_total", "alice", "mail", "dead"})] == 1
     assert by_label[frozenset({"jobqueue_oldest_waiting_seconds", "alice", "mail"})] >= 0
     assert by_label[frozenset({"jobqueue_workers"})] == 0
+
+
+def test_prometheus_counts_what_was_deleted_apart_from_what_ended(
+    nobody: Caller, alice: Tenant
+) -> None:
+    store.discard([make_job(alice, Status.DLQ).pk])
+    found = samples(nobody.client.get("/metrics").content.decode())
+    by_label = {frozenset(key): value for key, value in found.items()}
+    assert by_label[frozenset({"jobqueue_purged_total", "alice", "default"})] == 1
+    assert by_label[frozenset({"jobqueue_finished_total", "alice", "default", "dead"})] == 1
 
 
 def test_an_empty_installation_can_be_scraped(nobody: Caller) -> None:
