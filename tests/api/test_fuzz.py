@@ -1,0 +1,147 @@
+"""Nothing that can be generated from the description finds a lie in it, or a failure of ours.
+
+schemathesis makes valid, invalid and extreme calls of every operation and of sequences of them,
+with all of its checks. The calls are the same in every run; ask for more, and for others, with
+`FUZZ_EXAMPLES=500 FUZZ_SEED=2`.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from drf_spectacular.generators import SchemaGenerator
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from jobqueue_project.wsgi import application
+from jobs.models import Tenant
+from jobs.statuses import Status
+from tests.api.conftest import PROBLEM, Caller
+from tests.factories import make_job
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "3"))
+UNSPEAKABLE = {"invalid_cursor", "invalid_filter", "repeated_job"}
+"""Codes for what is wrong in a way that no schema can say."""
+PAYLOADS: dict[str, Any] = {
+    "sleep": {"seconds": 0},
+    "fail": {},
+    "sum_to": {"n": 1},
+    "http_request": {"url": "https://example.org"},
+}
+# Whether an idempotency key was used before with another request (422), no schema can say.
+TAKEN = ["2xx", "403", "404", "409", "422"]
+CONFIG = {
+    "seed": int(os.environ.get("FUZZ_SEED", "1")),
+    "generation": {"max-examples": EXAMPLES, "database": "none", "deterministic": True},
+    "checks": {
+        "negative_data_rejection": {"expected-statuses": ["4xx"]},
+        "positive_data_acceptance": {"expected-statuses": TAKEN},
+    },
+}
+
+pytestmark = pytest.mark.django_db
+
+# Of all times, one that every field takes: how far ahead is too far, no schema can say.
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+schemathesis.openapi.format("date-time", st.just(TOMORROW))
+
+
+def description() -> dict[str, Any]:
+    """What the API says of itself."""
+    described: dict[str, Any] = json.loads(
+        json.dumps(SchemaGenerator().get_schema(request=None, public=True))
+    )
+    return described
+
+
+def with_unspeakable_rules(schema: dict[str, Any]) -> list[str]:
+    """The operations that may refuse what fits their schema."""
+    return [
+        operation["operationId"]
+        for methods in schema["paths"].values()
+        for operation in methods.values()
+        if UNSPEAKABLE & operation["responses"]["400"]["content"][PROBLEM]["examples"].keys()
+    ]
+
+
+def configuration(schema: dict[str, Any]) -> schemathesis.Config:
+    """What is tried, and what is no fault."""
+    taken = {"expected-statuses": [*TAKEN, "400"]}
+    exceptions = [
+        {"include-operation-id": name, "checks": {"positive_data_acceptance": taken}}
+        for name in with_unspeakable_rules(schema)
+    ]
+    return schemathesis.Config.from_dict({**CONFIG, "operations": exceptions})
+
+
+schema = description()
+described = schemathesis.openapi.from_dict(schema, config=configuration(schema))
+described.app = application
+
+
+@described.hook
+def map_body(context: Any, body: Any) -> Any:
+    """Mend what no schema forbids: 1.0 is an integer to it, and tasks want their own payloads."""
+    match body:
+        case dict():
+            mended = {name: map_body(context, value) for name, value in body.items()}
+            mended |= {name: tags[:5] for name, tags in mended.items() if is_tags(name, tags)}
+            task = mended.get("task")
+            fitting = PAYLOADS.get(task) if isinstance(task, str) else None
+            return mended if fitting is None else {**mended, "payload": fitting}
+        case list():
+            return [map_body(context, value) for value in body]
+        case float() if body.is_integer():
+            return int(body)
+        case _:
+            return body
+
+
+def is_tags(name: str, value: Any) -> bool:
+    """Repeated tags count once, so their number has no bound in the schema."""
+    return name in {"tags", "worker_tags"} and isinstance(value, list)
+
+
+@pytest.fixture(autouse=True)
+def no_limits(settings: Any) -> None:
+    """Wrong keys are refused as such however many were tried."""
+    settings.JOBQUEUE = {
+        "authentication_failures_per_minute": 1_000_000,
+        "requests_per_minute": 1_000_000,
+    }
+
+
+@pytest.fixture(autouse=True)
+def one_connection() -> Iterator[None]:
+    """A request ends without closing the connection, which the test's transaction is on."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def some_jobs(alice: Tenant) -> None:
+    """Jobs that the calls may meet."""
+    for status in (Status.PENDING, Status.DLQ, Status.DONE):
+        make_job(alice, status, queue=status.lower())
+
+
+@described.parametrize()
+@hypothesis_settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_call_finds_a_fault(case: Any, api: Caller, some_jobs: None) -> None:
+    case.call_and_validate(headers=api.headers)
