@@ -13,6 +13,8 @@ from django.db.models.functions import Now
 from jobs.figures import live_workers
 from jobs.instants import instant
 from jobs.models import Job, Lane, LaneMinute, Worker
+from jobs.registry import is_for_tenants
+from jobs.remote import is_remote
 from jobs.statuses import TERMINAL, Status
 from jobs.store.lines import Limit, lines_of
 from jobs.store.place import jobs_ahead
@@ -149,7 +151,8 @@ def _pace(code: str, who: str, limit: Limit, now: datetime, opens_in: float) -> 
 def _workers(job: Job) -> Iterator[Gate]:
     """What is missing for some worker to take the job: a queue, tags, its task, or a slot."""
     tags = tags_of(job.worker_tags)
-    serving = [w for w in live_workers() if not w.is_draining and _takes_from(w, job.queue)]
+    own = live_workers().filter(Q(tenant=None) | Q(tenant_id=job.tenant_id), is_draining=False)
+    serving = [worker for worker in own if _takes_from(worker, job.queue)]
     tagged = [worker for worker in serving if set(tags) <= set(worker.tags)]
     able = [worker for worker in tagged if _may_know(worker, job.task)]
     having = f" with the tag{'s' if len(tags) > 1 else ''} {', '.join(tags)}" if tags else ""
@@ -172,9 +175,13 @@ def _takes_from(worker: Worker, queue: str) -> bool:
 def _may_know(worker: Worker, task: str) -> bool:
     """False if it certainly does not: workers announce the tasks that have names of their own.
 
-    They find others by their import path, which has a dot.
+    Ours find others by their import path, which has a dot; a tenant's runs what tenants may.
     """
-    return task in worker.tasks or "." in task
+    if task in worker.tasks:
+        return True
+    if worker.tenant_id:
+        return not worker.tasks and is_for_tenants(task)
+    return "." in task and not is_remote(task)
 
 
 def _slots(workers: Sequence[Worker]) -> Iterator[Gate]:

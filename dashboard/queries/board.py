@@ -99,7 +99,7 @@ class Board:
             and not lane.is_paused
             and not lane.running
             and lane.oldest < self.now - patience
-            and not workers.serves(self.workers, lane.queue, self.now)
+            and not workers.serves(self.workers, lane.tenant_id, lane.queue, self.now)
         ]
 
     def at_limit(self) -> list[TenantRow]:

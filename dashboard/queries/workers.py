@@ -18,17 +18,22 @@ def seen() -> QuerySet[Worker]:
 
 
 def state_of(worker: Worker, now: datetime) -> str:
-    """`stopped`, `stale` (silent for longer than a lease), `draining` or `live`."""
+    """`stopped`, `stale` (silent for longer than a lease), `draining` or `live`.
+
+    A tenant's own worker that is silent has stopped: it never says so.
+    """
     if worker.stopped_at:
         return "stopped"
     if worker.seen_at < now - timedelta(seconds=conf().lease_seconds):
-        return "stale"
+        return "stopped" if worker.tenant_id else "stale"
     return "draining" if worker.is_draining else "live"
 
 
-def serves(workers: Iterable[Worker], queue: str, now: datetime) -> bool:
-    """Whether one of the workers that are alive takes jobs of the queue."""
+def serves(workers: Iterable[Worker], tenant_id: int, queue: str, now: datetime) -> bool:
+    """Whether one of the workers that are alive takes jobs of the tenant's queue."""
     return any(
-        state_of(worker, now) == "live" and (not worker.queues or queue in worker.queues)
+        state_of(worker, now) == "live"
+        and worker.tenant_id in {None, tenant_id}
+        and (not worker.queues or queue in worker.queues)
         for worker in workers
     )

@@ -38,11 +38,14 @@ class WorkerAdmin(ReadOnly, BoundedList):
 
     @admin.display(description="state")
     def state(self, worker: Any) -> str:
-        """Stopped, silent for as long as leases last, draining or running."""
+        """Stopped, silent for as long as leases last, draining or running.
+
+        A tenant's own worker never says that it stops.
+        """
         if worker.stopped_at:
             return "stopped"
         if worker.silence > timedelta(seconds=conf().lease_seconds):
-            return "silent"
+            return "stopped" if worker.tenant_id else "silent"
         return "draining" if worker.is_draining else "running"
 
     @admin.display(description="busy slots")

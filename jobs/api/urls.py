@@ -4,7 +4,17 @@ from django.urls import include, path, re_path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
 from jobs.addresses import QueueName
-from jobs.api import dead_letter_views, docs_views, health_views, job_views, key_views, queue_views
+from jobs.api import (
+    dead_letter_views,
+    docs_views,
+    health_views,
+    job_views,
+    key_views,
+    lease_views,
+    operation_views,
+    queue_views,
+    tenant_views,
+)
 from jobs.api.view import UnknownAddress
 
 register_converter(QueueName, "queue_name")
@@ -19,12 +29,36 @@ version_1 = [
     path("dlq", dead_letter_views.DeadLetters.as_view(), name="api-dlq"),
     path("dlq/redrive", dead_letter_views.Redrive.as_view(), name="api-redrive"),
     path("dlq/<str:job_id>", dead_letter_views.OneDeadLetter.as_view(), name="api-dead-letter"),
+    path("operations", operation_views.Operations.as_view(), name="api-operations"),
+    path(
+        "operations/<str:operation_id>",
+        operation_views.OneOperation.as_view(),
+        name="api-operation",
+    ),
+    path(
+        "operations/<str:operation_id>/cancel",
+        operation_views.CancelOperation.as_view(),
+        name="api-cancel-operation",
+    ),
     path("queues", queue_views.Queues.as_view(), name="api-queues"),
+    path("queues/<queue_name:queue>", queue_views.OneQueue.as_view(), name="api-queue"),
     path("queues/<queue_name:queue>/pause", queue_views.PauseQueue.as_view(), name="api-pause"),
     path("queues/<queue_name:queue>/resume", queue_views.ResumeQueue.as_view(), name="api-resume"),
     path("keys", key_views.Keys.as_view(), name="api-keys"),
     path("keys/<str:key_id>", key_views.OneKey.as_view(), name="api-key"),
     path("keys/<str:key_id>/rotate", key_views.RotateKey.as_view(), name="api-rotate-key"),
+    path("leases", lease_views.Leases.as_view(), name="api-lease"),
+    path("leases/heartbeat", lease_views.Heartbeat.as_view(), name="api-heartbeat"),
+    path("leases/ack", lease_views.Ack.as_view(), name="api-ack"),
+    path("leases/fail", lease_views.Fail.as_view(), name="api-fail"),
+    path("leases/release", lease_views.Release.as_view(), name="api-release"),
+    path("tenant", tenant_views.OwnTenant.as_view(), name="api-tenant"),
+    path("task-limits", tenant_views.TaskLimits.as_view(), name="api-task-limits"),
+    path(
+        "task-limits/<queue_name:task>",
+        tenant_views.OneTaskLimit.as_view(),
+        name="api-task-limit",
+    ),
     path("metrics", queue_views.Figures.as_view(), name="api-figures"),
 ]
 

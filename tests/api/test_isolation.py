@@ -27,6 +27,11 @@ OWN_ONLY = {
     "api-queues",
     "api-figures",
     "api-keys",
+    "api-operations",
+    "api-tenant",
+    "api-task-limits",
+    "api-task-limit",
+    *("api-lease", "api-heartbeat", "api-ack", "api-fail", "api-release"),  # see test_leases.py
 }
 PUBLIC = {"schema", "api-docs", "api-unknown", "health-live", "health-ready", "metrics"}
 BY_ID: dict[str, tuple[str, str]] = {
@@ -35,12 +40,15 @@ BY_ID: dict[str, tuple[str, str]] = {
     "api-cancel": ("POST", "/jobs/{}/cancel"),
     "api-retry": ("POST", "/jobs/{}/retry"),
     "api-dead-letter": ("DELETE", "/dlq/{}"),
+    "api-operation": ("GET", "/operations/{}"),
+    "api-cancel-operation": ("POST", "/operations/{}/cancel"),
 }
 BY_KEY: dict[str, tuple[str, str]] = {
     "api-key": ("DELETE", "/keys/{}"),
     "api-rotate-key": ("POST", "/keys/{}/rotate"),
 }
 BY_QUEUE: dict[str, tuple[str, str]] = {
+    "api-queue": ("GET", "/queues/{}"),
     "api-pause": ("POST", "/queues/{}/pause"),
     "api-resume": ("POST", "/queues/{}/resume"),
 }

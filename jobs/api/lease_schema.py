@@ -1,0 +1,108 @@
+"""What the calls about leases take and answer, for the OpenAPI description."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.api import examples
+from jobs.api.schema import (
+    COUNT,
+    ID,
+    JOB,
+    MAYBE_INSTANT,
+    STATUS,
+    Schema,
+    nullable,
+    object_of,
+    record,
+)
+from jobs.fields import Field
+from jobs.leases_reported import Refusal
+from jobs.leases_requested import (
+    DONE_FIELDS,
+    FAILED_FIELDS,
+    HELD_FIELDS,
+    LEASE_FIELDS,
+    MAX_REPORTED,
+    lease_seconds_field,
+)
+
+_WISH: Schema = {
+    "queues": ["pictures"],
+    "tasks": ["remote:resize"],
+    "max_jobs": 4,
+    "lease_seconds": 30,
+    "wait_seconds": 20,
+    "worker": "resizer-1",
+}
+_HELD: Schema = {"job_id": examples.ID, "fence": 1}
+_LEASED: Schema = {
+    **examples.JOB,
+    "task": "remote:resize",
+    "queue": "pictures",
+    "status": "RUNNING",
+    "error": None,
+    "lease_expires_at": examples.INSTANT,
+    "worker": "rest/Ab3dE6gh/resizer-1",
+    "fence": 1,
+}
+
+LEASE_REQUEST = object_of(LEASE_FIELDS, example={**_WISH, "wait_seconds": 0})
+LEASE_ANSWER: Schema = {
+    **record(
+        {
+            "jobs": {"type": "array", "items": {"allOf": [JOB, record({"fence": COUNT})]}},
+            "poll_after_seconds": {"type": "number", "minimum": 0},
+        }
+    ),
+    "examples": [{"jobs": [_LEASED], "poll_after_seconds": 0}],
+}
+
+
+def _reports(fields: Mapping[str, Field], example: Schema, **others: Field) -> Schema:
+    item = object_of(fields, *HELD_FIELDS, example=example)
+    items = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_REPORTED}
+    whole: Mapping[str, Field] = {"leases": Field(list, items), **others}
+    return object_of(whole, "leases", example={"leases": [example]})
+
+
+HEARTBEAT_REQUEST = _reports(HELD_FIELDS, _HELD, lease_seconds=lease_seconds_field)
+ACK_REQUEST = _reports(DONE_FIELDS, {**_HELD, "result": {"width": 640}})
+FAIL_REQUEST = _reports(
+    FAILED_FIELDS,
+    {
+        **_HELD,
+        "error": {**examples.ERROR, "traceback": "Traceback …"},
+        "retryable": True,
+        "retry_in_seconds": 60,
+    },
+)
+RELEASE_REQUEST = _reports(HELD_FIELDS, _HELD)
+
+_RESULT: Mapping[str, Any] = {
+    "job_id": ID,
+    "fence": COUNT,
+    "ok": {"type": "boolean"},
+    "code": nullable("string", enum=[*(refusal.value for refusal in Refusal), None]),
+    "detail": nullable("string"),
+    "status": {"oneOf": [STATUS, {"type": "null"}]},
+    "cancel_requested": {"type": "boolean"},
+    "lease_expires_at": MAYBE_INSTANT,
+}
+REPORT_ANSWER: Schema = {
+    **record({"results": {"type": "array", "items": record(_RESULT)}}),
+    "examples": [
+        {
+            "results": [
+                {
+                    **_HELD,
+                    "ok": True,
+                    "code": None,
+                    "detail": None,
+                    "status": "RUNNING",
+                    "cancel_requested": False,
+                    "lease_expires_at": examples.INSTANT,
+                }
+            ]
+        }
+    ],
+}

@@ -1,0 +1,250 @@
+"""Leases for workers that are not ours: a tenant's own, in any language, over REST.
+
+They get what a worker process of ours would get, by the same claim: within the same limits, by the
+same priorities, with the same fences. `leases_reported` is about what they say afterwards.
+"""
+
+import random
+import threading
+import time
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from jobs import store, wakeup
+from jobs.conf import conf
+from jobs.errors import InvalidInput, TenantInactive
+from jobs.models import Job, Tenant, Worker
+from jobs.registry import is_for_tenants
+from jobs.shares import FairShares
+from jobs.statuses import Status
+from jobs.store import ClaimedJob, Lease, ReadyLane
+from jobs.store.lines import Line
+from jobs.store.offers import Offer, offers
+
+MAX_PAYLOADS_BYTES = 10_000_000
+"""So much is handed out at once; a single payload is never more than that."""
+TRIES = 3
+"""Somebody else's claim, which is over in milliseconds, can hold what was seen."""
+MAX_REMEMBERED = 10_000
+_ID_PREFIX = "rest/"
+"""Ids of our own workers begin with a host's name, which has no slash."""
+MAX_NAME = 50
+MAX_WORKERS = 1_000
+"""So many names a tenant's workers may have within `worker_retention_seconds`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a worker of a tenant asks for. No queues, no tasks: all those that it may have.
+
+    `worker` is its name in `Worker` and on the jobs that it gets.
+    """
+
+    tenant: Tenant
+    worker: str
+    queues: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    max_jobs: int = 1
+    lease_seconds: float = 30
+
+    def wants(self, task: str) -> bool:
+        """Whether it runs the task. Those that only Python may call are never a tenant's."""
+        return is_for_tenants(task) and (not self.tasks or task in self.tasks)
+
+    def suits(self, line: Line) -> bool:
+        """Whether it can run the jobs of the line."""
+        is_served = not self.queues or line.queue in self.queues
+        is_own = line.tenant_id == self.tenant.pk
+        return is_own and is_served and self.wants(line.task) and line.suits((), self.tags)
+
+
+def worker_id(key_prefix: str, name: str) -> str:
+    """What `Worker` and jobs call a worker over REST: two keys never share one."""
+    return f"{_ID_PREFIX}{key_prefix}/{name}"
+
+
+def is_remote_worker(worker: str) -> bool:
+    """Whether the worker of this id is a tenant's own."""
+    return worker.startswith(_ID_PREFIX)
+
+
+class _Unwanted(set[str]):
+    """Every task that a worker does not want, also one that was not there a moment ago."""
+
+    def __init__(self, wish: Wish) -> None:
+        super().__init__()
+        self._wish = wish
+
+    def __contains__(self, task: object) -> bool:
+        return not (isinstance(task, str) and self._wish.wants(task))
+
+
+def lease(wish: Wish) -> list[Job]:
+    """Grant the worker leases on at most `max_jobs` jobs: the best ones, as a claim orders them.
+
+    Raises `TenantInactive`, and `InvalidInput` for a tenant with too many workers.
+    """
+    if not wish.tenant.is_active:
+        raise TenantInactive(f"The tenant {wish.tenant.slug!r} is switched off.")
+    leased = _within_bytes(_claim(wish))
+    note_worker(wish, granted=len(leased))
+    rows = Job.objects.in_bulk([job.id for job in leased])
+    for job in leased:
+        rows[job.id].fence = job.fence  # whatever has become of the job since
+    return [rows[job.id] for job in leased]
+
+
+def _claim(wish: Wish) -> list[ClaimedJob]:
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  (jitter)
+        seen = offers([wish.tenant.pk], most=wish.max_jobs)
+        suitable = [offer for offer in seen if wish.suits(offer.line)]
+        claimed = _fairness.claim(wish, suitable) if suitable else []
+        if claimed or not suitable:
+            return claimed
+    return []
+
+
+def _within_bytes(claimed: Sequence[ClaimedJob]) -> list[ClaimedJob]:
+    """The first of them whose payloads can be answered together; the others go back unspent."""
+    total = 0
+    for index, job in enumerate(claimed):
+        total += len(job.payload)
+        if index and total > MAX_PAYLOADS_BYTES:
+            give_back(claimed[index:])
+            return list(claimed[:index])
+    return list(claimed)
+
+
+def give_back(jobs: Sequence[ClaimedJob | Job]) -> None:
+    """Release what a worker was granted and never got."""
+    with transaction.atomic():
+        store.release([Lease(job.id, job.fence) for job in jobs])
+        transaction.on_commit(wakeup.signal)
+
+
+class _Fairness:
+    """Which lanes of a tenant come next: kept by each process for what it hands out itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tenants: OrderedDict[int, tuple[threading.Lock, FairShares]] = OrderedDict()
+
+    def claim(self, wish: Wish, seen: Sequence[Offer]) -> list[ClaimedJob]:
+        """Claim for the wish what its tenant's lanes are to get by their weights."""
+        lock, shares = self._of(wish.tenant)
+        with lock:
+            divided = shares.divide(_lanes(seen), wish.max_jobs)
+            claimed: list[ClaimedJob] = []
+            try:
+                claimed = store.claim(
+                    wish.worker,
+                    divided,
+                    lease_seconds=wish.lease_seconds,
+                    unknown=_Unwanted(wish),
+                    tags=wish.tags,
+                )
+            finally:
+                shares.charge(Counter(job.lane_id for job in claimed))
+        return claimed
+
+    def _of(self, tenant: Tenant) -> tuple[threading.Lock, FairShares]:
+        with self._lock:
+            found = self._tenants.setdefault(tenant.pk, (threading.Lock(), FairShares()))
+            self._tenants.move_to_end(tenant.pk)
+            if len(self._tenants) > MAX_REMEMBERED:
+                self._tenants.popitem(last=False)
+            return found
+
+
+_fairness = _Fairness()
+
+
+def _lanes(seen: Sequence[Offer]) -> list[ReadyLane]:
+    of_lane: dict[int, list[Offer]] = defaultdict(list)
+    for offer in seen:
+        of_lane[offer.line.lane_id].append(offer)
+    return [_lane(own) for own in of_lane.values()]
+
+
+def _lane(own: Sequence[Offer]) -> ReadyLane:
+    line = own[0].line
+    return ReadyLane(
+        line.lane_id,
+        line.tenant_id,
+        line.weight,
+        line.tenant_weight,
+        room=sum(offer.jobs for offer in own),
+        tenant_room=None,
+        only_line=line.id if len(own) == 1 and not line.limits else None,
+    )
+
+
+_noted: dict[str, tuple[float, dict[str, object]]] = {}
+"""When each worker's row was written by this process, and what with."""
+
+
+def note_worker(wish: Wish, *, granted: int) -> None:
+    """Let the dashboard and `why` know the worker: what it serves, and how busy it is.
+
+    Raises `InvalidInput` if its tenant has too many.
+    """
+    held = Job.objects.filter(tenant_id=wish.tenant.pk, status=Status.RUNNING, worker=wish.worker)
+    running = held.count()
+    values: dict[str, object] = {
+        "queues": sorted(wish.queues),
+        "tasks": sorted(wish.tasks),
+        "tags": sorted(wish.tags),
+        "slots": running - granted + wish.max_jobs,
+        "running": running,
+    }
+    at, before = _noted.get(wish.worker, (0.0, {}))
+    if before == values and time.monotonic() < at + conf().heartbeat_seconds:
+        return
+    if not Worker.objects.filter(pk=wish.worker).update(seen_at=Now(), **values):
+        _introduce(wish, values)
+    if len(_noted) >= MAX_REMEMBERED:
+        _noted.clear()
+    _noted[wish.worker] = time.monotonic(), values
+
+
+def _introduce(wish: Wish, values: Mapping[str, object]) -> None:
+    """The first row of this worker; those that were not heard of for long go."""
+    of_tenant = Worker.objects.filter(tenant=wish.tenant)
+    long_ago = Now() - timedelta(seconds=conf().worker_retention_seconds)
+    of_tenant.filter(seen_at__lt=long_ago).delete()
+    if of_tenant.count() >= MAX_WORKERS:
+        raise InvalidInput(
+            f"The tenant {wish.tenant.slug!r} has {MAX_WORKERS} workers; "
+            "give each a name of its own that it keeps.",
+            code="too_many_workers",
+            pointer="worker",
+        )
+    Worker.objects.update_or_create(
+        id=wish.worker,
+        defaults={**values, "seen_at": Now()},
+        create_defaults={
+            **values,
+            "tenant": wish.tenant,
+            "host": f"REST: {wish.tenant.slug}/{wish.worker.rpartition('/')[2]}",
+            "pid": 0,
+            "started_at": Now(),
+            "seen_at": Now(),
+        },
+    )
+
+
+def see_again(workers: Collection[str]) -> None:
+    """Note that these workers have just been heard of: each three times in a lease at most."""
+    now = time.monotonic()
+    due = [x for x in workers if now >= _noted.get(x, (0.0, {}))[0] + conf().lease_seconds / 3]
+    if due:
+        Worker.objects.filter(pk__in=due).update(seen_at=Now())
+        _noted.update({worker: (now, _noted.get(worker, (0.0, {}))[1]) for worker in due})

@@ -1,0 +1,256 @@
+"""From the bodies of the calls about leases to what they ask for and report."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from jobs.conf import conf
+from jobs.errors import InvalidFields, InvalidInput, UnknownTask
+from jobs.exact_json import Raw
+from jobs.fields import Field, integer, number, text, texts, try_fields
+from jobs.leases import MAX_NAME, Wish, worker_id
+from jobs.leases_reported import Done, Failed
+from jobs.models import NAME_PATTERN, ApiKey
+from jobs.registry import find_for_tenant
+from jobs.store import Lease
+
+MAX_LEASED, MAX_REPORTED, MAX_NAMES = 100, 1_000, 100
+MIN_LEASE_SECONDS, MAX_LEASE_SECONDS = 5, 3_600
+MAX_WAIT_SECONDS = 30
+"""A longer wait is allowed, and ends after this."""
+MAX_FENCE = 2**63 - 1
+UNNAMED = "worker"
+
+_name = re.compile(rf"\A{NAME_PATTERN}\Z")
+
+
+def _within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        found = read(value)
+        if not low <= found <= high:
+            raise InvalidInput(f"must be from {low:g} to {high:g}.", code="out_of_range")
+        return found
+
+    return checked
+
+
+def _names(value: Any) -> frozenset[str]:
+    found = texts(value)
+    if len(found) > MAX_NAMES:
+        raise InvalidInput(f"may hold {MAX_NAMES} names.", code="out_of_range")
+    if not all(map(_name.match, found)):
+        raise InvalidInput("must hold names.", code="invalid_name")
+    return frozenset(found)
+
+
+def _tasks(value: Any) -> frozenset[str]:
+    """Names of tasks that tenants may run; a misspelt one would wait for ever."""
+    found = _names(value)
+    try:
+        for name in found:
+            find_for_tenant(name)
+    except UnknownTask as error:
+        raise InvalidInput(f"must be known. {error.detail}", code="unknown_task") from None
+    return found
+
+
+def _worker(value: Any) -> str:
+    if not _name.match(text(value)) or len(value) > MAX_NAME:
+        raise InvalidInput(f"must be a name of at most {MAX_NAME} characters.", code="invalid_name")
+    return str(value)
+
+
+def _job_id(value: Any) -> uuid.UUID:
+    try:
+        return uuid.UUID(text(value))
+    except ValueError:
+        raise InvalidInput("must be a job id.", code="invalid_id") from None
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput("must be true or false.", code="invalid_type")
+    return value
+
+
+def _delay(value: Any) -> float | None:
+    return None if value is None else float(_within(number, 0, conf().max_delay_seconds)(value))
+
+
+def _result(value: Any) -> bytes:
+    return value.source if isinstance(value, Raw) else b"null"
+
+
+def _error(value: Any) -> dict[str, Any]:
+    given, errors = try_fields(value, ERROR_FIELDS)
+    if errors:
+        raise errors[0]
+    return given
+
+
+_NAME: Mapping[str, Any] = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+_NAMES: Mapping[str, Any] = {"type": "array", "items": _NAME, "maxItems": MAX_NAMES}
+_SECONDS: Mapping[str, Any] = {
+    "type": "number",
+    "minimum": MIN_LEASE_SECONDS,
+    "maximum": MAX_LEASE_SECONDS,
+    "description": "How long the lease lasts from now on.",
+}
+lease_seconds_field = Field(_within(number, MIN_LEASE_SECONDS, MAX_LEASE_SECONDS), _SECONDS)
+
+LEASE_FIELDS: Mapping[str, Field] = {
+    "queues": Field(_names, {**_NAMES, "description": "Default: all that the key may use."}),
+    "tasks": Field(_tasks, {**_NAMES, "description": "Default: all that tenants may run."}),
+    "tags": Field(_names, {**_NAMES, "description": "What this worker has of `worker_tags`."}),
+    "max_jobs": Field(
+        _within(integer, 1, MAX_LEASED),
+        {"type": "integer", "minimum": 1, "maximum": MAX_LEASED, "default": 1},
+    ),
+    "lease_seconds": lease_seconds_field,
+    "wait_seconds": Field(
+        _within(number, 0, 86_400),
+        {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 86_400,
+            "default": 0,
+            "description": f"How long to wait for a job, up to {MAX_WAIT_SECONDS} seconds.",
+        },
+    ),
+    "worker": Field(
+        _worker,
+        {
+            **_NAME,
+            "maxLength": MAX_NAME,
+            "default": UNNAMED,
+            "description": "A name to find this worker by; it keeps it.",
+        },
+    ),
+}
+ERROR_FIELDS: Mapping[str, Field] = {
+    "type": Field(text, {"type": "string", "default": "Error"}),
+    "message": Field(text, {"type": "string"}),
+    "traceback": Field(text, {"type": "string"}),
+}
+HELD_FIELDS: Mapping[str, Field] = {
+    "job_id": Field(_job_id, {"type": "string", "format": "uuid"}),
+    "fence": Field(
+        _within(integer, 1, MAX_FENCE), {"type": "integer", "minimum": 1, "maximum": MAX_FENCE}
+    ),
+}
+DONE_FIELDS: Mapping[str, Field] = {
+    **HELD_FIELDS,
+    "result": Field(_result, {"description": "Any JSON; kept byte for byte.", "default": None}),
+}
+FAILED_FIELDS: Mapping[str, Field] = {
+    **HELD_FIELDS,
+    "error": Field(
+        _error,
+        {
+            "type": "object",
+            "properties": {name: field.schema for name, field in ERROR_FIELDS.items()},
+            "additionalProperties": False,
+        },
+    ),
+    "retryable": Field(
+        _flag,
+        {"type": "boolean", "default": True, "description": "False: to the dead letters at once."},
+    ),
+    "retry_in_seconds": Field(
+        _delay,
+        {"type": ["number", "null"], "minimum": 0, "description": "Default: the task's backoff."},
+    ),
+}
+
+
+def read_wish(given: Mapping[str, Any], key: ApiKey) -> Wish:
+    """What a worker with this key asks for, by the read fields of its request."""
+    return Wish(
+        tenant=key.tenant,
+        worker=worker_id(key.prefix, given.get("worker", UNNAMED)),
+        queues=given.get("queues") or frozenset(key.queues),
+        tasks=given.get("tasks", frozenset()),
+        tags=given.get("tags", frozenset()),
+        max_jobs=given.get("max_jobs", 1),
+        lease_seconds=given.get("lease_seconds", conf().lease_seconds),
+    )
+
+
+def read_held(items: Any) -> list[Lease]:
+    """The leases of a body. Raises `InvalidInput`, as do the others."""
+    return [Lease(one["job_id"], one["fence"]) for one in _read(items, HELD_FIELDS)]
+
+
+def read_done(items: Any) -> list[Done]:
+    """The results of a body."""
+    return [
+        Done(one["job_id"], one["fence"], one.get("result", b"null"))
+        for one in _read(items, DONE_FIELDS)
+    ]
+
+
+def read_failed(items: Any) -> list[Failed]:
+    """The failures of a body."""
+    return [_failed(one) for one in _read(items, FAILED_FIELDS)]
+
+
+def _failed(given: Mapping[str, Any]) -> Failed:
+    error = given.get("error", {})
+    return Failed(
+        given["job_id"],
+        given["fence"],
+        error_type=error.get("type", "Error"),
+        message=error.get("message", ""),
+        traceback=error.get("traceback", ""),
+        is_retryable=given.get("retryable", True),
+        retry_in_seconds=given.get("retry_in_seconds"),
+    )
+
+
+def _read(items: Any, fields: Mapping[str, Field]) -> list[dict[str, Any]]:
+    """Each item's fields, all of them right and no job twice, or an error that points at them."""
+    if not isinstance(items, list):
+        raise InvalidInput("leases must be a list.", code="invalid_type", pointer="leases")
+    if not 1 <= len(items) <= MAX_REPORTED:
+        raise InvalidInput(
+            f"leases must hold 1 to {MAX_REPORTED} items.", code="out_of_range", pointer="leases"
+        )
+    read = [_item(index, item, fields) for index, item in enumerate(items)]
+    errors = [error for _, wrong in read for error in wrong]
+    if errors := errors or list(_repeated([given for given, _ in read])):
+        raise InvalidFields(errors)
+    return [given for given, _ in read]
+
+
+def _item(
+    index: int, item: Any, fields: Mapping[str, Field]
+) -> tuple[dict[str, Any], list[InvalidInput]]:
+    try:
+        given, errors = try_fields(item, fields)
+    except InvalidInput as error:
+        return {}, [_at(index, error)]
+    named = {error.pointer.partition("/")[0] for error in errors}
+    missing = [
+        InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
+        for name in HELD_FIELDS
+        if name not in given and name not in named
+    ]
+    return given, [_at(index, error) for error in (*errors, *missing)]
+
+
+def _at(index: int, error: InvalidInput) -> InvalidInput:
+    pointer = "/".join(filter(None, ("leases", str(index), error.pointer)))
+    return InvalidInput(error.detail, code=error.field_code, pointer=pointer)
+
+
+def _repeated(given: Sequence[Mapping[str, Any]]) -> Iterator[InvalidInput]:
+    seen: set[uuid.UUID] = set()
+    for index, one in enumerate(given):
+        if one["job_id"] in seen:
+            yield InvalidInput(
+                "A job can be reported once in a call.",
+                code="repeated_job",
+                pointer=f"leases/{index}/job_id",
+            )
+        seen.add(one["job_id"])
