@@ -87,7 +87,7 @@ async def run_async(
 def _call(job: ClaimedJob, task: QueueTask, worker: str) -> tuple[list[Any], dict[str, Any]]:
     payload = json.loads(job.payload)
     args, kwargs = call_arguments(payload, task, has_args=job.has_args)
-    if not (task.takes_context or task_started.has_listeners(JobQueueBackend)):
+    if not (task.takes_context or _is_heard(task_started)):
         return args, kwargs
     result = _result(job, task, worker, TaskResultStatus.RUNNING, args, kwargs)
     _send(task_started, result)
@@ -125,12 +125,16 @@ def conclude(job: ClaimedJob, task: QueueTask, worker: str, outcome: Outcome, va
         level = logging.ERROR if outcome.status is Status.DLQ else logging.WARNING
         message = "dead letter" if outcome.status is Status.DLQ else "attempt failed; will retry"
         _log.log(level, message, extra=described(job, worker) | {"error_type": outcome.error_type})
-    if outcome.status is not Status.FAILED and task_finished.has_listeners(JobQueueBackend):
+    if outcome.status is not Status.FAILED and _is_heard(task_finished):
         done = outcome.status is Status.DONE
         status = TaskResultStatus.SUCCESSFUL if done else TaskResultStatus.FAILED
         result = _result(job, task, worker, status, [], {})
         object.__setattr__(result, "_return_value", value)
         _send(task_finished, result)
+
+
+def _is_heard(signal: Signal) -> bool:
+    return bool(signal.receivers) and signal.has_listeners(JobQueueBackend)
 
 
 def silence_unheard_logging() -> None:

@@ -13,6 +13,8 @@ from inspect import iscoroutinefunction
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 from jobs.errors import StopRequest
 from jobs.statuses import Status
@@ -230,11 +232,27 @@ def _runs_on_loop(held: HeldJob) -> bool:
     return iscoroutinefunction(held.task.func) and not held.task.killable
 
 
+class _Connected(threading.local):
+    """Whether this thread has ever connected to a database: Django's own look costs more."""
+
+    is_so = False
+
+
+_connected = _Connected()
+
+
+@receiver(connection_created)
+def _note_connection(**kwargs: object) -> None:
+    _connected.is_so = True
+
+
 def _tidy_connections() -> None:
     """What Django does between requests, for the next job of this thread.
 
     A job that was stopped in a transaction leaves a connection that nobody may go on with.
     """
+    if not _connected.is_so:
+        return
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             connection.close()

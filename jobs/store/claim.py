@@ -116,19 +116,19 @@ def _wanted(
     return wanted
 
 
-def _ready(lane: str, line: str, quota: str, behind: str = "") -> str:
+def _ready(lane: str, line: str, quota: str, place: str, behind: str = "") -> str:
     """The best ready jobs of a line; its index has them in this order."""
     return f"""
-    SELECT id, priority * -1 AS rank, run_at, line_id FROM jobs_job
+    SELECT id, priority * -1 AS rank, run_at, line_id, {place} AS place FROM jobs_job
     WHERE lane_id = {lane} AND line_id = {line} AND status = '{Status.PENDING}' {behind}
     ORDER BY priority * -1, run_at, id LIMIT {quota}"""
 
 
 _BEHIND_MARK = """
         AND (priority * -1, run_at, id) > (share.rank, TIME_OF(share.run_at), share.job_id)"""
-_READY_POSTGRESQL = _ready("share.lane_id", "share.line_id", "share.quota", _BEHIND_MARK)
+_READY_POSTGRESQL = _ready("share.lane_id", "share.line_id", "share.quota", "ctid", _BEHIND_MARK)
 _READY_SQLITE = _ready(
-    "(SELECT lane_id FROM jobs_line WHERE id = %(line)s)", "%(line)s", "%(quota)s"
+    "(SELECT lane_id FROM jobs_line WHERE id = %(line)s)", "%(line)s", "%(quota)s", "rowid"
 )
 _GIVEN = """
     SELECT line.lane_id, given.*, tenant.slug
@@ -167,15 +167,16 @@ _RETURNED = """
 def _grant_to(shares: str) -> str:
     # MATERIALIZED: a planner that runs the locking part again takes more jobs than the quota. An
     # array, and not a join: the planner takes a tenth of all ready jobs for the quota, and would
-    # rather read the whole table than go to the keys of so many.
+    # rather read the whole table than go to so many rows. Rows by their places: they are locked,
+    # so that they stay there, and no index has to be asked once more.
     return f"""
 WITH share AS MATERIALIZED ({shares}),
 best AS MATERIALIZED (
-    SELECT ready.id
+    SELECT ready.place
     FROM share CROSS JOIN LATERAL ({_READY_POSTGRESQL} FOR UPDATE SKIP LOCKED) AS ready
 ),
 granted AS (
-    UPDATE jobs_job SET {_GRANTED} WHERE id = ANY(ARRAY(SELECT id FROM best))
+    UPDATE jobs_job SET {_GRANTED} WHERE ctid = ANY(ARRAY(SELECT place FROM best))
     RETURNING id, fence, tenant_id, {_RETURNED}
 )
 SELECT granted.id, granted.fence, share.slug, granted.tenant_id, granted.lane_id, granted.line_id,
@@ -188,7 +189,7 @@ FROM granted JOIN share ON share.line_id = granted.line_id"""
 _GRANT, _GRANT_AT_ONCE = _grant_to(_GIVEN), _grant_to(_FREE)
 
 _GRANT_SQLITE = f"""
-UPDATE jobs_job SET {_GRANTED} WHERE id IN (SELECT id FROM ({_READY_SQLITE}))
+UPDATE jobs_job SET {_GRANTED} WHERE rowid IN (SELECT place FROM ({_READY_SQLITE}))
 RETURNING id, fence, (SELECT slug FROM jobs_tenant WHERE jobs_tenant.id = tenant_id), tenant_id,
     {_RETURNED}"""
 
@@ -229,7 +230,7 @@ def _heads(quotas: Mapping[int, int], after: Marks) -> list[tuple[Any, ...]]:
     return [
         (rank, run_at, job_id, line_id)
         for line, quota in quotas.items()
-        for job_id, rank, run_at, line_id in fetch(_READY_SQLITE, {"line": line, "quota": quota})
+        for job_id, rank, run_at, line_id, _ in fetch(_READY_SQLITE, {"line": line, "quota": quota})
     ]
 
 

@@ -222,6 +222,11 @@ def array_of_bytes(values: Iterable[bytes | None]) -> str:
     return f"{{{','.join(texts)}}}"
 
 
+def array_of_numbers(values: Iterable[float]) -> str:
+    """An array of any type of numbers as text, for the same reason."""
+    return f"{{{','.join([repr(value) for value in values])}}}"
+
+
 def scalar(value: Any) -> Any:
     """A parameter as the database's driver takes it: SQLite keeps UUIDs as 32 hex digits."""
     if isinstance(value, uuid.UUID) and not is_postgresql():

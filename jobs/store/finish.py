@@ -13,6 +13,7 @@ from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.dialect import (
     BY_KEY,
     array_of_bytes,
+    array_of_numbers,
     array_of_uuids,
     as_uuid,
     fetch,
@@ -30,7 +31,7 @@ ENDINGS = {TRANSITIONS[move].target for move in (Move.ACK, Move.FAIL, Move.BURY,
 MAX_ERROR_TYPE = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """What became of one attempt, decided as a value before anything is written.
 
@@ -69,7 +70,7 @@ class Outcome:
             "retry_in": float(min(max(0, self.retry_in), longest)),
         }
         for name, value in possible.items():
-            object.__setattr__(self, name, value)
+            setattr(self, name, value)
 
 
 def _storable(text: str) -> str:
@@ -172,10 +173,10 @@ def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
         return _finish_done_sqlite(worker, outcomes)
     columns = {
         "id": array_of_uuids(outcome.job_id for outcome in outcomes),
-        "fence": [outcome.fence for outcome in outcomes],
+        "fence": array_of_numbers(outcome.fence for outcome in outcomes),
         "result": array_of_bytes(outcome.result for outcome in outcomes),
-        "waited": [outcome.waited_seconds for outcome in outcomes],
-        "ran": [outcome.ran_seconds for outcome in outcomes],
+        "waited": array_of_numbers(outcome.waited_seconds for outcome in outcomes),
+        "ran": array_of_numbers(outcome.ran_seconds for outcome in outcomes),
         "shard": shard(worker),
     }
     places = fetch(_FINISH_DONE, columns, before=[BY_KEY])

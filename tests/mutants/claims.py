@@ -125,8 +125,8 @@ GRANTS = (
     ),
     _claim(
         name="claim: marks are ignored",
-        old='"share.quota", _BEHIND_MARK)',
-        new='"share.quota")',
+        old='"share.quota", "ctid", _BEHIND_MARK)',
+        new='"share.quota", "ctid")',
         tests=(f"{_LINES}::TestMarks",),
         databases=_ONLY_POSTGRESQL,
     ),
