@@ -7,19 +7,20 @@ from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import services
+from jobs import operations, services
+from jobs.api.operation_views import OPERATION, RATE, accepted, narrowed
 from jobs.api.pages import page_of, read_page
 from jobs.api.parsers import body_of
 from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters, object_of
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
 from jobs.fields import Field, ids, read_fields, text
-from jobs.filters import Filter, Term
+from jobs.filters import Filter, Term, spelled
 from jobs.job_filters import DEAD_LETTER_FILTERS
 from jobs.keys import Scope
 from jobs.lookup import in_status
 from jobs.models import Job
-from jobs.statuses import Status
+from jobs.statuses import BulkAction, Status
 
 MAX_REDRIVE = 1_000
 DEAD = Filter((Term("status", (Status.DLQ,)),))
@@ -31,13 +32,12 @@ REDRIVE_FIELDS: Mapping[str, Field] = {
     "queue": Field(text, {"type": "string"}),
     "task": Field(text, {"type": "string"}),
     "error_type": Field(text, {"type": "string"}),
+    "rate_per_second": RATE,
 }
+_NARROWS = {"anyOf": [{"required": [name]} for name in ("queue", "task", "error_type")]}
 REDRIVE_REQUEST = {
     **object_of(REDRIVE_FIELDS, example={"queue": "hooks"}),
-    "oneOf": [
-        {"required": ["ids"], "maxProperties": 1},
-        {"not": {"required": ["ids"]}, "minProperties": 1},
-    ],
+    "oneOf": [{"required": ["ids"], "not": _NARROWS}, {"not": {"required": ["ids"]}, **_NARROWS}],
 }
 
 
@@ -72,15 +72,29 @@ class Redrive(TenantView):
         "redrive_dead_letters",
         "Send dead letters back",
         request=REDRIVE_REQUEST,
-        answers={200: REDRIVE_ANSWER},
+        answers={200: REDRIVE_ANSWER, 202: OPERATION},
+        problems=("invalid_filter", "invalid_name", "too_many_operations"),
     )
     def post(self, request: Request) -> Response:
         """Those of `ids`, or up to 1,000 that match the filter, the oldest first.
 
-        `more` says whether others match: repeat the call until it is false.
+        `more` says whether others match: repeat the call until it is false. With
+        `rate_per_second` all of them, at that pace in the background: 202 and the address of the
+        operation.
         """
         given = read_fields(body_of(request), REDRIVE_FIELDS)
+        rate = given.pop("rate_per_second", None)
         chosen = _chosen(self.jobs, given)
+        if rate is not None:
+            return accepted(
+                operations.start(
+                    self.tenant,
+                    BulkAction.REDRIVE,
+                    narrowed(self.key, _as_filter(given)),
+                    actor=self.actor,
+                    rate_per_second=rate,
+                )
+            )
         wanted = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_REDRIVE + 1])
         moved = services.redrive(wanted[:MAX_REDRIVE], actor=self.actor, tenant=self.tenant)
         answer = {
@@ -112,6 +126,13 @@ class OneDeadLetter(TenantView):
 
 def _dead(jobs: QuerySet[Job]) -> QuerySet[Job]:
     return in_status(jobs, Status.DLQ)
+
+
+def _as_filter(given: Mapping[str, Any]) -> str:
+    """What a redrive is about, in the words of a filter."""
+    if "ids" in given:
+        return spelled("id", *map(str, given["ids"]))
+    return " ".join(spelled(word, value) for word, value in given.items())
 
 
 def _chosen(jobs: QuerySet[Job], given: dict[str, Any]) -> QuerySet[Job]:

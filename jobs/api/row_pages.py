@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.core import signing
 from django.db.models import QuerySet
@@ -20,7 +21,7 @@ class RowPage(NamedTuple):
 
     filters: dict[str, Any]
     limit: int
-    after: int | None
+    after: int | str | None
     seal: list[Any]
 
 
@@ -35,7 +36,7 @@ def read_rows(
     return RowPage(given, size, _open(cursor, seal), seal)
 
 
-def _open(cursor: str | None, seal: list[Any]) -> int | None:
+def _open(cursor: str | None, seal: list[Any]) -> int | str | None:
     if cursor is None:
         return None
     try:
@@ -44,7 +45,8 @@ def _open(cursor: str | None, seal: list[Any]) -> int | None:
         sealed, last = [], 0
     if sealed != seal:
         raise InvalidInput("The cursor is not one of this list.", code="invalid_cursor")
-    return int(last)
+    known: int | str = last
+    return known
 
 
 def rows_as_page(
@@ -59,7 +61,8 @@ def rows_as_page(
     return {"results": [as_json(row) for row in shown], "next": more}
 
 
-def _next(request: Request, page: RowPage, last: int) -> str:
+def _next(request: Request, page: RowPage, last: int | UUID) -> str:
     query = request._request.GET.copy()
-    query["cursor"] = signing.dumps([*page.seal, last], salt=_SALT)
+    key = last if isinstance(last, int) else str(last)
+    query["cursor"] = signing.dumps([*page.seal, key], salt=_SALT)
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")

@@ -1,0 +1,243 @@
+"""Operations: bulk actions on a filter, begun, watched and cancelled."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs import operations
+from jobs.api.parsers import body_of
+from jobs.api.row_pages import read_rows, rows_as_page
+from jobs.api.schema import (
+    COUNT,
+    FILTER,
+    ID,
+    INSTANT,
+    MAYBE_INSTANT,
+    TEXT,
+    described,
+    list_parameters,
+    nullable,
+    object_of,
+    page_schema,
+    record,
+)
+from jobs.api.view import TenantView
+from jobs.errors import InsufficientScope, InvalidInput
+from jobs.fields import Field, number, optional, read_fields, text
+from jobs.filters import spelled
+from jobs.instants import instant
+from jobs.job_filters import written
+from jobs.keys import Scope, allows
+from jobs.models import ApiKey, Operation
+from jobs.statuses import BulkAction, OperationState
+
+MAX_RATE = 100_000
+MIN_RATE = 0.001
+SCOPES: Mapping[BulkAction, Scope] = {
+    BulkAction.CANCEL: Scope.SUBMIT,
+    BulkAction.RETRY: Scope.SUBMIT,
+    BulkAction.REDRIVE: Scope.ADMIN,
+    BulkAction.DISCARD: Scope.ADMIN,
+}
+"""What an action needs of a key, as on a single job."""
+
+
+def _action(value: Any) -> BulkAction:
+    try:
+        return BulkAction(text(value))
+    except ValueError:
+        raise InvalidInput(f"is one of {', '.join(BulkAction)}.", code="invalid_choice") from None
+
+
+def _filter(value: Any) -> str:
+    if not written(text(value)):
+        raise InvalidInput("must have a condition, such as queue:email.", code="invalid_filter")
+    return str(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput("must be true or false.", code="invalid_type")
+    return value
+
+
+def _rate(value: Any) -> float:
+    if not MIN_RATE <= number(value) <= MAX_RATE:
+        raise InvalidInput(f"is from {MIN_RATE} to {MAX_RATE}.", code="out_of_range")
+    return float(value)
+
+
+RATE = Field(
+    optional(_rate),
+    nullable("number", minimum=MIN_RATE, maximum=MAX_RATE, description="Jobs per second."),
+)
+_ACTION = {"type": "string", "enum": [action.value for action in BulkAction]}
+OPERATION_FIELDS: Mapping[str, Field] = {
+    "action": Field(_action, _ACTION),
+    "filter": Field(_filter, FILTER),
+    "dry_run": Field(_boolean, {"type": "boolean", "default": False}),
+    "rate_per_second": RATE,
+}
+_EXAMPLE = {"action": "redrive", "filter": "queue:hooks error:timeout", "rate_per_second": 50}
+
+OPERATION = record(
+    {
+        "id": ID,
+        "action": _ACTION,
+        "filter": TEXT,
+        "state": {"type": "string", "enum": [state.value for state in OperationState]},
+        "rate_per_second": nullable("number"),
+        "expected": COUNT,
+        "expected_is_capped": {"type": "boolean"},
+        "matched": COUNT,
+        "done": COUNT,
+        "skipped": COUNT,
+        "actor": TEXT,
+        "created_at": INSTANT,
+        "finished_at": MAYBE_INSTANT,
+    }
+)
+PREVIEW = record(
+    {
+        "action": _ACTION,
+        "filter": TEXT,
+        "count": COUNT,
+        "count_is_capped": {"type": "boolean"},
+        "sample": {"type": "array", "items": ID},
+    }
+)
+
+
+def operation_as_json(operation: Operation) -> dict[str, Any]:
+    """The operation and how far it came."""
+    return {
+        "id": str(operation.pk),
+        "action": operation.action,
+        "filter": operation.filter,
+        "state": operation.state,
+        "rate_per_second": operation.rate_per_second,
+        "expected": operation.expected,
+        "expected_is_capped": operation.is_expected_capped,
+        "matched": operation.matched,
+        "done": operation.done,
+        "skipped": operation.skipped,
+        "actor": operation.actor,
+        "created_at": instant(operation.created_at),
+        "finished_at": instant(operation.finished_at),
+    }
+
+
+def accepted(operation: Operation) -> Response:
+    """202 with the operation, and with its address."""
+    where = reverse("api-operation", args=[operation.pk])
+    return Response(operation_as_json(operation), status=202, headers={"Location": where})
+
+
+def narrowed(key: ApiKey, wanted: str) -> str:
+    """The filter, within the queues that the key may use."""
+    return f"{spelled('queue', *key.queues)} {wanted}" if key.queues else wanted
+
+
+class OperationsView(TenantView):
+    """What every call about operations needs."""
+
+    def require(self, action: BulkAction) -> None:
+        """Raise `InsufficientScope` unless the key may do this to single jobs."""
+        if not allows(self.key, SCOPES[action]):
+            raise InsufficientScope(f"This needs a key with the scope {SCOPES[action].value!r}.")
+
+    @property
+    def visible(self) -> QuerySet[Operation]:
+        """Those of the tenant; a key that is limited to some queues sees its own."""
+        own = Operation.objects.filter(tenant=self.tenant)
+        return own.filter(actor=self.actor) if self.key.queues else own
+
+
+class Operations(OperationsView):
+    """`/operations`"""
+
+    scopes = {"POST": Scope.SUBMIT, "GET": Scope.READ}
+    query = None
+
+    @described(
+        "start_operation",
+        "Act on all jobs that match a filter, in the background",
+        request=object_of(OPERATION_FIELDS, "action", "filter", example=_EXAMPLE),
+        answers={200: PREVIEW, 202: OPERATION},
+        problems=("missing_field", "too_many_operations"),
+    )
+    def post(self, request: Request) -> Response:
+        """202 and the operation's address; with `dry_run` 200 and how many jobs would be acted on.
+
+        It is about jobs that are there now, in a status that allows the action, and comes to each
+        of them once. A count stops at 10,000, or where too many jobs had to be looked at; then it
+        is capped. Redriving and discarding need the scope `admin`.
+        """
+        self.read_query({})
+        given = read_fields(body_of(request), OPERATION_FIELDS)
+        for name in ("action", "filter"):
+            if name not in given:
+                raise InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
+        action, wanted = given["action"], narrowed(self.key, given["filter"])
+        self.require(action)
+        if given.get("dry_run"):
+            return Response(_preview_as_json(action, wanted, self))
+        rate = given.get("rate_per_second")
+        return accepted(
+            operations.start(self.tenant, action, wanted, actor=self.actor, rate_per_second=rate)
+        )
+
+    @described(
+        "list_operations",
+        "List operations, newest first",
+        answers={200: page_schema(OPERATION)},
+        parameters=list_parameters({}),
+    )
+    def get(self, request: Request) -> Response:
+        """A page of the tenant's operations, also of those that have ended."""
+        page = read_rows(request, self.tenant)
+        return Response(rows_as_page(request, page, self.visible, operation_as_json))
+
+
+class OneOperation(OperationsView):
+    """`/operations/{id}`"""
+
+    scopes = {"GET": Scope.READ}
+
+    @described("get_operation", "One operation and how far it came", answers={200: OPERATION})
+    def get(self, request: Request, operation_id: str) -> Response:
+        """`matched` is the sum of `done` and `skipped`: the latter had changed meanwhile."""
+        return Response(operation_as_json(operations.get_operation(self.visible, operation_id)))
+
+
+class CancelOperation(OperationsView):
+    """`/operations/{id}/cancel`"""
+
+    scopes = {"POST": Scope.SUBMIT}
+
+    @described(
+        "cancel_operation",
+        "Let an operation act on no more jobs",
+        answers={200: OPERATION},
+        problems=("status_conflict",),
+    )
+    def post(self, request: Request, operation_id: str) -> Response:
+        """On none once this has answered; what was done stays done."""
+        operation = operations.get_operation(self.visible, operation_id)
+        self.require(BulkAction(operation.action))
+        return Response(operation_as_json(operations.cancel(operation, actor=self.actor)))
+
+
+def _preview_as_json(action: BulkAction, wanted: str, view: OperationsView) -> dict[str, Any]:
+    found = operations.preview(view.tenant, action, wanted)
+    return {
+        "action": action,
+        "filter": wanted,
+        "count": found.count,
+        "count_is_capped": found.is_capped,
+        "sample": [str(job_id) for job_id in found.sample],
+    }
