@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs import store, wakeup
+from jobs import ceilings, store, wakeup
 from jobs.callers import caller_address
 from jobs.conf import conf
 from jobs.errors import (
@@ -32,6 +32,7 @@ from jobs.submission import NewJob, Submitted
 
 NEEDS_A_LIMIT = "Give max_running or starts_per_minute; to lift a limit, remove it."
 _PACE = {"starts_per_minute", "start_burst"}
+_STARTS = ("max_running", "starts_per_minute", "start_burst")
 
 
 def submit(tenant: Tenant, job: NewJob) -> Submitted:
@@ -201,16 +202,25 @@ def set_queue_paused(tenant: Tenant, queue: str, *, paused: bool, actor: str) ->
     return Lane.objects.get(tenant=tenant, queue=queue)
 
 
-def change_limits(target: Tenant | Lane, *, actor: str, **changes: Any) -> None:
-    """Change limits, weight or activity of a tenant or lane; in force at the next claim."""
-    before = {name: getattr(target, name) for name in changes}
-    for name, value in changes.items():
-        setattr(target, name, value)
-    target.full_clean(validate_unique=False, validate_constraints=False)
+def change_limits(
+    target: Tenant | Lane, *, actor: str, by_tenant: bool = False, **changes: Any
+) -> None:
+    """Change limits, weight or activity of a tenant or lane; in force at the next claim.
+
+    Raises `AboveCeiling` where a tenant would raise itself above what its operator has set.
+    """
     tenant_id = target.pk if isinstance(target, Tenant) else target.tenant_id
     with transaction.atomic():
         store.pass_gate_alone()
-        target.save(update_fields=list(changes))
+        target.refresh_from_db(fields=[*changes, *_STARTS, "ceilings"])
+        before = {name: getattr(target, name) for name in changes}
+        if by_tenant:
+            ceilings.refuse_above(target, changes)
+        target.ceilings = ceilings.kept_beside(target, changes, by_tenant=by_tenant)
+        for name, value in changes.items():
+            setattr(target, name, value)
+        target.full_clean(validate_unique=False, validate_constraints=False)
+        target.save(update_fields=[*changes, "ceilings"])
         if _PACE & set(changes):
             _keep_clock(target, before.get("starts_per_minute", target.starts_per_minute))
         audit(actor, "change_limits", tenant_id, str(target), before=before, after=changes)
@@ -225,10 +235,12 @@ def set_task_limit(
     max_running: int | None = None,
     starts_per_minute: int | None = None,
     start_burst: int = 1,
+    by_tenant: bool = False,
 ) -> TaskLimit:
     """Limit a task, for one tenant or (None) for all together; in force at the next claim.
 
-    Replaces the limits that it had. Raises `InvalidInput` if there is none among them, and
+    Replaces the limits that it had. Raises `InvalidInput` if there is none among them,
+    `AboveCeiling` where a tenant would raise itself above what its operator has set, and
     `ValidationError` if one is impossible.
     """
     if max_running is None and starts_per_minute is None:
@@ -240,8 +252,11 @@ def set_task_limit(
     }
     with transaction.atomic():
         store.pass_gate_alone()
-        limit = find_task_limit(tenant, task) or TaskLimit(tenant=tenant, task=task)
+        limit = find_task_limit(tenant, task) or _new_task_limit(tenant, task)
         before = {name: getattr(limit, name) for name in after} if limit.pk else None
+        if by_tenant:
+            ceilings.refuse_above(limit, after)
+        limit.ceilings = ceilings.kept_beside(limit, after, by_tenant=by_tenant)
         for name, value in after.items():
             setattr(limit, name, value)
         limit.full_clean(validate_unique=False, validate_constraints=False)
@@ -252,13 +267,27 @@ def set_task_limit(
     return limit
 
 
-def remove_task_limit(tenant: Tenant | None, task: str, *, actor: str) -> bool:
-    """Lift the limit of a task, of one tenant or (None) of all together; False if it had none."""
+def _new_task_limit(tenant: Tenant | None, task: str) -> TaskLimit:
+    most = conf().max_task_limits_per_tenant
+    if tenant is not None and TaskLimit.objects.filter(tenant=tenant).count() >= most:
+        raise InvalidInput(f"A tenant may limit {most} tasks.", code="too_many_limits")
+    return TaskLimit(tenant=tenant, task=task)
+
+
+def remove_task_limit(
+    tenant: Tenant | None, task: str, *, actor: str, by_tenant: bool = False
+) -> bool:
+    """Lift the limit of a task, of one tenant or (None) of all together; False if it had none.
+
+    Raises `AboveCeiling` where a tenant would lift what its operator has set.
+    """
     with transaction.atomic():
         store.pass_gate_alone()
         limit = find_task_limit(tenant, task)
         if limit is None:
             return False
+        if by_tenant:
+            ceilings.refuse_above(limit, {"max_running": None, "starts_per_minute": None})
         _clocks_of(limit).delete()
         limit.delete()
         audit(actor, "unlimit_task", tenant.pk if tenant else None, task)

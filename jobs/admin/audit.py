@@ -36,7 +36,7 @@ class AuditEntryAdmin(ReadOnly, BoundedList):
     list_filter = [ActionFilter, TenantFilter]
     list_select_related = ["tenant"]
     search_fields = ["actor", "address", "target"]
-    search_help_text = "A part of the actor, the address or the target, in the newest 100,000 entries."
+    search_help_text = "A part of actor, address or target, in the newest 100,000 entries."
     fields = [instant("at"), "actor", "address", "action", "tenant", "target", "details_text"]
 
     @admin.display(description="details")

@@ -1,18 +1,36 @@
 """The tenant's queues and figures."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import figures, services
-from jobs.api.schema import FIGURES, LANE, LANES, described
+from jobs.api.parsers import body_of
+from jobs.api.schema import FIGURES, LANE, LANES, described, object_of
+from jobs.api.tenant_views import STARTS, changes_of, limits_of
 from jobs.api.view import TenantView
-from jobs.errors import QueueNotFound
+from jobs.errors import InvalidInput, QueueNotFound
+from jobs.fields import Field, integer
 from jobs.instants import instant
 from jobs.keys import Scope, may_use
+from jobs.models import Lane, Tenant
 
 NOT_ALLOWED = ("queue_not_allowed",)
+
+
+def _weight(value: Any) -> int:
+    if not 1 <= integer(value) <= MAX_WEIGHT:
+        raise InvalidInput(f"is from 1 to {MAX_WEIGHT}.", code="out_of_range")
+    return int(value)
+
+
+MAX_WEIGHT = 1_000
+QUEUE_LIMITS: Mapping[str, Field] = {
+    **STARTS,
+    "weight": Field(_weight, {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}),
+}
 
 
 class Queues(TenantView):
@@ -27,6 +45,39 @@ class Queues(TenantView):
         return Response({"results": [_lane_as_json(lane) for lane in lanes], "next": None})
 
 
+class OneQueue(TenantView):
+    """`/queues/{name}`"""
+
+    scopes = {"GET": Scope.READ, "PATCH": Scope.ADMIN}
+
+    @described("get_queue", "One queue", answers={200: LANE}, problems=NOT_ALLOWED)
+    def get(self, request: Request, queue: str) -> Response:
+        """Its depth, age and limits."""
+        self.require_queues([queue])
+        return Response(_lane_named(self.tenant, queue))
+
+    @described(
+        "change_queue",
+        "Change the limits of a queue",
+        request=object_of(QUEUE_LIMITS, example={"max_running": 2}),
+        answers={200: LANE},
+        problems=(*NOT_ALLOWED, "above_ceiling"),
+    )
+    def patch(self, request: Request, queue: str) -> Response:
+        """Those that are given; in force at the next claim. Null is no limit.
+
+        A tenant may not go above what its operator has set for the queue. `weight` is the queue's
+        share of what its tenant gets.
+        """
+        self.require_queues([queue])
+        changes = changes_of(body_of(request), QUEUE_LIMITS)
+        lane = Lane.objects.filter(tenant=self.tenant, queue=queue).first()
+        if lane is None:
+            raise _no_queue(self.tenant, queue)
+        services.change_limits(lane, actor=self.actor, by_tenant=True, **changes)
+        return Response(_lane_named(self.tenant, queue))
+
+
 class _SetPaused(TenantView):
     scopes = {"POST": Scope.ADMIN}
     paused: bool
@@ -35,10 +86,7 @@ class _SetPaused(TenantView):
         """Pause or resume the queue and answer how it stands then."""
         self.require_queues([queue])
         services.set_queue_paused(self.tenant, queue, paused=self.paused, actor=self.actor)
-        for lane in figures.lanes(self.tenant):
-            if lane.lane.queue == queue:
-                return Response(_lane_as_json(lane))
-        raise QueueNotFound(f"The tenant {self.tenant.slug!r} has no queue {queue!r}.")
+        return Response(_lane_named(self.tenant, queue))
 
 
 class PauseQueue(_SetPaused):
@@ -92,6 +140,17 @@ class Figures(TenantView):
         return Response(answer)
 
 
+def _lane_named(tenant: Tenant, queue: str) -> dict[str, Any]:
+    for lane in figures.lanes(tenant):
+        if lane.lane.queue == queue:
+            return _lane_as_json(lane)
+    raise _no_queue(tenant, queue)
+
+
+def _no_queue(tenant: Tenant, queue: str) -> QueueNotFound:
+    return QueueNotFound(f"The tenant {tenant.slug!r} has no queue {queue!r}.")
+
+
 def _lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
     lane = figures_of.lane
     return {
@@ -101,6 +160,7 @@ def _lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
         "max_running": lane.max_running,
         "starts_per_minute": lane.starts_per_minute,
         "start_burst": lane.start_burst,
+        "ceilings": limits_of(lane, STARTS)["ceilings"],
         "depth": {status.value: figures_of.depth[status] for status in figures.LIVE},
         "dead": figures_of.depth["DLQ"],
         "oldest_waiting_seconds": figures_of.oldest_waiting_seconds,

@@ -112,6 +112,9 @@ _LANE = record(
         "max_running": nullable("integer"),
         "starts_per_minute": nullable("integer"),
         "start_burst": COUNT,
+        "ceilings": record(
+            dict.fromkeys(("max_running", "starts_per_minute", "start_burst"), nullable("integer"))
+        ),
         "depth": {"type": "object", "additionalProperties": COUNT},
         "dead": COUNT,
         "oldest_waiting_seconds": nullable("number"),

@@ -101,10 +101,9 @@ def test_an_unreachable_database_asks_to_come_back(
     assert response["Retry-After"] == "5"
 
 
-def test_the_description_is_valid_and_has_every_route(schema: dict[str, Any]) -> None:
+def test_the_description_is_valid(schema: dict[str, Any]) -> None:
     validate_schema(schema)
     assert schema["openapi"].startswith("3.1")
-    assert len(schema["paths"]) == 18
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             is_public = path.startswith("/health/")

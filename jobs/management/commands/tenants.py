@@ -131,7 +131,7 @@ def _add_limits(parser: ArgumentParser, names: tuple[str, ...], *, defaults: boo
         )
 
 
-def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, int | None]:
+def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """The limits on the command line; None is a limit of none, and not given is absent."""
     return {name: options[name] for name in names if name in options}
 
