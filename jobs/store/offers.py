@@ -28,7 +28,7 @@ SELECT ready.lane_id, ready.line_id, ready.jobs FROM (
             SELECT 1 FROM jobs_job
             WHERE lane_id = line.lane_id AND line_id = line.id AND status = '{Status.PENDING}'
             LIMIT %(most)s
-        ) AS some
+        ) AS counted
     ) AS jobs
     FROM jobs_lane AS lane JOIN jobs_line AS line ON line.lane_id = lane.id
     WHERE lane.tenant_id = ANY(%(tenants)s)
