@@ -31,7 +31,7 @@ faults: $(VENV)/installed-dev ## 100,000 jobs while everything breaks, and a cou
 mutants: $(VENV)/installed-dev ## does a test fail for every guard of the engine that is taken away? (ARGS="--list")
 	@$(PY) -m tests.mutants $(ARGS)
 
-check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules
+check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules, known vulnerabilities
 	@failed=; \
 	check() { name=$$1; shift; echo "== $$name"; "$$@" || failed="$$failed, $$name"; }; \
 	check "ruff check" $(PY) -m ruff check .; \
@@ -41,6 +41,7 @@ check: $(VENV)/installed-dev ## style, types, migrations, deployment, container 
 	check "deployment" env HTTPS=1 SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
 		$(PY) manage.py check --deploy --fail-level WARNING; \
 	check "rules" $(PY) -m pytest -q tests/architecture tests/packaging/test_containers.py; \
+	check "known vulnerabilities" $(PY) -m tests.audit; \
 	if [ -n "$$failed" ]; then echo "FAILED: $${failed#, }"; exit 1; fi; \
 	echo "All checks passed"
 
