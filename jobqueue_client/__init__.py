@@ -32,11 +32,13 @@ from jobqueue_client.models import (
     Gate,
     Job,
     JobOptions,
+    LeasedJob,
     NewJob,
     Queue,
     Redriven,
 )
 from jobqueue_client.protocol import Json
+from jobqueue_client.worker import Worker
 
 __all__ = [
     "ApiError",
@@ -56,6 +58,7 @@ __all__ = [
     "JobOptions",
     "JobQueueError",
     "Json",
+    "LeasedJob",
     "LimitReached",
     "NewJob",
     "NotAuthenticated",
@@ -67,5 +70,6 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "WaitTimeout",
+    "Worker",
     "__version__",
 ]

@@ -3,14 +3,17 @@
 import json
 import logging
 import os
+import signal
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import httpx
 
+from jobqueue_client.arguments import GIVE_UP_AFTER_SECONDS, KIND, LISTED_BY, command_line
 from jobqueue_client.client import Client
 from jobqueue_client.errors import (
     Conflict,
@@ -26,18 +29,12 @@ from jobqueue_client.errors import (
 )
 from jobqueue_client.models import Job
 from jobqueue_client.protocol import Json
+from jobqueue_client.worker import Worker
 
-EXIT_CODES = (
-    "exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 wrong status, 5 limit reached, "
-    "6 no answer, 7 the job is not done"
-)
 REFUSED, USAGE, NOT_FOUND, WRONG_STATUS, LIMIT_REACHED, NO_ANSWER, NOT_DONE = range(1, 8)
 INTERRUPTED = 130
+ENDINGS = (signal.SIGTERM, signal.SIGINT)
 REDRIVE_BATCH = 1_000
-DEFAULT_TASK, GIVE_UP_AFTER_SECONDS = "echo", 30.0
-FILTER_HELP = 'such as: error:"timed out" created:>2h -tag:test'
-LISTED_BY = ("status", "queue", "task", "tag", "filter")
-KIND = ("queue", "task", "error_type")
 OPTIONAL_FIELDS = (
     *("queue", "priority", "run_at", "delay_seconds", "max_retries", "timeout_seconds"),
     *("idempotency_key", "tags", "worker_tags"),
@@ -125,6 +122,29 @@ def redrive(client: Client, options: Namespace, answer: Answer) -> None:
     answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} dead letters back.")
 
 
+def work(client: Client, options: Namespace, answer: Answer) -> None:
+    """Run jobs by programs until SIGTERM or Ctrl-C; a second one does not wait for them."""
+    worker = Worker(
+        client,
+        options.tasks,
+        queues=options.queues or (),
+        tags=options.tags or (),
+        slots=options.slots,
+        lease_seconds=options.lease,
+        name=options.name,
+    )
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in ENDINGS:
+            signal.signal(one, signal.default_int_handler)
+        worker.stop()
+
+    for one in ENDINGS:
+        signal.signal(one, stop)
+    logging.getLogger("jobqueue_client").setLevel(logging.INFO)
+    worker.run(drain=options.drain)
+
+
 VERBS: Mapping[str, Callable[[Client, Namespace, Answer], None]] = {
     "submit": submit,
     "list": list_jobs,
@@ -134,6 +154,7 @@ VERBS: Mapping[str, Callable[[Client, Namespace, Answer], None]] = {
     "retry": retry,
     "dlq": dlq,
     "redrive": redrive,
+    "work": work,
 }
 
 
@@ -142,7 +163,7 @@ def main(
 ) -> int:
     """Do what the arguments say; answers the exit code. `transport` is that of `Client`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     url, key = getattr(options, "url", None), getattr(options, "key", None)
     patience = getattr(options, "give_up_after", GIVE_UP_AFTER_SECONDS)
     try:
@@ -199,94 +220,6 @@ def _exit_code(error: JobQueueError) -> int:
             return REFUSED
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        "python -m jobqueue_client", description="The job queue from a shell.", epilog=EXIT_CODES
-    )
-    _add_connection(parser)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_submission(_add_verb(verbs, "submit", "Submit a job."))
-    every = _add_verb(verbs, "list", "List jobs, newest first.")
-    _add_filters(every, *LISTED_BY)
-    every.add_argument("--limit", type=int, default=50, help="default: %(default)s")
-    for verb, text in (
-        ("show", "Show jobs with their failed attempts."),
-        ("why", "Say why jobs do not run now."),
-        ("cancel", "Cancel jobs; running ones stop at their worker's next heartbeat."),
-        ("retry", "Run failed or dead jobs now."),
-    ):
-        _add_verb(verbs, verb, text).add_argument("ids", metavar="ID", nargs="+")
-    _add_filters(
-        _add_verb(verbs, "dlq", "Count dead letters by queue, task and error."), *KIND, "filter"
-    )
-    sent_back = _add_verb(verbs, "redrive", "Send dead letters back.")
-    sent_back.add_argument("ids", metavar="ID", nargs="*")
-    _add_filters(sent_back, *KIND, "filter")
-    sent_back.add_argument("--all", action="store_true", help="every dead letter there is")
-    return parser
-
-
-def _add_connection(parser: ArgumentParser) -> None:
-    """Before the verb or after it; without a default, which the other place would win over."""
-    group = parser.add_argument_group("the queue")
-    group.add_argument("--url", default=SUPPRESS, help="its address; default: JOBQUEUE_URL")
-    group.add_argument(
-        "--key",
-        default=SUPPRESS,
-        help="a key of the tenant; default: JOBQUEUE_KEY, which no list of processes shows",
-    )
-    group.add_argument(
-        "--give-up-after",
-        type=float,
-        metavar="SECONDS",
-        default=SUPPRESS,
-        help=f"how long a call is tried for; default: {GIVE_UP_AFTER_SECONDS:g}",
-    )
-    group.add_argument(
-        "--json", action="store_true", default=SUPPRESS, help="answer in JSON, for programs"
-    )
-
-
-def _add_verb(verbs: Any, name: str, text: str) -> ArgumentParser:
-    parser: ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
-    _add_connection(parser)
-    return parser
-
-
-def _add_submission(parser: ArgumentParser) -> None:
-    parser.add_argument("task", metavar="TASK", nargs="?", default=DEFAULT_TASK)
-    parser.add_argument("--payload", metavar="JSON", help="- reads it from standard input")
-    parser.add_argument("--queue", help="default: the task's own")
-    parser.add_argument("--priority", type=_integer_or_word, help="-100 to 100, low, normal, high")
-    parser.add_argument("--delay", type=float, dest="delay_seconds", metavar="SECONDS")
-    parser.add_argument("--run-at", metavar="TIME", help="RFC 3339, with an offset")
-    parser.add_argument("--max-retries", type=int, metavar="N")
-    parser.add_argument("--timeout", type=float, dest="timeout_seconds", metavar="SECONDS")
-    parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="repeatable")
-    parser.add_argument(
-        "--worker-tag",
-        action="append",
-        dest="worker_tags",
-        metavar="TAG",
-        help="a tag that its worker must have; repeatable",
-    )
-    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key, the same job")
-    parser.add_argument(
-        "--wait",
-        type=float,
-        nargs="?",
-        const=float("inf"),
-        metavar="SECONDS",
-        help="until it has ended, at most so long, and print its result",
-    )
-
-
-def _add_filters(parser: ArgumentParser, *names: str) -> None:
-    for name in names:
-        text = FILTER_HELP if name == "filter" else f"only those of this {name}"
-        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
-
-
 def _filters(options: Namespace, *names: str) -> Any:
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
@@ -301,10 +234,6 @@ def _payload(source: str | None) -> Json | None:
     except ValueError as error:
         raise JobQueueError(f"The payload is not JSON: {error}.") from None
     return Json(text)
-
-
-def _integer_or_word(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def _line(job: Job) -> str:

@@ -7,6 +7,7 @@ aware datetimes. Numbers in payloads and results are Python's: a float has 17 di
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from threading import Event
 from typing import Any, Literal, Self, TypedDict
 
 Status = Literal["SCHEDULED", "BLOCKED", "PENDING", "RUNNING", "FAILED", "DONE", "DLQ", "CANCELLED"]
@@ -135,6 +136,35 @@ class Job(_Answer):
     def is_final(self) -> bool:
         """Whether it has ended, in one way or another."""
         return self.status in FINAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeasedJob(Job):
+    """A job that is this worker's to run for as long as it keeps the lease.
+
+    `fence` is higher than that of every earlier lease: hand it to systems that can refuse late
+    calls. `payload_text` is the payload in JSON, with its numbers as they were sent. Once
+    `stopping` is set (the job was cancelled, its time is up, its lease was lost, or the worker
+    ends), there is no use in going on: return or raise.
+    """
+
+    fence: int
+    payload_text: str = field(repr=False)
+    stopping: Event = field(default_factory=Event, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(_Answer):
+    """What the queue says to a heartbeat or an outcome; `code` says why it is not `ok`."""
+
+    job_id: str
+    fence: int
+    ok: bool
+    code: str | None
+    detail: str | None
+    status: Status | None
+    cancel_requested: bool
+    lease_expires_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

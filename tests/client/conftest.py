@@ -74,3 +74,10 @@ def _answers(process: ProjectProcess, address: str) -> bool:
             return bool(answer.status == 200)
     except (URLError, ConnectionError, TimeoutError):
         return False
+
+
+@pytest.fixture
+def live(server: str, alice: Tenant, key_of: Callable[..., str]) -> Iterator[Client]:
+    """Alice's client of the real server."""
+    with Client(server, key_of(alice), timeout_seconds=START_SECONDS) as made:
+        yield made

@@ -1,0 +1,258 @@
+"""A tenant's own worker, of a real server: leases kept, outcomes told once, jobs given back."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from jobqueue_client import (
+    Client,
+    Discard,
+    Job,
+    LeasedJob,
+    NotAuthenticated,
+    Retry,
+    Worker,
+    leases,
+    worker,
+)
+from jobs.models import Tenant
+from tests.harness import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PATIENCE = 60
+TASK = "remote:task"
+Handler = Callable[[LeasedJob], Any]
+
+
+@pytest.fixture(autouse=True)
+def beats_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LONGEST_BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "WAIT_SECONDS", 1.0)
+
+
+def ran(client: Client, handler: Handler, payload: Any = None, **options: Any) -> Job:
+    """The job after a worker has drained the queue."""
+    job = client.submit(TASK, payload, **options)
+    Worker(client, {TASK: handler}).run(drain=True)
+    return client.get(job)
+
+
+@contextmanager
+def running(client: Client, handler: Handler, **options: Any) -> Iterator[Worker]:
+    """A worker in a thread, stopped at the end."""
+    made = Worker(client, {TASK: handler}, **options)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        thread.join(PATIENCE)
+
+
+def test_a_handler_answers_the_result(live: Client) -> None:
+    seen: list[LeasedJob] = []
+
+    def handler(job: LeasedJob) -> Any:
+        seen.append(job)
+        return {"sum": sum(job.payload)}
+
+    done = ran(live, handler, [1, 2, 3.5])
+    assert (done.status, done.result, done.attempt) == ("DONE", {"sum": 6.5}, 1)
+    assert (seen[0].id, seen[0].payload_text, seen[0].fence > 0) == (done.id, "[1, 2, 3.5]", True)
+
+
+def raising(error: BaseException) -> Handler:
+    def handler(job: LeasedJob) -> None:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "error_type"),
+    [
+        (KeyError("no such thing"), "FAILED", "KeyError"),
+        (ValueError("half \ud800 and \0"), "FAILED", "ValueError"),
+        (SystemExit(1), "FAILED", "SystemExit"),
+        (Retry(after=600, message="later"), "FAILED", "Retry"),
+        (Discard("nobody wants it"), "DLQ", "Discard"),
+    ],
+)
+def test_what_a_handler_raises_decides(
+    live: Client, error: BaseException, status: str, error_type: str
+) -> None:
+    job = ran(live, raising(error))
+    assert job.error
+    assert (job.status, job.error.type) == (status, error_type)
+    if isinstance(error, Retry):
+        assert (job.run_at - job.attempts[0].finished_at).total_seconds() == pytest.approx(600, 5)
+
+
+def test_a_result_that_is_no_json_is_a_failure(live: Client) -> None:
+    job = ran(live, lambda leased: object())
+    assert job.error
+    assert (job.status, job.error.type) == ("FAILED", "TypeError")
+
+
+@pytest.mark.parametrize("result", ["a\0b", "x" * 1_500_000, "x" * 6_000_000])
+def test_a_result_that_cannot_be_kept_is_a_dead_letter(live: Client, result: str) -> None:
+    job = ran(live, lambda leased: result)
+    assert job.error
+    assert (job.status, "refused" in job.error.message) == ("DLQ", True)
+
+
+def test_a_cancelled_job_is_told_to_stop(live: Client) -> None:
+    started = threading.Event()
+
+    def handler(job: LeasedJob) -> None:
+        started.set()
+        assert job.stopping.wait(PATIENCE)
+        raise RuntimeError("stopped")
+
+    with running(live, handler):
+        job = live.submit(TASK)
+        assert started.wait(PATIENCE)
+        live.cancel(job)
+        assert live.wait(job, PATIENCE).status == "CANCELLED"
+
+
+def test_a_long_job_keeps_its_lease(live: Client) -> None:
+    go_on = threading.Event()
+
+    def handler(job: LeasedJob) -> None:
+        assert go_on.wait(PATIENCE)
+
+    with running(live, handler, slots=2, lease_seconds=5):
+        job = live.submit(TASK)
+        first = wait_until(lambda: live.get(job).lease_expires_at, PATIENCE, "it is leased")
+        wait_until(lambda: _expires(live, job) > first, PATIENCE, "the lease is extended")
+        go_on.set()
+        assert live.wait(job, PATIENCE).status == "DONE"
+
+
+def _expires(client: Client, job: Job) -> Any:
+    return client.get(job).lease_expires_at
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_stopped_worker_gives_its_jobs_back_unspent(
+    live: Client, monkeypatch: pytest.MonkeyPatch, heeds: bool
+) -> None:
+    monkeypatch.setattr(worker, "LAST_SECONDS", 0.5)
+    started, end = threading.Event(), threading.Event()
+
+    def handler(job: LeasedJob) -> None:
+        started.set()
+        assert (job.stopping if heeds else end).wait(PATIENCE)
+        raise RuntimeError("stopped")
+
+    with running(live, handler, grace_seconds=0.1):
+        job = live.submit(TASK)
+        assert started.wait(PATIENCE)
+    back = live.get(job)
+    assert (back.status, back.attempt, back.attempts) == ("PENDING", 0, ())
+    end.set()
+    wait_until(lambda: not _job_threads(), PATIENCE, "the handler's thread ends")
+
+
+def _job_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("jobqueue-")]
+
+
+def test_as_many_run_as_there_are_slots(live: Client) -> None:
+    both = threading.Barrier(2)
+
+    def handler(job: LeasedJob) -> None:
+        both.wait(PATIENCE)
+
+    with running(live, handler, slots=2):
+        for job_id in live.submit_many([{"task": TASK}] * 4):
+            assert live.wait(job_id, PATIENCE).status == "DONE"
+
+
+Sending = Callable[[], httpx.Response]
+
+
+class Faulty(httpx.HTTPTransport):
+    """A network that treats the first requests to one address badly, and then well."""
+
+    def __init__(self, path: str, *faults: Callable[[Sending], httpx.Response]) -> None:
+        super().__init__()
+        self.path, self.faults = f"/api/v1{path}", list(faults)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        def send() -> httpx.Response:
+            return super(Faulty, self).handle_request(request)
+
+        is_meant = request.url.path == self.path and self.faults
+        return self.faults.pop(0)(send) if is_meant else send()
+
+
+def lost(send: Sending) -> httpx.Response:
+    send().read()
+    raise httpx.ReadError("the reply was lost")
+
+
+def unavailable(send: Sending) -> httpx.Response:
+    return httpx.Response(503, json={"code": "unavailable", "detail": "Not now."})
+
+
+def unreachable(send: Sending) -> httpx.Response:
+    raise httpx.ConnectError("connection refused")
+
+
+@pytest.fixture
+def faulty(server: str, alice: Tenant, key_of: Callable[..., str]) -> Callable[..., Client]:
+    """Makes Alice's clients behind such networks."""
+    return lambda *faults: Client(server, key_of(alice), transport=Faulty(*faults))
+
+
+@pytest.mark.parametrize(
+    ("path", "handler", "status"),
+    [
+        ("/leases/ack", lambda job: "fine", "DONE"),
+        ("/leases/fail", raising(OSError("no")), "FAILED"),
+    ],
+)
+def test_an_outcome_whose_answer_was_lost_is_recorded_once(
+    faulty: Callable[..., Client], path: str, handler: Handler, status: str
+) -> None:
+    with faulty(path, lost, unavailable) as client:
+        job = ran(client, handler)
+    assert (job.status, job.attempt, job.lost_count) == (status, 1, 0)
+
+
+def test_a_worker_waits_for_a_queue_that_does_not_answer(faulty: Callable[..., Client]) -> None:
+    with faulty("/leases", unavailable, unreachable) as client:
+        assert ran(client, lambda job: 1).status == "DONE"
+
+
+def test_a_lost_lease_stops_its_handler(live: Client) -> None:
+    seen: list[LeasedJob] = []
+
+    def handler(job: LeasedJob) -> None:
+        seen.append(job)
+        assert len(seen) > 1 or job.stopping.wait(PATIENCE)
+
+    with running(live, handler):
+        job = live.submit(TASK)
+        (first,) = wait_until(lambda: list(seen), PATIENCE, "it is leased")
+        live.call(leases.release([first]))
+        assert live.wait(job, PATIENCE).attempt == 1
+    assert seen[1].fence > first.fence
+
+
+def test_a_refusal_ends_the_worker(server: str) -> None:
+    with Client(server, "jq_nobody") as client, pytest.raises(NotAuthenticated):
+        Worker(client, {TASK: lambda job: None}).run()
+
+
+@pytest.mark.parametrize("options", [{"handlers": {}}, {"slots": 0}])
+def test_a_worker_without_work_is_refused(options: dict[str, Any]) -> None:
+    with Client("http://q.invalid", "jq_a") as client, pytest.raises(ValueError, match="needs"):
+        Worker(client, **{"handlers": {TASK: print}} | options)
