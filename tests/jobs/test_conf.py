@@ -25,6 +25,8 @@ def test_defaults_are_possible() -> None:
         ("lease_seconds", 30),
         ("lease_seconds", 30.5),
         ("claim_batch", 1),
+        ("keep_dead_days", None),
+        ("keep_dead_days", 0.5),
         ("webhook_private_hosts", ["a.example"]),
         ("webhook_private_hosts", ()),
     ],
@@ -40,6 +42,12 @@ def test_value_that_is_no_positive_number_is_told(name: str, value: object) -> N
     assert problem_id == "jobs.E002"
     assert name in text
     assert repr(value) in text
+
+
+@pytest.mark.parametrize("value", ["7", 0, -1, float("nan"), False])
+def test_days_that_cannot_be_are_told(value: object) -> None:
+    ((_, text),) = problems(keep_finished_days=value)
+    assert f"keep_finished_days must be a positive number or None, not {value!r}" in text
 
 
 def test_count_must_be_whole() -> None:
