@@ -10,6 +10,7 @@ from jobs.api.schema import (
     JOB,
     MAYBE_INSTANT,
     STATUS,
+    TASK,
     Schema,
     nullable,
     object_of,
@@ -46,7 +47,10 @@ _LEASED: Schema = {
     "fence": 1,
 }
 
-LEASE_REQUEST = object_of(LEASE_FIELDS, example={**_WISH, "wait_seconds": 0})
+_TASKS: Schema = {**LEASE_FIELDS["tasks"].schema, "items": TASK}
+LEASE_REQUEST = object_of(
+    {**LEASE_FIELDS, "tasks": Field(list, _TASKS)}, example={**_WISH, "wait_seconds": 0}
+)
 LEASE_ANSWER: Schema = {
     **record(
         {
@@ -60,7 +64,14 @@ LEASE_ANSWER: Schema = {
 
 def _reports(fields: Mapping[str, Field], example: Schema, **others: Field) -> Schema:
     item = object_of(fields, *HELD_FIELDS, example=example)
-    items = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_REPORTED}
+    items = {
+        "type": "array",
+        "items": item,
+        "minItems": 1,
+        "maxItems": MAX_REPORTED,
+        "uniqueItems": True,
+        "description": "Each job once.",
+    }
     whole: Mapping[str, Field] = {"leases": Field(list, items), **others}
     return object_of(whole, "leases", example={"leases": [example]})
 

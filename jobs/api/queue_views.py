@@ -59,7 +59,7 @@ class OneQueue(TenantView):
     @described(
         "change_queue",
         "Change the limits of a queue",
-        request=object_of(QUEUE_LIMITS, example={"max_running": 2}),
+        request=object_of(QUEUE_LIMITS, example={"max_running": 2}, at_least=1),
         answers={200: LANE},
         problems=(*NOT_ALLOWED, "above_ceiling"),
     )

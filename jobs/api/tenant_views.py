@@ -49,6 +49,13 @@ def _limits_schema(names: Mapping[str, Field]) -> dict[str, Any]:
     return record(dict.fromkeys(names, nullable("integer")))
 
 
+TASK_LIMITS_REQUEST = {
+    **object_of(STARTS, example={"max_running": 3}),
+    "anyOf": [
+        {"required": [name], "properties": {name: {"type": "integer"}}}
+        for name in ("max_running", "starts_per_minute")
+    ],
+}
 TENANT = record(
     {
         "slug": TEXT,
@@ -99,7 +106,7 @@ class OwnTenant(TenantView):
     @described(
         "change_tenant",
         "Change the tenant's limits",
-        request=object_of(TENANT_LIMITS, example={"max_running": 3}),
+        request=object_of(TENANT_LIMITS, example={"max_running": 3}, at_least=1),
         answers={200: TENANT},
         problems=(NOT_ALLOWED, REFUSED),
     )
@@ -163,7 +170,7 @@ class OneTaskLimit(TenantView):
     @described(
         "set_task_limit",
         "Limit a task",
-        request=object_of(STARTS, example={"max_running": 3}),
+        request=TASK_LIMITS_REQUEST,
         answers={200: TASK_LIMIT},
         problems=(NOT_ALLOWED, REFUSED, "too_many_limits"),
     )

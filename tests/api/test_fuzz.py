@@ -88,11 +88,15 @@ described.app = application
 
 @described.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Mend what no schema forbids: 1.0 is an integer to it, and tasks want their own payloads."""
+    """Mend what no schema forbids: 1.0 is an integer to it, and tasks want their own payloads.
+
+    Nothing waits for jobs: that would only take long.
+    """
     match body:
         case dict():
             mended = {name: map_body(context, value) for name, value in body.items()}
             mended |= {name: tags[:5] for name, tags in mended.items() if is_tags(name, tags)}
+            mended |= {"wait_seconds": 0} if "wait_seconds" in mended else {}
             task = mended.get("task")
             fitting = PAYLOADS.get(task) if isinstance(task, str) else None
             return mended if fitting is None else {**mended, "payload": fitting}
