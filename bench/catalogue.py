@@ -154,6 +154,32 @@ SCENARIOS = (
         run="bench.real_work.calls",
     ),
     Scenario(
+        name="rest-submit",
+        title="POST /jobs, one WSGI process, 16 connections, beside a bare view's INSERT",
+        measures=(
+            Measure("POST /jobs", "jobs/s", (Target("must", 0.5, is_ratio=True),)),
+            Measure("with a limit", "jobs/s"),
+            Measure("POST /jobs, p99", "ms"),
+            Measure("with a limit, p99", "ms"),
+        ),
+        run="bench.service.submit",
+    ),
+    Scenario(
+        name="rest-bulk",
+        title="POST /jobs/bulk with 1,000 jobs each, one WSGI process, 4 connections",
+        measures=(Measure("POST /jobs/bulk", "jobs/s", (Target("must", 15_000),)),),
+        run="bench.service.bulk",
+    ),
+    Scenario(
+        name="rest-look",
+        title="GET /jobs/{id}, one WSGI process, 16 connections, beside a bare REST framework view",
+        measures=(
+            Measure("GET /jobs/{id}", "/s", (Target("must", 0.6, is_ratio=True),)),
+            Measure("GET /jobs/{id}, p99", "ms"),
+        ),
+        run="bench.service.look",
+    ),
+    Scenario(
         name="fair",
         title="Jain's index, one tenant with 100,000 ready jobs and nine with 200, 5 s windows",
         measures=(Measure("worst window", "of 1"), Measure("median window", "of 1")),

@@ -12,7 +12,7 @@ from tests.harness import database_url, wait_until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no connections"),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connections"),
 ]
 
 

@@ -1,0 +1,28 @@
+"""The web server as a deployment starts it, with one process, on a free port."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.harness import ProjectProcess, environment, wait_until
+
+READY_SECONDS = 60
+OURS, BARE = "jobqueue_project.wsgi", "bench.service_floor"
+_LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
+
+
+@contextmanager
+def served(application: str, **variables: str) -> Iterator[int]:
+    """gunicorn with this application and these variables; answers its port."""
+    options = ("--config", "deploy/gunicorn.py", "--workers", "1", "--bind", "127.0.0.1:0")
+    with ProjectProcess(
+        "-m", "gunicorn", *options, application, env=environment() | variables
+    ) as process:
+        yield wait_until(lambda: _port(process), READY_SECONDS, f"{application} listens")
+
+
+def _port(process: ProjectProcess) -> int:
+    if process.popen.poll() is not None:
+        raise AssertionError(f"the server ended with {process.popen.returncode}:\n{process.output}")
+    found = _LISTENING.search(process.output)
+    return int(found[1]) if found else 0

@@ -1,0 +1,23 @@
+"""How the WSGI server answers REST and pages.
+
+    gunicorn --config deploy/gunicorn.py jobqueue_project.wsgi
+
+Options of the command line win. WEB_PROCESSES is the number of processes, 2 by default: about one
+for each core that is to be used, each of which has a database connection for every thread.
+"""
+
+import os
+from pathlib import Path
+
+bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_PROCESSES", "2"))
+# Threads wait for the database together; more of them than that only take turns.
+worker_class = "gthread"
+threads = 4
+# Longer than proxies keep theirs: then it is never we who close a connection that is being used.
+keepalive = 75
+limit_request_line = 8_190
+graceful_timeout = 10
+# The heartbeat of the processes is a file that is touched: in memory, where no disk can hold it up.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+control_socket_disable = True
