@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from jobs.addresses import QueueName
 from jobs.api import (
+    audit_views,
     dead_letter_views,
     docs_views,
     health_views,
@@ -14,6 +15,7 @@ from jobs.api import (
     operation_views,
     queue_views,
     tenant_views,
+    usage_views,
 )
 from jobs.api.view import UnknownAddress
 
@@ -52,6 +54,8 @@ version_1 = [
     path("leases/ack", lease_views.Ack.as_view(), name="api-ack"),
     path("leases/fail", lease_views.Fail.as_view(), name="api-fail"),
     path("leases/release", lease_views.Release.as_view(), name="api-release"),
+    path("usage", usage_views.UsageOfTenant.as_view(), name="api-usage"),
+    path("audit", audit_views.Audit.as_view(), name="api-audit"),
     path("tenant", tenant_views.OwnTenant.as_view(), name="api-tenant"),
     path("task-limits", tenant_views.TaskLimits.as_view(), name="api-task-limits"),
     path(

@@ -27,6 +27,8 @@ OWN_ONLY = {
     "api-queues",
     "api-figures",
     "api-keys",
+    "api-usage",
+    "api-audit",
     "api-operations",
     "api-tenant",
     "api-task-limits",
