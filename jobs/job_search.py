@@ -8,6 +8,7 @@ import uuid
 from typing import NamedTuple
 
 from django.db.models import QuerySet
+from django.db.models.functions import Coalesce, Length
 
 from jobs.filters import Filter
 from jobs.job_filters import filtered, finds_by_index
@@ -18,6 +19,7 @@ from jobs.store.clock import now
 
 LOOKED_AT = 10_000
 """Jobs that one step looks at where no index finds those that match."""
+MAX_PAGE_BYTES = 8_000_000
 _HAVE_INDEX = frozenset({*UNUSUAL, Status.RUNNING})
 
 
@@ -55,6 +57,14 @@ class Search:
         if len(ids) > size:
             return Found(ids[:size], ids[size - 1])
         return Found(ids, edge)
+
+    def page(self, after: uuid.UUID | None, size: int) -> tuple[list[Job], uuid.UUID | None]:
+        """The next jobs whose bodies are not too large together, and the id to go on after."""
+        found = self.step(after, size=size)
+        light = _light_enough(found.ids)
+        jobs = Job.objects.in_bulk(light)
+        rest = found.rest if len(light) == len(found.ids) else light[-1]
+        return [jobs[job_id] for job_id in light if job_id in jobs], rest
 
     def start(self) -> uuid.UUID | None:
         """An id before the oldest job in one of the wanted statuses, None if there is none.
@@ -107,6 +117,18 @@ class Search:
         elif self.tenant:
             jobs = jobs.filter(tenant_id=self.tenant.pk)
         return in_status(jobs, status).order_by("pk").values_list("pk", flat=True).first()
+
+
+def _light_enough(ids: list[uuid.UUID]) -> list[uuid.UUID]:
+    """As many of the first as may be held at once, and at least one."""
+    bodies = Length("payload") + Coalesce(Length("result"), 0)
+    weights = dict(Job.objects.filter(pk__in=ids).values_list("pk", bodies))
+    weight = 0
+    for count, job_id in enumerate(ids):
+        weight += weights.get(job_id, 0)
+        if count and weight > MAX_PAGE_BYTES:
+            return ids[:count]
+    return ids
 
 
 def settled(wanted: Filter) -> Filter:

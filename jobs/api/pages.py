@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.core import signing
-from django.db.models.functions import Coalesce, Length
 from rest_framework.request import Request
 
 from jobs.errors import InvalidInput
@@ -21,10 +20,9 @@ from jobs.filters import Filter, Reader
 from jobs.job_filters import all_of, read_parameter
 from jobs.job_json import job_as_json
 from jobs.job_search import Search
-from jobs.models import Job, Tenant
+from jobs.models import Tenant
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
-MAX_PAGE_BYTES = 8_000_000
 _SALT = "jobs.api.cursor"
 
 
@@ -84,43 +82,14 @@ def _open(cursor: str | None, seal: list[Any]) -> uuid.UUID | None:
 
 def page_of(request: Request, tenant: Tenant, page: Page) -> dict[str, Any]:
     """One page of the tenant's jobs that match, newest first, and the address of the next."""
-    jobs, last = page_of_jobs(Search(tenant, page.wanted), page.after, page.limit)
+    jobs, last = Search(tenant, page.wanted).page(page.after, page.limit)
     return {
         "results": [job_as_json(job) for job in jobs],
-        "next": next_address(request, page, last),
+        "next": _next(request, page, last) if last else None,
     }
 
 
-def page_of_jobs(
-    search: Search, after: uuid.UUID | None, size: int
-) -> tuple[list[Job], uuid.UUID | None]:
-    """The next jobs whose bodies are not too large together, and the last job looked at.
-
-    None for the latter: there are no more.
-    """
-    found = search.step(after, size=size)
-    light = _light_enough(found.ids)
-    jobs = Job.objects.in_bulk(light)
-    rest = found.rest if len(light) == len(found.ids) else light[-1]
-    return [jobs[job_id] for job_id in light if job_id in jobs], rest
-
-
-def _light_enough(ids: list[uuid.UUID]) -> list[uuid.UUID]:
-    """As many of the first as may be held at once, and at least one."""
-    bodies = Length("payload") + Coalesce(Length("result"), 0)
-    weights = dict(Job.objects.filter(pk__in=ids).values_list("pk", bodies))
-    weight = 0
-    for count, job_id in enumerate(ids):
-        weight += weights.get(job_id, 0)
-        if count and weight > MAX_PAGE_BYTES:
-            return ids[:count]
-    return ids
-
-
-def next_address(request: Request, page: Page, last: uuid.UUID | None) -> str | None:
-    """Where the list goes on after that row; None if it does not."""
-    if last is None:
-        return None
+def _next(request: Request, page: Page, last: uuid.UUID) -> str:
     query = request._request.GET.copy()
     query["cursor"] = signing.dumps([*page.seal, str(last)], salt=_SALT)
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")

@@ -14,6 +14,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from jobs.api import examples
 from jobs.api.error_answers import OWN_CODES
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
+from jobs.exports import Form
 from jobs.fields import Field
 from jobs.filters import MAX_CHARACTERS
 from jobs.job_request import DEFAULT_TASK, JOB_FIELDS
@@ -234,10 +235,15 @@ _LIMIT: Schema = {
 }
 
 
+def filter_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
+    """What narrows a list; a filter that is not in `_FILTERS` is a name."""
+    return [parameter(name, _FILTERS.get(name, NAME)) for name in filters]
+
+
 def list_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
-    """The query parameters of a list; a filter that is not in `_FILTERS` is a name."""
+    """The query parameters of a list."""
     return [
-        *(parameter(name, _FILTERS.get(name, NAME)) for name in filters),
+        *filter_parameters(filters),
         parameter("limit", _LIMIT),
         OpenApiParameter("cursor", str, description="From `next`; good for the same list only."),
     ]
@@ -251,6 +257,7 @@ def parameter(name: str, schema: Schema) -> OpenApiParameter:
     )
 
 
+FORM = parameter("format", {"type": "string", "enum": [*Form], "default": Form.CSV})
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     # Printable ASCII, with neither commas nor spaces at the ends, which no header can carry.
@@ -270,6 +277,7 @@ def described(
     parameters: Sequence[OpenApiParameter] = (),
     takes_idempotency_key: bool = False,
     is_public: bool = False,
+    media_types: Sequence[str] = ("application/json",),
 ) -> Callable[[View], View]:
     """Describe a view's method; its docstring becomes the description.
 
@@ -277,7 +285,9 @@ def described(
     `status_conflict`; what every call with a key, a body or an id can be refused for is added.
     """
     responses = {
-        status: OpenApiResponse(schema, description=summary) for status, schema in answers.items()
+        (status, media_type): OpenApiResponse(schema, description=summary)
+        for status, schema in answers.items()
+        for media_type in media_types
     }
     return extend_schema(
         operation_id=operation_id,

@@ -8,6 +8,7 @@ from jobs.api import (
     audit_views,
     dead_letter_views,
     docs_views,
+    export_views,
     health_views,
     job_views,
     key_views,
@@ -24,6 +25,7 @@ register_converter(QueueName, "queue_name")
 version_1 = [
     path("jobs", job_views.Jobs.as_view(), name="api-jobs"),
     path("jobs/bulk", job_views.BulkJobs.as_view(), name="api-bulk"),
+    path("jobs/export", export_views.ExportJobs.as_view(), name="api-export"),
     path("jobs/<str:job_id>", job_views.OneJob.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", job_views.CancelJob.as_view(), name="api-cancel"),
     path("jobs/<str:job_id>/retry", job_views.RetryJob.as_view(), name="api-retry"),

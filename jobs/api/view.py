@@ -102,7 +102,7 @@ class TenantView(ApiView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     query: ClassVar[Mapping[str, Reader] | None] = {}
-    content_negotiation_class = OneForm
+    content_negotiation_class: type[BaseContentNegotiation] = OneForm
     is_of_whole_tenant: ClassVar[bool] = False
     """Whether it shows or changes what is not of single queues: not for keys limited to some."""
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.django_db
 OWN_ONLY = {
     "api-jobs",
     "api-bulk",
+    "api-export",
     "api-dlq",
     "api-redrive",
     "api-queues",

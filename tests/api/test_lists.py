@@ -7,7 +7,6 @@ from urllib.parse import quote
 import pytest
 
 from jobs import figures, job_search
-from jobs.api import pages
 from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.api.conftest import Caller, problem
@@ -272,7 +271,7 @@ def test_a_cursor_serves_its_own_list_only(api: Caller, stranger: Caller, alice:
 
 
 def test_a_page_ends_before_it_is_too_large(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 250)
+    monkeypatch.setattr(job_search, "MAX_PAGE_BYTES", 250)
     for _ in range(3):
         api.submit(payload="x" * 98)
     first = api.get("/jobs")
