@@ -20,6 +20,8 @@ from jobs.models import Job
 PATH = "/api/v1/leases"
 MAX_BODY_BYTES = 100_000
 """A request that is larger is none for jobs; the view says what is wrong with it."""
+AT_ONCE = 8
+"""So many requests for jobs are in Django, each with a thread and a connection, when many come."""
 _IN_SCOPE = "jobs.long_poll"
 
 Message = MutableMapping[str, Any]
@@ -66,6 +68,7 @@ class LongPoll:
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; all but those for jobs are passed on as they are."""
@@ -85,7 +88,8 @@ class LongPoll:
             while True:
                 poll, answer = _Poll(), _Answer()
                 asked = {**scope, _IN_SCOPE: poll}
-                await self._application(asked, client.body_alone(), answer.keep)
+                async with self._turns:
+                    await self._application(asked, client.body_alone(), answer.keep)
                 left = began + poll.seconds - time.monotonic()
                 if poll.wish is None or not await _is_woken(poll.wish, left, gone):
                     break
