@@ -1,10 +1,11 @@
 """A caller with a key, as a program would be."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.test import Client
 
 from jobs.keys import create_api_key
@@ -79,6 +80,36 @@ def stranger(mallory: Tenant, caller_of: Callable[..., Caller]) -> Caller:
 def nobody(db: None) -> Caller:
     """A caller without a key."""
     return Caller(None)
+
+
+@pytest.fixture
+def nothing_lost(api: Caller, stranger: Caller) -> Iterator[None]:
+    """Whatever the test sends, it changes nothing: no row more or less, and both tenants go on.
+
+    A job of each is listed, opened, leased and finished afterwards, its payload as it was sent.
+    """
+    callers = (api, stranger)
+    kept = [
+        caller.submit(task="remote:kept", payload={"of": n}) for n, caller in enumerate(callers)
+    ]
+    before = _rows()
+    yield
+    assert _rows() == before
+    for caller, job in zip(callers, kept, strict=True):
+        assert [one["id"] for one in caller.get("/jobs").json()["results"]] == [job["id"]]
+        assert caller.get(f"/jobs/{job['id']}").json() == {**job, "attempts": []}
+        (leased,) = caller.post("/leases", {"max_jobs": 100}).json()["jobs"]
+        assert (leased["id"], leased["payload"]) == (job["id"], job["payload"])
+        done = {"job_id": job["id"], "fence": leased["fence"], "result": {"done": [1.10]}}
+        assert caller.post("/leases/ack", {"leases": [done]}).json()["results"][0]["ok"]
+        assert caller.get(f"/jobs/{job['id']}").json()["status"] == "DONE"
+
+
+def _rows() -> dict[str, int]:
+    """How many rows each table of the project has."""
+    return {
+        model.__name__: model.objects.count() for model in apps.get_app_config("jobs").get_models()
+    }
 
 
 def problem(response: Any, status: int, code: str) -> dict[str, Any]:

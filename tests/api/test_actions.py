@@ -125,6 +125,7 @@ def test_dead_letters_are_redriven_by_filter(
         ({"status": "DLQ"}, "unknown_field"),
     ],
 )
+@pytest.mark.usefixtures("nothing_lost")
 def test_a_redrive_says_what_it_is_about(api: Caller, body: dict[str, Any], code: str) -> None:
     problem(api.post("/dlq/redrive", body), 400, code)
 

@@ -68,6 +68,7 @@ class TestBadInput:
         assert found["errors"][0]["pointer"].startswith(f"/{next(iter(wish))}")
         assert row(job).status == Status.PENDING
 
+    @pytest.mark.usefixtures("nothing_lost")
     @pytest.mark.parametrize(
         ("call", "item", "code", "pointer"), BAD_ITEMS, ids=range(len(BAD_ITEMS))
     )

@@ -246,6 +246,7 @@ def test_the_first_and_last_moments_are_times_like_others(api: Caller) -> None:
         ("cursor=abc:def:ghi", "invalid_cursor"),
     ],
 )
+@pytest.mark.usefixtures("nothing_lost")
 def test_parameters_are_strict(api: Caller, query: str, code: str) -> None:
     problem(api.get(f"/jobs?{query}"), 400, code)
 
