@@ -115,7 +115,7 @@ def redrive(client: Client, options: Namespace, answer: Answer) -> None:
     if not (options.ids or filters or options.all):
         raise JobQueueError("Give ids, a filter, or --all.")
     # Their ids are read before any is sent back: what dies again is not redriven again.
-    chosen: Sequence[str] = options.ids or [job.id for job in client.dlq(**filters)]
+    chosen: Sequence[str] = options.ids or [job.id for job in client.dlq(**filters)][::-1]
     moved: list[str] = []
     for start in range(0, len(chosen), REDRIVE_BATCH):
         moved += client.redrive(chosen[start : start + REDRIVE_BATCH]).ids
@@ -123,7 +123,7 @@ def redrive(client: Client, options: Namespace, answer: Answer) -> None:
 
 
 def work(client: Client, options: Namespace, answer: Answer) -> None:
-    """Run jobs by programs until SIGTERM or Ctrl-C; a second one does not wait for them."""
+    """Run jobs by programs until SIGTERM or Ctrl-C; a second one stops them."""
     worker = Worker(
         client,
         options.tasks,
@@ -137,6 +137,7 @@ def work(client: Client, options: Namespace, answer: Answer) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         for one in ENDINGS:
             signal.signal(one, signal.default_int_handler)
+        print("Stopping when the running jobs have ended; once more to stop them.", file=sys.stderr)
         worker.stop()
 
     for one in ENDINGS:

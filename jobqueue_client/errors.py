@@ -28,17 +28,24 @@ class WaitTimeout(JobQueueError, TimeoutError):
     """The job had not ended when the time to wait for it was over. `job` is how it stood then."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(f"The job {job.id} is still {job.status}.")
+        super().__init__(job)
         self.job = job
+
+    def __str__(self) -> str:
+        return f"The job {self.job.id} is still {self.job.status}."
 
 
 class JobNotDone(JobQueueError):
     """The job ended, but not as DONE. `job` is how it ended."""
 
     def __init__(self, job: Job) -> None:
-        because = f": {job.error.type} {job.error.message}" if job.error else ""
-        super().__init__(f"The job {job.id} is {job.status}{because}")
+        super().__init__(job)
         self.job = job
+
+    def __str__(self) -> str:
+        error = self.job.error
+        because = f": {error.type} {error.message}" if error else ""
+        return f"The job {self.job.id} is {self.job.status}{because}"
 
 
 class ApiError(JobQueueError):
@@ -51,13 +58,16 @@ class ApiError(JobQueueError):
     def __init__(
         self, status: int, problem: Mapping[str, Any], retry_after_seconds: float | None = None
     ) -> None:
+        super().__init__(status, problem, retry_after_seconds)
         self.status = status
         self.code = str(problem.get("code", "error"))
         self.detail = str(problem.get("detail") or f"The queue answered {status}.")
         self.errors: Sequence[Mapping[str, str]] = problem.get("errors", ())
         self.request_id: str | None = problem.get("request_id")
         self.retry_after_seconds = retry_after_seconds
-        super().__init__(f"{self.detail} [{self.code}, {self.request_id or status}]")
+
+    def __str__(self) -> str:
+        return f"{self.detail} [{self.code}, {self.request_id or self.status}]"
 
 
 class InvalidRequest(ApiError):

@@ -14,8 +14,8 @@ import httpx
 from jobqueue_client.models import LeasedJob, Report
 from jobqueue_client.protocol import Call, Json, dumps
 
-MOST_AT_ONCE = 100
-"""Jobs that can be asked for in one call."""
+MOST_AT_ONCE, MOST_REPORTED = 100, 1_000
+"""Jobs that can be asked for, and reported, in one call."""
 MOST_TEXT = 16_000
 """Characters of an error's text that are sent: its end, where the reason is."""
 

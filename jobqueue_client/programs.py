@@ -22,7 +22,7 @@ from jobqueue_client.worker import Handler
 
 BAD_INPUT = os.EX_DATAERR if hasattr(os, "EX_DATAERR") else 65
 """The exit code (65) with which a program says that no other attempt will help."""
-LOOK_SECONDS, STOP_SECONDS = 0.1, 5.0
+LOOK_SECONDS, STOP_SECONDS = 0.1, 3.0
 SHOWN_CHARACTERS = 2_000
 
 

@@ -62,8 +62,8 @@ class Worker:
         grace_seconds: float = 25,
         name: str | None = None,
     ) -> None:
-        if not handlers or slots < 1:
-            raise ValueError("A worker needs a handler and a slot.")
+        if not handlers or not 1 <= slots <= leases.MOST_REPORTED:
+            raise ValueError(f"A worker needs a handler, and 1 to {leases.MOST_REPORTED} slots.")
         self._client, self._handlers, self._slots = client, dict(handlers), slots
         self._lease_seconds, self._grace_seconds = lease_seconds, grace_seconds
         self._wish: leases.Wish = {
@@ -78,7 +78,7 @@ class Worker:
         self._held: dict[str, LeasedJob] = {}
         self._running = 0
         self._changed = threading.Condition()
-        self._stopped, self._ended = threading.Event(), threading.Event()
+        self._stopped = threading.Event()
 
     def stop(self) -> None:
         """Take no more jobs, and let `run` end. From any thread, or a signal's handler."""
@@ -90,14 +90,18 @@ class Worker:
         Running jobs then have `grace_seconds`; what has not ended goes back, its attempt unspent.
         Waits as long as it takes while the queue does not answer; raises `ApiError` if it refuses.
         """
-        keeper = threading.Thread(target=self._keep_leases, name="jobqueue-leases")
+        ended = threading.Event()
+        keeper = threading.Thread(target=self._keep_leases, args=(ended,), name="jobqueue-leases")
         keeper.start()
         try:
             self._take_jobs(drain=drain)
-        finally:
-            self._wind_up()
-            self._ended.set()
-            keeper.join()
+            self._wait_for_running()
+        finally:  # also when Ctrl-C cuts the waiting short
+            try:
+                self._stop_running()
+            finally:
+                ended.set()
+                keeper.join()
 
     def _take_jobs(self, *, drain: bool) -> None:
         failures = 0
@@ -110,8 +114,7 @@ class Worker:
                 logger.warning("%s Asking for jobs again in %.1f s", error, pause)
             else:
                 failures = 0
-                for job in jobs:
-                    self._start(job)
+                self._take(jobs)
                 if drain and not jobs and self._is_idle():
                     return
             self._stopped.wait(pause)
@@ -138,6 +141,13 @@ class Worker:
     def _pause(self, error: JobQueueError, failures: int) -> float:
         asked = error.retry_after_seconds if isinstance(error, ApiError) else None
         return (asked or 0) + backoff(failures, self._client.patience.chance)
+
+    def _take(self, jobs: Sequence[LeasedJob]) -> None:
+        if jobs and self._stopped.is_set():
+            self._give_back(jobs)
+            return
+        for job in jobs:
+            self._start(job)
 
     def _start(self, job: LeasedJob) -> None:
         with self._changed:
@@ -177,10 +187,10 @@ class Worker:
             (told,) = self._client.call(_unfit(job, told.code, told.detail or ""))
         logger.info("%s %s: %s", job.id, job.task, told.status if told.ok else told.detail)
 
-    def _keep_leases(self) -> None:
+    def _keep_leases(self, ended: threading.Event) -> None:
         every = min(self._lease_seconds / 3, LONGEST_BEAT_SECONDS)
         patience = replace(self._client.patience, give_up_after_seconds=every)
-        while not self._ended.wait(every):
+        while not ended.wait(every):
             if held := self._all_held():
                 try:
                     beat = leases.heartbeat(held, self._lease_seconds)
@@ -205,22 +215,24 @@ class Worker:
     def _is_idle(self) -> bool:
         return self._running == 0
 
-    def _wind_up(self) -> None:
-        """Let the running jobs end; then ask them to; then give them back."""
+    def _wait_for_running(self) -> None:
         with self._changed:
             self._changed.wait_for(self._is_idle, self._grace_seconds)
+
+    def _stop_running(self) -> None:
+        """Ask the jobs that still run to stop, and give back those that do not."""
+        with self._changed:
             for job in self._held.values():
                 job.stopping.set()
             self._changed.wait_for(self._is_idle, LAST_SECONDS)
         if left := self._all_held():
             self._give_back(left)
 
-    def _give_back(self, left: Sequence[LeasedJob]) -> None:
-        logger.warning("%d jobs did not stop and are given back.", len(left))
+    def _give_back(self, jobs: Sequence[LeasedJob]) -> None:
         try:
-            self._client.call(leases.release(left))
+            self._client.call(leases.release(jobs))
         except JobQueueError as error:
-            logger.warning("They come back when their leases run out: %s", error)
+            logger.warning("%d jobs come back when their leases run out: %s", len(jobs), error)
 
 
 def _failure(job: LeasedJob, error: BaseException) -> Call[Sequence[Report]]:

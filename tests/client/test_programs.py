@@ -129,21 +129,53 @@ def test_work_runs_a_program_per_job_until_none_is_left(
     assert len(set_signals) == 2
 
 
+@pytest.fixture
+def at_work(
+    server: str, alice: Tenant, key_of: Callable[..., str]
+) -> Callable[..., ProjectProcess]:
+    """Starts `work` for a task `remote:slow` that takes so long."""
+    key = key_of(alice)
+
+    def start(seconds: float) -> ProjectProcess:
+        program = python(f"import time; time.sleep({seconds}); print(1)")
+        command = ("-m", "jobqueue_client", "work", "--task", f"remote:slow={program}")
+        return ProjectProcess(
+            *command, env=os.environ | {"JOBQUEUE_URL": server, "JOBQUEUE_KEY": key}
+        )
+
+    return start
+
+
 @pytest.mark.django_db(transaction=True)
-def test_work_ends_at_sigterm_and_gives_back(
-    live: Client, server: str, place: tuple[str, ...]
+def test_sigterm_lets_the_running_program_end(
+    live: Client, at_work: Callable[..., ProjectProcess]
 ) -> None:
-    waits = "import time; time.sleep(0.5); print(1)"
-    command = ("-m", "jobqueue_client", "work", "--task", f"remote:slow={python(waits)}")
-    environment = os.environ | {"JOBQUEUE_URL": server, "JOBQUEUE_KEY": place[-1]}
-    job_id = live.submit("remote:slow").id
-    with ProjectProcess(*command, env=environment) as process:
-        wait_until(lambda: live.get(job_id).status == "RUNNING", PATIENCE, "it runs")
+    job = live.submit("remote:slow")
+    with at_work(0.5) as process:
+        wait_until(lambda: live.get(job).status == "RUNNING", PATIENCE, "it runs")
         process.popen.terminate()
         assert process.wait(PATIENCE) == 0, process.output
-        assert live.get(job_id).status == "DONE"
-        assert f"{job_id} remote:slow: DONE" in process.output
-        assert place[-1] not in process.output
+        assert live.get(job).status == "DONE"
+        assert f"{job.id} remote:slow: DONE" in process.output
+        assert "jq_" not in process.output
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_sigterm_stops_it_and_gives_the_job_back(
+    live: Client, at_work: Callable[..., ProjectProcess]
+) -> None:
+    job = live.submit("remote:slow")
+    with at_work(600) as process:
+        wait_until(lambda: len(process.family()) > 1, PATIENCE, "the program runs")
+        program = process.family()[1]
+        process.popen.terminate()
+        wait_until(lambda: "Stopping" in process.output, PATIENCE, "it heard")
+        process.popen.terminate()
+        assert process.wait(PATIENCE) == 130, process.output
+        assert "Traceback" not in process.output
+    assert not _is_alive(program.pid)
+    back = live.get(job)
+    assert (back.status, back.attempt) == ("PENDING", 0)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -12,13 +13,17 @@ from jobqueue_client import (
     Client,
     Conflict,
     InvalidRequest,
+    JobNotDone,
     JobQueueError,
     LimitReached,
     Unavailable,
     UnexpectedAnswer,
     Unreachable,
+    WaitTimeout,
+    models,
     operations,
 )
+from jobqueue_client.errors import api_error
 from jobqueue_client.protocol import (
     LONGEST_PAUSE_SECONDS,
     Call,
@@ -86,6 +91,17 @@ def again(*outcomes: Outcome) -> Iterator[Outcome]:
     yield from outcomes
     while True:
         yield outcomes[-1]
+
+
+def test_errors_can_be_sent_to_other_processes() -> None:
+    job = models.Job.from_json(BARE)
+    for error in (
+        api_error(429, {"code": "x", "detail": "No."}, 3),
+        JobNotDone(job),
+        WaitTimeout(job),
+    ):
+        copied = pickle.loads(pickle.dumps(error))
+        assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
 
 
 def refused(status: int, code: str = "some_code", **headers: str) -> httpx.Response:
