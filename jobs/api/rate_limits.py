@@ -6,17 +6,16 @@ A process takes the calls of a key from that count in slices, so that few calls 
 Headers: draft-ietf-httpapi-ratelimit-headers.
 """
 
-import time
 from typing import Any
 
-from django.db.models import Min, Sum
 from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from jobs import store
 from jobs.conf import conf
 from jobs.errors import TooManyCalls, TooManyFailures, TooManyRequests
-from jobs.models import ApiKey, SubmissionSecond, Tenant
+from jobs.models import ApiKey, Tenant
 
 WINDOW_SECONDS = 60
 SLICES = 1_000
@@ -83,15 +82,14 @@ def submission_headers(tenant: Tenant) -> dict[str, str]:
     limit = tenant.submissions_per_minute
     if limit is None:
         return {}
-    now = int(time.time())
-    window = SubmissionSecond.objects.filter(
-        tenant_id=tenant.pk, second__gte=now - WINDOW_SECONDS
-    ).aggregate(used=Sum("submitted"), oldest=Min("second"))
-    remaining = max(0, limit - (window["used"] or 0))
-    reset = (window["oldest"] or now) + WINDOW_SECONDS + 1 - now
+    remaining, reset = limit, WINDOW_SECONDS + 1
+    if window := store.submission_window(tenant.pk):
+        oldest, _, now = window[0]
+        remaining = max(0, limit - sum(submitted for _, submitted, _ in window))
+        reset = oldest + WINDOW_SECONDS + 1 - now
     return {
         "RateLimit-Policy": _policy(TooManyRequests.policy, limit, WINDOW_SECONDS),
-        "RateLimit": f'"{TooManyRequests.policy}";r={remaining};t={max(0, reset)}',
+        "RateLimit": f'"{TooManyRequests.policy}";r={remaining};t={reset}',
     }
 
 

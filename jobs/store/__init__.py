@@ -26,6 +26,7 @@ from jobs.store.lease import (
 from jobs.store.limits import (
     count_waiting,
     forget_submissions,
+    submission_window,
     submissions_wait,
     take_submissions,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "redrive",
     "release",
     "retry",
+    "submission_window",
     "submissions_wait",
     "sum_up",
     "take_submissions",

@@ -1,20 +1,20 @@
 """What a tenant may submit, counted exactly."""
 
-from django.db import connection
-
 from jobs.statuses import Status
-from jobs.store.dialect import execute, is_postgresql, sql
+from jobs.store.dialect import Query, Rows, execute, fetch, fetch_all, is_postgresql
 
 WINDOW_SECONDS = 60
 
-_LOCK = "SELECT pg_advisory_xact_lock(7204, %s)"
+_LOCK = "SELECT pg_advisory_xact_lock(7204, %(tenant_id)s::int)"
 
 
-def _lock_submissions(tenant_id: int) -> None:
-    """Submissions of one limited tenant count one after the other."""
-    if is_postgresql():
-        with connection.cursor() as cursor:
-            cursor.execute(_LOCK, [tenant_id])
+def _fetch_locked(tenant_id: int, query: Query) -> Rows:
+    """Run the query when the tenant's earlier submissions have ended, and hold up later ones.
+
+    Until the end of the transaction. A statement of its own, as the query must see what those did.
+    """
+    lock = [(_LOCK, {"tenant_id": tenant_id})] if is_postgresql() else []
+    return fetch_all([*lock, query])[-1]
 
 
 # A second counts until it has left the window as a whole.
@@ -41,21 +41,21 @@ def take_submissions(tenant_id: int, *, count: int, limit: int) -> int:
     Answers 0 when they were taken, otherwise the whole seconds after which they could be. Until the
     end of the transaction, the tenant's other submissions wait.
     """
-    _lock_submissions(tenant_id)
-    wait = submissions_wait(tenant_id, count=count, limit=limit)
+    parameters = {"tenant_id": tenant_id, "count": count}
+    wait = _wait(_fetch_locked(tenant_id, (_WINDOW, parameters)), count, limit)
     if wait == 0:
-        parameters = {"tenant_id": tenant_id, "count": count}
-        with connection.cursor() as cursor:
-            cursor.execute(sql(_FORGET), parameters)
-            cursor.execute(sql(_TAKE), parameters)
+        fetch_all([(_FORGET, parameters), (_TAKE, parameters)])
     return wait
 
 
 def submissions_wait(tenant_id: int, *, count: int, limit: int) -> int:
     """What `take_submissions` would answer: a look that takes nothing and waits for nobody."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql(_WINDOW), {"tenant_id": tenant_id})
-        return _wait(cursor.fetchall(), count, limit)
+    return _wait(submission_window(tenant_id), count, limit)
+
+
+def submission_window(tenant_id: int) -> list[tuple[int, int, int]]:
+    """The seconds whose submissions still count, oldest first: (second, submitted, now)."""
+    return fetch(_WINDOW, {"tenant_id": tenant_id})
 
 
 def _wait(window: list[tuple[int, int, int]], count: int, limit: int) -> int:
@@ -86,10 +86,8 @@ SELECT count(*) FROM (
 
 def count_waiting(tenant_id: int, *, at_most: int) -> int:
     """The tenant's waiting jobs, counted up to `at_most`; its other submissions wait meanwhile."""
-    _lock_submissions(tenant_id)
-    with connection.cursor() as cursor:
-        cursor.execute(sql(_WAITING), {"tenant_id": tenant_id, "at_most": at_most})
-        (count,) = cursor.fetchone()
+    parameters = {"tenant_id": tenant_id, "at_most": at_most}
+    ((count,),) = _fetch_locked(tenant_id, (_WAITING, parameters))
     return int(count)
 
 
