@@ -41,8 +41,8 @@ class FairShares:
         for tenant_id, quota in self._tenants.divide(tenants, places).items():
             own = {x.lane_id: _Sharer(x.weight, _room(x.room)) for x in of_tenant[tenant_id]}
             shares += self._lanes[tenant_id].divide(own, quota).items()
-        only_line = {lane.lane_id: lane.only_line for lane in lanes}
-        return [Share(lane_id, quota, only_line[lane_id]) for lane_id, quota in shares if quota]
+        seen = {lane.lane_id: lane for lane in lanes}
+        return [seen[lane_id].share(quota) for lane_id, quota in shares if quota]
 
     def charge(self, claimed: Mapping[int, int]) -> None:
         """Note what the lanes of the last `divide` really got: jobs by lane id."""

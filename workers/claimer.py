@@ -115,11 +115,11 @@ class Claimer(Role):
         return random.uniform(longest / 2, longest)  # noqa: S311
 
     def _claim(self, shares: Sequence[Share], after: Marks) -> bool:
-        """Claim the shares, those under no limit apart, as that is quicker; whether any was got."""
+        """Claim the shares, those to be had at once apart, as that is quicker; was any got?"""
         taken: Counter[int] = Counter()
         try:
-            for is_free in (True, False):
-                if some := [share for share in shares if bool(share.only_line) is is_free]:
+            for at_once in (True, False):
+                if some := [share for share in shares if bool(share.only_line) is at_once]:
                     taken += self._claim_some(some, after)
         finally:
             self._shares.charge(taken)

@@ -7,18 +7,32 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jobs.statuses import TRANSITIONS, Move, Status
-from jobs.store.dialect import BY_KEY, as_uuid, fetch, is_postgresql, one_writer
+from jobs.store.dialect import (
+    BY_KEY,
+    Query,
+    array,
+    as_uuid,
+    fetch,
+    fetch_all,
+    is_postgresql,
+    one_writer,
+)
 from jobs.store.gate import gate
 from jobs.store.lines import Line, Mark, Marks, lines_of, marked
 from jobs.store.rooms import Rooms
 
 
 class Share(NamedTuple):
-    """How many jobs of a lane a claim may take; `only_line` as a look found it."""
+    """How many jobs of a lane a claim may take; the rest as a look found it.
+
+    `only_line` is the line that all of them are in, if its limits are those that a claim at once
+    can keep; `limited_tenant` is the tenant to be locked for that, if there are any.
+    """
 
     lane_id: int
     quota: int
     only_line: int | None = None
+    limited_tenant: int | None = None
 
 
 class ClaimedJob(NamedTuple):
@@ -68,10 +82,8 @@ def claim(
     `after`. Where every share names its only line, it takes one round trip.
     """
     lease = {"worker": worker, "lease": lease_seconds}
-    at_once = {share.only_line: share.quota for share in shares if share.only_line}
-    if is_postgresql() and len(at_once) == len(shares):
-        before = [*gate(), BY_KEY]
-        return _in_order(_grant(_GRANT_AT_ONCE, at_once, after or {}, lease, before=before))
+    if is_postgresql() and all(share.only_line for share in shares):
+        return _in_order(_claim_at_once(shares, after or {}, lease))
     of_lanes = {share.lane_id: share.quota for share in shares}
     with one_writer():
         found = lines_of(of_lanes, before=gate())
@@ -82,6 +94,17 @@ def claim(
         started = Counter(job.line_id for job in jobs)
         rooms.pay({lines[line_id]: count for line_id, count in started.items()})
     return _in_order(jobs)
+
+
+def _claim_at_once(
+    shares: Sequence[Share], after: Marks, lease: Mapping[str, Any]
+) -> list[ClaimedJob]:
+    quotas = {share.only_line: share.quota for share in shares if share.only_line}
+    tenants = {share.limited_tenant for share in shares} - {None}
+    before: list[Query] = [(statement, {}) for statement in (*gate(), BY_KEY)]
+    if tenants:
+        before.append((_LOCK_TENANTS, {"tenants": array(tenants)}))
+    return _grant(_GRANT_AT_ONCE, quotas, after, lease, before=before)
 
 
 def _in_order(jobs: Iterable[ClaimedJob]) -> list[ClaimedJob]:
@@ -130,20 +153,51 @@ _READY_POSTGRESQL = _ready("share.lane_id", "share.line_id", "share.quota", "cti
 _READY_SQLITE = _ready(
     "(SELECT lane_id FROM jobs_line WHERE id = %(line)s)", "%(line)s", "%(quota)s", "rowid"
 )
-_GIVEN = """
-    SELECT line.lane_id, given.*, tenant.slug
+
+
+def _given(quota: str, conditions: str = "") -> str:
+    """The given shares."""
+    return f"""
+    SELECT given.line_id, line.lane_id, {quota} AS quota, given.rank, given.run_at, given.job_id,
+        tenant.slug
     FROM unnest(
         %(lines)s::bigint[], %(quotas)s::int[], %(ranks)s::int[], %(times)s::bigint[],
         %(jobs)s::uuid[]
     ) AS given (line_id, quota, rank, run_at, job_id)
     JOIN jobs_line AS line ON line.id = given.line_id
     JOIN jobs_lane AS lane ON lane.id = line.lane_id
-    JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id"""
-# Of the given shares, those that are open and under no limit at this moment.
-_FREE = f"""{_GIVEN}
+    JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id {conditions}"""
+
+
+_GIVEN = _given("given.quota")
+
+# What another claimer has locked is passed over: nobody waits, and who did not get the lock gets no
+# job. The grant comes after it, as a statement of its own: one that locks and counts would count
+# what was there when it began, and two claimers see the last free place.
+_LOCK_TENANTS = """
+SELECT set_config('jobqueue.locked', '{' || coalesce(string_agg(id::text, ','), '') || '}', TRUE)
+FROM (
+    SELECT id FROM jobs_tenant WHERE id = ANY(%(tenants)s) ORDER BY id LOCK SKIPPING ROWS
+) AS locked"""
+_IS_LOCKED = "tenant.id = ANY(nullif(current_setting('jobqueue.locked', TRUE), '')::bigint[])"
+_IS_RUNNING = f"tenant_id = tenant.id AND status = '{Status.RUNNING}'"
+# What earlier lines of the tenant may take is not there for the later ones.
+_PLACES = f"""
+    CASE WHEN lane.max_running IS NULL AND tenant.max_running IS NULL THEN given.quota
+    WHEN {_IS_LOCKED} THEN greatest(0, least(
+        given.quota,
+        lane.max_running - (
+            SELECT count(*) FROM jobs_job WHERE {_IS_RUNNING} AND lane_id = lane.id),
+        tenant.max_running - (SELECT count(*) FROM jobs_job WHERE {_IS_RUNNING})
+            - coalesce(sum(given.quota) OVER (
+                PARTITION BY tenant.id ORDER BY line.id
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+    ))
+    ELSE 0 END"""
+# Of the given shares, those that are open and under no other limit at this moment.
+_OPEN = """
     WHERE NOT lane.is_paused AND tenant.is_active
-        AND lane.max_running IS NULL AND lane.starts_per_minute IS NULL
-        AND tenant.max_running IS NULL AND tenant.starts_per_minute IS NULL
+        AND lane.starts_per_minute IS NULL AND tenant.starts_per_minute IS NULL
         AND NOT EXISTS (
             SELECT 1 FROM jobs_tasklimit AS task_limit
             WHERE task_limit.task = line.task
@@ -186,7 +240,7 @@ SELECT granted.id, granted.fence, share.slug, granted.tenant_id, granted.lane_id
 FROM granted JOIN share ON share.line_id = granted.line_id"""
 
 
-_GRANT, _GRANT_AT_ONCE = _grant_to(_GIVEN), _grant_to(_FREE)
+_GRANT, _GRANT_AT_ONCE = _grant_to(_GIVEN), _grant_to(_given(_PLACES, _OPEN))
 
 _GRANT_SQLITE = f"""
 UPDATE jobs_job SET {_GRANTED} WHERE rowid IN (SELECT place FROM ({_READY_SQLITE}))
@@ -199,14 +253,14 @@ def _grant(
     quotas: Mapping[int, int],
     after: Marks,
     lease: Mapping[str, Any],
-    before: Iterable[str] = (BY_KEY,),
+    before: Sequence[Query] = ((BY_KEY, {}),),
 ) -> list[ClaimedJob]:
     """Grant leases on up to so many of the best jobs of each line."""
     if not quotas:
         return []
     if is_postgresql():
-        parameters = {**_shares(quotas, after), **lease}
-        return [ClaimedJob._make(row) for row in fetch(statement, parameters, before=before)]
+        grant = (statement, {**_shares(quotas, after), **lease})
+        return [ClaimedJob._make(row) for row in fetch_all([*before, grant])[-1]]
     rows = [
         row
         for line_id, quota in quotas.items()

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from jobs.store.claim import Share
 from jobs.store.lines import Line, Marks, ready_lines
 from jobs.store.rooms import Rooms
 
@@ -16,7 +17,8 @@ class ReadyLane(NamedTuple):
 
     `room` is what the limits of the lane and of its tasks leave, `tenant_room` what all lanes of
     its tenant have together; None where there is no limit. `only_line` is the line that its ready
-    jobs are in, if that is a single one under no limit.
+    jobs are in, if that is a single one under no other limit than those of running jobs that its
+    lane and its tenant have.
     """
 
     lane_id: int
@@ -33,6 +35,11 @@ class ReadyLane(NamedTuple):
         room = None if self.room is None else self.room - jobs
         tenant_room = None if self.tenant_room is None else self.tenant_room - of_tenant
         return self._replace(room=room, tenant_room=tenant_room)
+
+    def share(self, quota: int) -> Share:
+        """So many jobs of the lane, to be claimed."""
+        is_limited = self.room is not None or self.tenant_room is not None
+        return Share(self.lane_id, quota, self.only_line, self.tenant_id if is_limited else None)
 
 
 def ready_lanes(
@@ -67,8 +74,14 @@ def _lane(lines: Sequence[Line], rooms: Rooms) -> ReadyLane:
         _room(lines, rooms),
         rooms.left(first.tenant_limit),
         opens_in=min(rooms.opens_in(line) for line in lines),
-        only_line=first.id if len(lines) == 1 and not first.limits else None,
+        only_line=first.id if len(lines) == 1 and _is_simple(first) else None,
     )
+
+
+def _is_simple(line: Line) -> bool:
+    """Whether nothing but running jobs is limited, and not by task."""
+    is_paced = any(limit.starts_per_minute is not None for limit in line.limits)
+    return not (is_paced or line.task_limit or line.shared_limit)
 
 
 def _room(lines: Sequence[Line], rooms: Rooms) -> int | None:

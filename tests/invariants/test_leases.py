@@ -96,7 +96,7 @@ def test_S4_who_claims_at_the_same_moment_gets_other_jobs(alice: Tenant, way: st
     rounds, claimers, quota = 25, 6, 5
     submit(alice, rounds * claimers * quota)
     (seen,) = store.ready_lanes()
-    share = store.Share(seen.lane_id, quota, seen.only_line if way == "at once" else None)
+    share = seen.share(quota) if way == "at once" else store.Share(seen.lane_id, quota)
     barrier = threading.Barrier(claimers)
 
     def work(worker: str) -> list[uuid.UUID]:

@@ -137,7 +137,7 @@ def test_S11_two_who_claim_at_once_share_the_last_place(alice: Tenant) -> None:
 def test_S13_nothing_starts_after_a_pause_was_answered(alice: Tenant, what: str, way: str) -> None:
     submit(alice, 500)
     (seen,) = store.ready_lanes()  # before the pause: what a claimer knows may be old
-    share = store.Share(seen.lane_id, 1, seen.only_line if way == "at once" else None)
+    share = seen.share(1) if way == "at once" else store.Share(seen.lane_id, 1)
     over, tries = threading.Event(), Counter[str]()
     workers = [f"worker-{n}" for n in range(4)]
 

@@ -97,8 +97,8 @@ GRANTS = (
     ),
     _claim(
         name="claim at once: the gate is not passed",
-        old="before = [*gate(), BY_KEY]",
-        new="before = [BY_KEY]",
+        old="in (*gate(), BY_KEY)]",
+        new="in (BY_KEY,)]",
         tests=(f"{_GUARDS}::TestGate",),
         databases=_ONLY_POSTGRESQL,
     ),
@@ -111,8 +111,8 @@ GRANTS = (
     ),
     _claim(
         name="claim at once: although a lane's line is not known",
-        old="if is_postgresql() and len(at_once) == len(shares):",
-        new="if is_postgresql() and at_once:",
+        old="if is_postgresql() and all(share.only_line for share in shares):",
+        new="if is_postgresql() and any(share.only_line for share in shares):",
         tests=(_LINES,),
         databases=_ONLY_POSTGRESQL,
     ),
@@ -182,17 +182,52 @@ AT_ONCE = (
     ),
     _at_once(
         name="claim at once: the limit of a lane is ignored",
-        old="AND lane.max_running IS NULL AND",
-        new="AND",
-    ),
-    _at_once(
-        name="claim at once: the pace of a lane is ignored",
-        old="IS NULL AND lane.starts_per_minute IS NULL",
-        new="IS NULL",
+        old="CASE WHEN lane.max_running IS NULL AND tenant.max_running IS NULL THEN",
+        new="CASE WHEN tenant.max_running IS NULL THEN",
     ),
     _at_once(
         name="claim at once: the limit of a tenant is ignored",
-        old="AND tenant.max_running IS NULL AND",
+        old="CASE WHEN lane.max_running IS NULL AND tenant.max_running IS NULL THEN",
+        new="CASE WHEN lane.max_running IS NULL THEN",
+    ),
+    _at_once(
+        name="claim at once: limits need no lock",
+        old="    WHEN {_IS_LOCKED} THEN greatest",
+        new="    WHEN TRUE THEN greatest",
+        tests=(f"{_GUARDS}::TestLastPlace", f"{_GUARDS}::TestLocks"),
+    ),
+    _at_once(
+        name="claim at once: who did not get the lock goes on",
+        old="    ELSE 0 END",
+        new="    ELSE given.quota END",
+    ),
+    _at_once(
+        name="claim at once: waits for a tenant that another has locked",
+        old="ORDER BY id LOCK SKIPPING ROWS\n) AS locked",
+        new="ORDER BY id FOR NO KEY UPDATE\n) AS locked",
+        tests=(f"{_GUARDS}::TestLocks",),
+    ),
+    _at_once(
+        name="claim at once: running jobs of a lane are not counted",
+        old="SELECT count(*) FROM jobs_job WHERE {_IS_RUNNING} AND lane_id = lane.id)",
+        new="SELECT 0)",
+        tests=(_LINES,),
+    ),
+    _at_once(
+        name="claim at once: running jobs of a tenant are not counted",
+        old="tenant.max_running - (SELECT count(*) FROM jobs_job WHERE {_IS_RUNNING})",
+        new="tenant.max_running",
+        tests=(_LINES,),
+    ),
+    _at_once(
+        name="claim at once: each lane of a tenant has all of its places",
+        old="ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)",
+        new="ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) * 0, 0)",
+        tests=(_LINES,),
+    ),
+    _at_once(
+        name="claim at once: the pace of a lane is ignored",
+        old="AND lane.starts_per_minute IS NULL AND",
         new="AND",
     ),
     _at_once(
@@ -316,14 +351,19 @@ LOOKS = (
         new="if (x.room != 0",
     ),
     _look(
-        name="look: a limited line is for claims at once",
-        old="if len(lines) == 1 and not first.limits else None",
-        new="if len(lines) == 1 else None",
+        name="look: a line with paces is for claims at once",
+        old="return not (is_paced or",
+        new="return not (",
+    ),
+    _look(
+        name="look: a line of a limited task is for claims at once",
+        old="return not (is_paced or line.task_limit or line.shared_limit)",
+        new="return not is_paced",
     ),
     _look(
         name="look: one of several lines is for claims at once",
-        old="if len(lines) == 1 and not first.limits else None",
-        new="if not first.limits else None",
+        old="if len(lines) == 1 and _is_simple(first) else None",
+        new="if _is_simple(first) else None",
     ),
     _look(
         name="look: the room of a lane is that of its tasks",

@@ -75,7 +75,7 @@ def at_once(lane: Lane) -> store.Share:
     """A share for a claim that asks for nothing before."""
     (seen,) = [one for one in store.ready_lanes() if one.lane_id == lane.pk]
     assert seen.only_line
-    return store.Share(lane.pk, 9, seen.only_line)
+    return seen.share(9)
 
 
 def line_by_line(lane: Lane) -> store.Share:
@@ -123,6 +123,28 @@ class TestLastPlace:
         others[0].result()
         assert Job.objects.filter(status=Status.RUNNING).count() == 1
 
+    @pytest.mark.parametrize("scope", ["tenant", "lane"])
+    @pytest.mark.parametrize("moment", ["SKIP LOCKED", "UPDATE jobs_job"])
+    def test_is_taken_once_at_once(
+        self, alice: Tenant, start: Start, scope: str, moment: str
+    ) -> None:
+        if moment == "SKIP LOCKED" and not is_postgresql():
+            pytest.skip("SQLite has no such locks")
+        lane = lane_of(alice)
+        services.change_limits(alice if scope == "tenant" else lane, actor=ACTOR, max_running=1)
+        submit(alice, 4)
+        share = at_once(lane)
+        others: list[Future[Any]] = []
+
+        def let_the_other_claim() -> None:
+            others.append(start(lambda: store.claim("other", [share], lease_seconds=30)))
+
+        with calling_before(moment, let_the_other_claim) as found:
+            store.claim(WORKER, [share], lease_seconds=30)
+        assert found
+        others[0].result()
+        assert Job.objects.filter(status=Status.RUNNING).count() == 1
+
 
 class TestLocks:
     """Who claims waits for nobody: what another holds is passed over."""
@@ -143,17 +165,21 @@ class TestLocks:
             assert claiming.done(), "without waiting for us"
         assert [job.id for job in claiming.result()] == [ids[1]]
 
+    @WAYS
     def test_limited_tenant_that_another_claims_for_is_passed_over(
-        self, alice: Tenant, mallory: Tenant, start: Start
+        self,
+        alice: Tenant,
+        mallory: Tenant,
+        start: Start,
+        way: Callable[[Lane], store.Share],
     ) -> None:
         services.change_limits(alice, actor=ACTOR, max_running=5)
         for tenant in (alice, mallory):
-            submit(tenant)
-        lanes = [lane_of(alice), lane_of(mallory)]
+            submit(tenant, 2)
+        shares = [way(lane_of(alice)), way(lane_of(mallory))._replace(quota=1)]
         with transaction.atomic():
-            claim(lanes[0], quota=1)
-            submit(alice)
-            claiming = start(lambda: claim(*lanes))
+            store.claim(WORKER, [shares[0]._replace(quota=1)], lease_seconds=30)
+            claiming = start(lambda: store.claim("other", shares, lease_seconds=30))
             assert claiming.done(), "without waiting for us"
         assert [job.tenant for job in claiming.result()] == ["mallory"]
 

@@ -57,7 +57,7 @@ def test_what_came_up_since_the_look_holds_the_claim_back(
     (seen,) = store.ready_lanes()
     assert seen.only_line
     OBSTACLES[obstacle](alice)
-    share = store.Share(seen.lane_id, 5, seen.only_line if way == "at once" else None)
+    share = seen.share(5) if way == "at once" else store.Share(seen.lane_id, 5)
     assert store.claim(WORKER, [share], lease_seconds=30) == []
 
 
@@ -73,7 +73,7 @@ def test_limit_of_one_is_none_of_another(alice: Tenant, mallory: Tenant) -> None
     services.set_task_limit(None, "another", actor=ACTOR, max_running=0)
     submit(alice, 2)
     (seen,) = store.ready_lanes()
-    shares = [store.Share(seen.lane_id, 5, seen.only_line)]
+    shares = [seen.share(5)]
     assert len(store.claim(WORKER, shares, lease_seconds=30)) == 2
 
 
@@ -81,9 +81,32 @@ def test_lanes_whose_line_is_not_known_are_claimed_beside_others(alice: Tenant) 
     submit(alice, 2, queue="a")
     (seen,) = store.ready_lanes()
     submit(alice, 2, queue="b")
-    shares = [store.Share(seen.lane_id, 5, seen.only_line), store.Share(lane_of(alice, "b").pk, 5)]
+    shares = [seen.share(5), store.Share(lane_of(alice, "b").pk, 5)]
     claimed = store.claim(WORKER, shares, lease_seconds=30)
     assert sorted(job.queue for job in claimed) == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("scope", ["tenant", "lane"])
+@pytest.mark.parametrize("way", ["at once", "line by line"])
+def test_claim_gets_what_a_limit_leaves(alice: Tenant, way: str, scope: str) -> None:
+    target = alice if scope == "tenant" else lane_of(alice)
+    services.change_limits(target, actor=ACTOR, max_running=3)
+    submit(alice, 9)
+    (seen,) = store.ready_lanes()
+    share = seen.share(9)._replace(**{} if way == "at once" else {"only_line": None})
+    assert share.limited_tenant == alice.pk
+    assert len(claim(lane_of(alice), quota=1)) == 1
+    assert len(store.claim(WORKER, [share], lease_seconds=30)) == 2
+    assert store.claim(WORKER, [share], lease_seconds=30) == []
+
+
+def test_lanes_claimed_at_once_share_what_their_tenant_may_run(alice: Tenant) -> None:
+    services.change_limits(alice, actor=ACTOR, max_running=3)
+    for queue in ("a", "b", "c"):
+        submit(alice, 2, queue=queue)
+    shares = [seen.share(2) for seen in store.ready_lanes()]
+    assert all(share.only_line for share in shares)
+    assert len(store.claim(WORKER, shares, lease_seconds=30)) == 3
 
 
 class TestLook:
@@ -93,8 +116,19 @@ class TestLook:
         (job, _) = claim(lane_of(alice))
         assert seen.only_line == job.line_id
 
-    def test_line_under_a_limit_is_not_for_claims_at_once(self, alice: Tenant) -> None:
-        services.change_limits(alice, actor=ACTOR, max_running=5)
+    @pytest.mark.parametrize("scope", ["tenant", "lane"])
+    def test_line_with_a_pace_is_not_for_claims_at_once(self, alice: Tenant, scope: str) -> None:
+        target = alice if scope == "tenant" else lane_of(alice)
+        services.change_limits(target, actor=ACTOR, starts_per_minute=5)
+        submit(alice)
+        (seen,) = store.ready_lanes()
+        assert seen.only_line is None
+
+    @pytest.mark.parametrize("of_all", [False, True])
+    def test_line_of_a_limited_task_is_not_for_claims_at_once(
+        self, alice: Tenant, of_all: bool
+    ) -> None:
+        services.set_task_limit(None if of_all else alice, "echo", actor=ACTOR, max_running=5)
         submit(alice)
         (seen,) = store.ready_lanes()
         assert seen.only_line is None

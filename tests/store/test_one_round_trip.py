@@ -30,8 +30,7 @@ def test_jobs_go_their_way(alice: Tenant, max_running: int | None) -> None:
     services.change_limits(alice, actor="command:test", max_running=max_running)
     ids = submit(alice, 5, payload=b'{"a": "\\u00e4"}', tags=("t",))
     (seen,) = store.ready_lanes()
-    share = store.Share(seen.lane_id, 4, seen.only_line)
-    jobs = store.claim(WORKER, [share], lease_seconds=30)
+    jobs = store.claim(WORKER, [seen.share(4)], lease_seconds=30)
     assert [job.id for job in jobs] == ids[: max_running or 4]
     assert {job.payload for job in jobs} == {b'{"a": "\\u00e4"}'}
     assert set(store.extend([store.Lease(x.id, x.fence) for x in jobs], lease_seconds=9)) == {
