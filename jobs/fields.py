@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.errors import InvalidFields, InvalidInput
+from jobs.errors import MAX_ERRORS, InvalidFields, InvalidInput
 from jobs.instants import example
 
 _RFC3339 = re.compile(
@@ -35,7 +35,10 @@ def read_fields(body: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
 
 
 def try_fields(body: Any, fields: Mapping[str, Field]) -> tuple[dict[str, Any], list[InvalidInput]]:
-    """The members that can be read, by name, and what is wrong with the others."""
+    """The members that can be read, by name, and what is wrong with the others.
+
+    Reading ends where more is wrong than is told: a body can have a million fields.
+    """
     if not isinstance(body, dict):
         raise InvalidInput("A JSON object is expected.", code="not_an_object")
     given: dict[str, Any] = {}
@@ -45,6 +48,8 @@ def try_fields(body: Any, fields: Mapping[str, Field]) -> tuple[dict[str, Any], 
             given[name] = _read(name, value, fields)
         except InvalidInput as error:
             errors.append(error)
+            if len(errors) == MAX_ERRORS:
+                break
     return given, errors
 
 

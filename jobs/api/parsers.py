@@ -1,5 +1,6 @@
 """Request bodies: JSON in UTF-8 of bounded size, and nothing else."""
 
+import re
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -10,6 +11,8 @@ from rest_framework.request import Request
 from jobs.conf import conf
 from jobs.errors import InvalidInput, LengthRequired, PayloadTooLarge
 from jobs.exact_json import loads_object
+
+_digits = re.compile(r"\A[0-9]{1,30}\Z")
 
 
 class StrictJSONParser(BaseParser):
@@ -34,7 +37,7 @@ def body_of(request: Request) -> dict[str, Any]:
     if "Transfer-Encoding" in request.headers and "Content-Length" not in request.headers:
         raise LengthRequired("Send the body whole, with a Content-Length.")
     if not request.data:
-        if int(request.META.get("CONTENT_LENGTH") or 0) == 0:
+        if _length(request) == 0:
             raise InvalidInput("The body is empty; JSON is expected.", code="malformed_json")
         return {}
     return dict(request.data)
@@ -49,10 +52,18 @@ def _refuse_encodings(request: Request) -> None:
         raise UnsupportedMediaType(f"{request.content_type}"[:100])
 
 
+def _length(request: Request) -> int:
+    """How many bytes the body has, as its sender says; 0 where that is not said."""
+    said = request.META.get("CONTENT_LENGTH") or "0"
+    if not _digits.match(said):
+        raise InvalidInput("The Content-Length is no number of bytes.")
+    return int(said)
+
+
 def _read(stream: IO[Any], request: Request) -> bytes:
     """At most the bytes allowed, so that a larger body is never held as a whole."""
     limit = conf().max_body_bytes
-    if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+    if _length(request) > limit:
         raise _too_large(limit)
     body: bytes = stream.read(limit + 1)
     if len(body) > limit:
