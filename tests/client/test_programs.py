@@ -151,8 +151,8 @@ def test_sigterm_lets_the_running_program_end(
     live: Client, at_work: Callable[..., ProjectProcess]
 ) -> None:
     job = live.submit("remote:slow")
-    with at_work(0.5) as process:
-        wait_until(lambda: live.get(job).status == "RUNNING", PATIENCE, "it runs")
+    with at_work(1) as process:
+        wait_until(lambda: len(process.family()) > 1, PATIENCE, "the program runs")
         process.popen.terminate()
         assert process.wait(PATIENCE) == 0, process.output
         assert live.get(job).status == "DONE"
