@@ -26,6 +26,8 @@ from jobqueue_client.protocol import Call, Patience, Pause, Steps, answered, dum
 
 LONGEST_HOLD_SECONDS = 25
 """For so long the queue is asked to hold an answer until a job has ended."""
+SHORT_HOLD_SECONDS = 1
+"""An answer that came sooner was not held, whatever it says: a queue that ends lets all go."""
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.25, 5.0
 PAGE_SIZE = 100
 
@@ -149,7 +151,8 @@ def wait(job: JobOrId, timeout_seconds: float | None, patience: Patience) -> Ste
     clock, pause = patience.clock, FIRST_LOOK_SECONDS
     deadline = float("inf") if timeout_seconds is None else clock() + timeout_seconds
     while True:
-        left = max(0, deadline - clock())
+        asked_at = clock()
+        left = max(0, deadline - asked_at)
         within = replace(patience, give_up_after_seconds=min(patience.give_up_after_seconds, left))
         call = _held(job, int(min(LONGEST_HOLD_SECONDS, left)))
         found, was_held = yield from answered(call, within)
@@ -158,7 +161,7 @@ def wait(job: JobOrId, timeout_seconds: float | None, patience: Patience) -> Ste
             return found
         if left <= 0:
             raise WaitTimeout(found)
-        if not was_held:
+        if not was_held or clock() - asked_at < SHORT_HOLD_SECONDS:
             yield Pause(min(left, pause * (0.5 + patience.chance() / 2)))
             pause = min(pause * 1.5, LONGEST_LOOK_SECONDS)
 

@@ -175,7 +175,7 @@ class Worker:
     def _outcome(self, job: LeasedJob) -> Call[Sequence[Report]]:
         try:
             return leases.acknowledge(job, self._handlers[job.task](job))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # asyncio's CancelledError is no Exception
             return leases.release([job]) if job.stopping.is_set() else _failure(job, error)
 
     def _report(self, job: LeasedJob, outcome: Call[Sequence[Report]]) -> None:

@@ -265,6 +265,9 @@ def test_wait_asks_the_queue_to_hold_and_polls_where_it_does_not() -> None:
     world.drive(operations.wait("x", None, world.patience()), iter(answers))
     assert world.pauses == []
     assert {call.headers["Prefer"] for call in world.sent} == {"wait=25"}
+    hasty = World()
+    hasty.drive(operations.wait("x", None, hasty.patience()), iter(answers))
+    assert len(hasty.pauses) == 2, "an answer that came at once was not held"
     polling = World(chance=1)
     looks = [httpx.Response(200, json=running) for _ in range(20)]
     polling.drive(

@@ -1,5 +1,6 @@
 """A tenant's own worker, of a real server: leases kept, outcomes told once, jobs given back."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ def raising(error: BaseException) -> Handler:
         (KeyError("no such thing"), "FAILED", "KeyError"),
         (ValueError("half \ud800 and \0"), "FAILED", "ValueError"),
         (SystemExit(1), "FAILED", "SystemExit"),
+        (asyncio.CancelledError(), "FAILED", "CancelledError"),
         (Retry(after=600, message="later"), "FAILED", "Retry"),
         (Discard("nobody wants it"), "DLQ", "Discard"),
     ],
