@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobs.errors import InvalidInput
 from jobs.fields import moment
@@ -144,6 +144,8 @@ def _tagged(term: Term, tenant: Tenant | None) -> Q:
     tagged = JobTag.objects.filter(tag__in=term.values)
     if tenant is not None:
         tagged = tagged.filter(tenant_id=tenant.pk)
+    if term.is_negated:  # asked of each job: a list of all that have a common tag is long
+        return Q(Exists(tagged.filter(job_id=OuterRef("pk"))))
     return Q(pk__in=tagged.values("job_id"))
 
 

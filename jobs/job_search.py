@@ -5,6 +5,7 @@ looks at so many of them and says where to go on. So a step is quick, however ma
 """
 
 import uuid
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from django.db.models import QuerySet
@@ -14,13 +15,12 @@ from jobs.filters import Filter
 from jobs.job_filters import filtered, finds_by_index
 from jobs.lookup import in_status
 from jobs.models import Job, Lane, Tenant
-from jobs.statuses import UNUSUAL, Status
+from jobs.statuses import Status
 from jobs.store.clock import now
 
 LOOKED_AT = 10_000
 """Jobs that one step looks at where no index finds those that match."""
 MAX_PAGE_BYTES = 8_000_000
-_HAVE_INDEX = frozenset({*UNUSUAL, Status.RUNNING})
 
 
 class Found(NamedTuple):
@@ -28,6 +28,14 @@ class Found(NamedTuple):
 
     ids: list[uuid.UUID]
     rest: uuid.UUID | None
+
+
+class _Walk(NamedTuple):
+    """Jobs in the order of an index, the last to look at, and what is still to be looked for."""
+
+    jobs: QuerySet[Job]
+    edge: uuid.UUID | None
+    only: frozenset[Status] | None
 
 
 class Search:
@@ -47,13 +55,16 @@ class Search:
 
     def step(self, after: uuid.UUID | None, *, size: int, looked_at: int | None = None) -> Found:
         """The next matches after that job: at most `size`, among `looked_at` if it has to look."""
-        walks = [self._after(after, walk) for walk in self._walks()]
-        edge = self._edge(walks, looked_at or LOOKED_AT) if self._has_to_look() else None
+        walks = list(self._walks(after, looked_at or LOOKED_AT))
+        edges = [walk.edge for walk in walks if walk.edge is not None]
+        edge = (min if self.oldest_first else max)(edges, default=None)
         ids: list[uuid.UUID] = []
         for walk in walks:
-            near = walk.filter(**{self._until: edge}) if edge else walk
-            ids += self._matching(near).values_list("pk", flat=True)[: size + 1]
-        ids.sort(reverse=not self.oldest_first)
+            found = filtered(self._until(edge, walk.jobs), self.tenant, self._others)
+            if walk.only is not None:
+                found = found.filter(status__in=sorted(walk.only))
+            ids += found.values_list("pk", flat=True)[: size + 1]
+        ids = sorted(set(ids), reverse=not self.oldest_first)
         if len(ids) > size:
             return Found(ids[:size], ids[size - 1])
         return Found(ids, edge)
@@ -66,57 +77,59 @@ class Search:
         rest = found.rest if len(light) == len(found.ids) else light[-1]
         return [jobs[job_id] for job_id in light if job_id in jobs], rest
 
-    def start(self) -> uuid.UUID | None:
-        """An id before the oldest job in one of the wanted statuses, None if there is none.
+    def _walks(self, after: uuid.UUID | None, looked_at: int) -> Iterator[_Walk]:
+        """Walks that pass by every match: one for each status, or one where that has no index."""
+        statuses = self.wanted.statuses
+        if statuses == frozenset(Status):
+            yield self._walk(self._after(after, self._jobs), looked_at)
+        elif Status.DONE in statuses:
+            yield self._walk(self._after(after, self._jobs), looked_at, only=statuses)
+        else:
+            for status in sorted(statuses - {Status.PENDING}):
+                yield self._walk(self._after(after, in_status(self._jobs, status)), looked_at)
+            if Status.PENDING in statuses:
+                yield self._walk_to_waiting(after, looked_at)
 
-        A search for waiting jobs need not pass by all that finished before.
+    def _walk(
+        self, jobs: QuerySet[Job], looked_at: int, only: frozenset[Status] | None = None
+    ) -> _Walk:
+        has_to_look = self._others or only is not None
+        return _Walk(jobs, _key_at(looked_at, jobs) if has_to_look else None, only)
+
+    def _walk_to_waiting(self, after: uuid.UUID | None, looked_at: int) -> _Walk:
+        """Ready jobs are found among all jobs in their order; where none is near, the next one is.
+
+        Their own index has another order: for a tenant with many, that takes a while.
         """
-        oldest = [self._oldest(status) for status in self.wanted.statuses]
-        ids = [job_id for job_id in oldest if job_id is not None]
-        return uuid.UUID(int=min(ids).int - 1) if ids else None
-
-    @property
-    def _until(self) -> str:
-        return "pk__lte" if self.oldest_first else "pk__gte"
-
-    def _walks(self) -> list[QuerySet[Job]]:
-        """Jobs in the order of an index: those of each status, or all where a status has none."""
-        if self._knows_statuses():
-            return [in_status(self._jobs, status) for status in sorted(self.wanted.statuses)]
-        return [self._jobs]
-
-    def _knows_statuses(self) -> bool:
-        return self.wanted.statuses <= _HAVE_INDEX
-
-    def _has_to_look(self) -> bool:
-        is_any_status = self.wanted.statuses == frozenset(Status)
-        return bool(self._others) or not (self._knows_statuses() or is_any_status)
-
-    def _after(self, last: uuid.UUID | None, walk: QuerySet[Job]) -> QuerySet[Job]:
-        walk = walk.order_by("pk" if self.oldest_first else "-pk")
-        if last is None:
+        only = frozenset({Status.PENDING})
+        walk = self._walk(self._after(after, self._jobs), looked_at, only)
+        if walk.edge is None or self._until(walk.edge, walk.jobs).filter(status__in=only).exists():
             return walk
-        return walk.filter(**{"pk__gt" if self.oldest_first else "pk__lt": last})
+        ready = Job.objects.filter(status=Status.PENDING)
+        if self.tenant is not None:
+            lanes = Lane.objects.filter(tenant=self.tenant).values_list("pk", flat=True)
+            ready = ready.filter(lane_id__in=list(lanes))
+        nearest = _key_at(1, self._after(walk.edge, ready))
+        if nearest is None:
+            return _Walk(Job.objects.none(), None, None)
+        beyond = {"pk__gte" if self.oldest_first else "pk__lte": nearest}
+        return self._walk(walk.jobs.filter(**beyond), looked_at, only)
 
-    def _edge(self, walks: list[QuerySet[Job]], looked_at: int) -> uuid.UUID | None:
-        """The last job of all that one step looks at, None if that is the last one there is."""
-        last = [w.values_list("pk", flat=True)[looked_at - 1 : looked_at].first() for w in walks]
-        edges = [edge for edge in last if edge is not None]
-        return (min if self.oldest_first else max)(edges, default=None)
+    def _after(self, last: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
+        jobs = jobs.order_by("pk" if self.oldest_first else "-pk")
+        if last is None:
+            return jobs
+        return jobs.filter(**{"pk__gt" if self.oldest_first else "pk__lt": last})
 
-    def _matching(self, walk: QuerySet[Job]) -> QuerySet[Job]:
-        if not self._knows_statuses() and self.wanted.statuses != frozenset(Status):
-            walk = walk.filter(status__in=sorted(self.wanted.statuses))
-        return filtered(walk, self.tenant, self._others)
+    def _until(self, edge: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
+        if edge is None:
+            return jobs
+        return jobs.filter(**{"pk__lte" if self.oldest_first else "pk__gte": edge})
 
-    def _oldest(self, status: Status) -> uuid.UUID | None:
-        jobs = Job.objects.all()
-        if self.tenant and status is Status.PENDING:
-            lanes = Lane.objects.filter(tenant=self.tenant)
-            jobs = jobs.filter(lane_id__in=list(lanes.values_list("pk", flat=True)))
-        elif self.tenant:
-            jobs = jobs.filter(tenant_id=self.tenant.pk)
-        return in_status(jobs, status).order_by("pk").values_list("pk", flat=True).first()
+
+def _key_at(number: int, jobs: QuerySet[Job]) -> uuid.UUID | None:
+    """The id of the job at that place, the first is 1; None if there are fewer."""
+    return jobs.values_list("pk", flat=True)[number - 1 : number].first()
 
 
 def _light_enough(ids: list[uuid.UUID]) -> list[uuid.UUID]:

@@ -27,7 +27,6 @@ SAMPLE = 10
 BATCH = 500
 SECONDS_A_STEP = 0.5
 """A pace is kept in steps of so long, so that a slow one is even."""
-_LAST_ID = uuid.UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,6 @@ class Preview:
     count: int
     is_capped: bool
     sample: list[uuid.UUID]
-    start: uuid.UUID | None
 
 
 def preview(tenant: Tenant | None, action: BulkAction, text: str) -> Preview:
@@ -46,11 +44,8 @@ def preview(tenant: Tenant | None, action: BulkAction, text: str) -> Preview:
     Raises `InvalidInput` for a filter that cannot be read or has no condition.
     """
     search = Search(tenant, _read(text) & _acted_on(action), oldest_first=True)
-    start = search.start()
-    if start is None:
-        return Preview(0, False, [], None)
-    found = search.step(start, size=COUNTED_AT_MOST, looked_at=LOOKED_AT_FOR_COUNT)
-    return Preview(len(found.ids), found.rest is not None, found.ids[:SAMPLE], start)
+    found = search.step(None, size=COUNTED_AT_MOST, looked_at=LOOKED_AT_FOR_COUNT)
+    return Preview(len(found.ids), found.rest is not None, found.ids[:SAMPLE])
 
 
 def start(
@@ -75,7 +70,6 @@ def start(
             rate_per_second=rate_per_second,
             expected=expected.count,
             is_expected_capped=expected.is_capped,
-            position=expected.start or _LAST_ID,
             actor=actor,
             created_at=Now(),
             next_at=Now(),
@@ -125,7 +119,8 @@ def step(runner: str) -> float:
 
 def _carry_out(operation: Operation) -> None:
     search = Search(operation.tenant, _wanted(operation), oldest_first=True)
-    found = search.step(operation.position, size=_batch(operation))
+    with bulk.one_state():
+        found = search.step(operation.position, size=_batch(operation))
     with transaction.atomic():
         was_ours = bulk.take_step(
             operation.pk,

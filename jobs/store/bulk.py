@@ -7,13 +7,14 @@ whoever goes on after a crash begins where the last step ended.
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from django.db import connection, transaction
 
 from jobs.statuses import BulkAction, OperationState
 from jobs.store.control import cancel, discard, redrive, retry
-from jobs.store.dialect import as_uuid, fetch, scalar, sql
+from jobs.store.dialect import as_uuid, fetch, is_postgresql, scalar, sql
 
 _STEP_IN = f"""
 SELECT SECONDS(NOW(), due_at) FROM (
@@ -27,6 +28,26 @@ def step_in() -> float:
     """Seconds until a step is due: 0 or less if one is, infinity if no operation runs."""
     rows = fetch(_STEP_IN, {})
     return rows[0][0] if rows else math.inf
+
+
+_ONE_STATE = {True: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", False: "BEGIN"}
+
+
+@contextmanager
+def one_state() -> Iterator[None]:
+    """Several reads of one state of the database, so that no job moves from one to the other.
+
+    It holds up nobody. Inside of a transaction the reads are as that has them.
+    """
+    if connection.in_atomic_block:
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_ONE_STATE[is_postgresql()])
+        try:
+            yield
+        finally:
+            cursor.execute("ROLLBACK")
 
 
 _HOLD = f"""

@@ -1,14 +1,18 @@
 """Bulk actions: what they act on, how fast, and that they come to each job once."""
 
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import F
 
 from jobs import job_search, operations, services
 from jobs.errors import InvalidInput, OperationNotFound, StatusConflict, TooManyOperations
+from jobs.filters import parse
+from jobs.job_search import Search
 from jobs.models import AuditEntry, Job, Operation, Tenant
 from jobs.statuses import BulkAction, OperationState, Status
 from jobs.store import bulk
@@ -268,6 +272,42 @@ def test_a_runner_that_dies_in_a_step_leaves_nothing_half_done(
     assert Job.objects.filter(status=Status.PENDING).count() == 2
     Operation.objects.update(held_until=now() - timedelta(seconds=1))
     assert counts(finish(operation)) == (5, 5, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_moves_during_a_search_is_not_missed(alice: Tenant) -> None:
+    job = make_job(alice, Status.FAILED)
+    with ThreadPoolExecutor(1) as another, bulk.one_state():
+        before = statuses([job])
+        another.submit(services.retry, job, actor=ME).result()
+        another.submit(connections.close_all).result()
+        assert statuses([job]) == before == [Status.FAILED]
+    assert statuses([job]) == [Status.PENDING]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_carried_out_in_transactions_of_its_own(alice: Tenant, small_steps: None) -> None:
+    make_dead(alice, 3)
+    operation = finish(begin(alice, BulkAction.REDRIVE, "task:echo"))
+    assert counts(operation) == (3, 3, 0)
+
+
+def test_ready_jobs_are_found_behind_many_others(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_search, "LOOKED_AT", 2)
+    for status in (Status.FAILED, *[Status.DONE] * 7, Status.CANCELLED):
+        make_job(alice, status)
+    ready = [make_job(alice, Status.PENDING) for _ in range(5)]
+    found: list[uuid.UUID] = []
+    search, rest, steps = Search(alice, parse("status:PENDING,RUNNING"), oldest_first=True), None, 0
+    while steps == 0 or rest is not None:
+        ids, rest = search.step(rest, size=3)
+        found, steps = found + ids, steps + 1
+    assert found == [job.pk for job in ready]
+    assert steps <= 4
+    newest = Search(alice, parse("status:PENDING queue:default"))
+    assert newest.step(None, size=1).ids == [ready[-1].pk]
 
 
 def test_a_pace_is_kept(alice: Tenant) -> None:
