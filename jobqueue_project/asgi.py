@@ -6,20 +6,20 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
-from django.core.signals import request_finished
 from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobqueue_project.settings")
 http = get_asgi_application()
 # Each request has a thread of its own here, and nobody else would ever use its connection.
-request_finished.connect(lambda **kwargs: connections.close_all(), weak=False)
+connections.settings["default"]["CONN_MAX_AGE"] = 0
 
 from dashboard.routing import websocket_urlpatterns  # noqa: E402  (needs the apps loaded)
+from jobs.api.held import Held  # noqa: E402
 from jobs.api.long_poll import LongPoll  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": LongPoll(http),
+        "http": Held(LongPoll(http)),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
         ),

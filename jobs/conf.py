@@ -94,6 +94,7 @@ class Conf:
 
     # The edge.
     authentication_failures_per_minute: int = 30
+    max_held_per_tenant: int = 2_000
     requests_per_minute: int = 60_000
     webhook_private_hosts: tuple[str, ...] = field(default=())
 

@@ -249,6 +249,14 @@ class TooManyCalls(TooManyRequests):
     policy = "calls"
 
 
+class TooManyHeld(TooManyRequests):
+    """The tenant has as many answers waiting as it may."""
+
+    code = "too_many_held"
+    policy = "held-answers"
+    window = None
+
+
 class TaskOutcome(Exception):
     """Raised by a task to decide what becomes of its job."""
 

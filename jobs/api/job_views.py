@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import services
+from jobs.api.conditional import answer
 from jobs.api.pages import page_of, read_page
 from jobs.api.parsers import body_of
 from jobs.api.rate_limits import submission_headers
@@ -14,10 +15,12 @@ from jobs.api.schema import (
     BULK_ANSWER,
     BULK_REQUEST,
     EXPLANATION,
+    IF_NONE_MATCH,
     JOB,
     JOB_PAGE,
     JOB_REQUEST,
     JOB_WITH_ATTEMPTS,
+    PREFER_WAIT,
     SUBMISSION_PROBLEMS,
     described,
     list_parameters,
@@ -115,12 +118,22 @@ class OneJob(TenantView):
 
     scopes = {"GET": Scope.READ}
 
-    @described("get_job", "One job with its failed attempts", answers={200: JOB_WITH_ATTEMPTS})
+    @described(
+        "get_job",
+        "One job with its failed attempts",
+        answers={200: JOB_WITH_ATTEMPTS, 304: None},
+        parameters=[IF_NONE_MATCH, PREFER_WAIT],
+    )
     def get(self, request: Request, job_id: str) -> Response:
-        """The job, its attempts oldest first."""
+        """The job, its attempts oldest first.
+
+        With `Prefer: wait=25` the answer waits, up to 60 seconds, until the job has ended, or with
+        `If-None-Match` until it has changed in more than its lease; `Preference-Applied` says that
+        it did. A server that cannot wait, as under WSGI, answers at once and does not say so.
+        """
         job = self.job(job_id)
         attempts = [attempt_as_json(attempt) for attempt in attempts_of(job)]
-        return Response({**job_as_json(job), "attempts": attempts})
+        return answer(request, self.tenant, job, {**job_as_json(job), "attempts": attempts})
 
 
 class CancelJob(TenantView):

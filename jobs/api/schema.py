@@ -267,6 +267,20 @@ _IDEMPOTENCY_KEY = OpenApiParameter(
 )
 
 
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="An `ETag` that was answered: 304 while the representation is the same.",
+)
+PREFER_WAIT = OpenApiParameter(
+    "Prefer",
+    {"type": "string", "pattern": "^wait=[0-9]{1,3}$"},
+    OpenApiParameter.HEADER,
+    description="`wait=25`: hold the answer back until there is news, for so many seconds.",
+)
+
+
 def described(
     operation_id: str,
     summary: str,

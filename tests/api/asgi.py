@@ -1,0 +1,94 @@
+"""Requests to the ASGI application in this process: on an event loop, and without a server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from jobqueue_project.asgi import application
+
+PATIENCE_SECONDS = 60
+
+
+class Exchange:
+    """One request, while it is answered."""
+
+    def __init__(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        address = urlsplit(path)
+        self.scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": address.path,
+            "raw_path": address.path.encode(),
+            "query_string": address.query.encode(),
+            "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("localhost", 80),
+        }
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.is_over = False
+        self._has_left = asyncio.Event()
+        self._news = asyncio.Condition()
+        self._is_asked = False
+
+    async def run(self) -> None:
+        """Until it is answered."""
+        await application(self.scope, self._receive, self._send)
+
+    def leave(self) -> None:
+        """The client closes the connection."""
+        self._has_left.set()
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._is_asked:
+            self._is_asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._has_left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        async with self._news:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                pairs = message["headers"]
+                self.headers = {k.decode().lower(): v.decode() for k, v in pairs}
+            else:
+                self.body += message.get("body", b"")
+                self.is_over = not message.get("more_body", False)
+            self._news.notify_all()
+
+    async def until(self, part: bytes) -> None:
+        """Wait until this was answered."""
+        async with asyncio.timeout(PATIENCE_SECONDS), self._news:
+            await self._news.wait_for(lambda: part in self.body)
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@asynccontextmanager
+async def asked(path: str, key: str, **headers: str) -> AsyncIterator[tuple[Exchange, Any]]:
+    """A GET that is under way, and its task; left at the end of the block."""
+    given = {"Host": "localhost", "Authorization": f"Bearer {key}"}
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    exchange = Exchange("GET", f"/api/v1{path}", given)
+    task = asyncio.create_task(exchange.run())
+    try:
+        yield exchange, task
+    finally:
+        exchange.leave()
+        await asyncio.wait_for(task, PATIENCE_SECONDS)
+
+
+async def get(path: str, key: str, **headers: str) -> Exchange:
+    """A GET that is answered."""
+    async with asked(path, key, **headers) as (exchange, task):
+        await asyncio.wait_for(task, PATIENCE_SECONDS)
+    return exchange
