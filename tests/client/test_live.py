@@ -4,9 +4,10 @@ import asyncio
 import json
 from collections.abc import Callable
 
+import httpx
 import pytest
 
-from jobqueue_client import AsyncClient, Client
+from jobqueue_client import AsyncClient, Client, WaitTimeout
 from jobqueue_client.__main__ import main
 from jobs.models import Tenant
 from tests.harness import running_workers
@@ -32,6 +33,28 @@ def test_submit_wait_result(
         arguments = ("submit", "echo", "--payload", '{"a": 1}', "--wait", str(PATIENCE))
         assert main([*arguments, "--url", url, "--key", key]) == 0
     assert json.loads(capsys.readouterr().out) == {"a": 1}
+
+
+class Recording(httpx.HTTPTransport):
+    """A network that remembers what was answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[httpx.Response] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        self.answers.append(response)
+        return response
+
+
+def test_the_queue_holds_the_answer_of_a_wait(place: tuple[str, str]) -> None:
+    network = Recording()
+    with Client(*place, timeout_seconds=PATIENCE, transport=network) as client:
+        job = client.submit(delay_seconds=600)
+        with pytest.raises(WaitTimeout):
+            client.wait(job, 2.5)
+    assert network.answers[1].headers["Preference-Applied"] == "wait=2"
 
 
 async def test_the_same_with_asyncio(place: tuple[str, str]) -> None:
