@@ -20,6 +20,7 @@ def serve(descriptor: int, worker: str, parent: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_BY_CHILDREN)
     threading.Thread(target=_end_with_parent, args=[parent], daemon=True).start()
+    attempt.silence_unheard_logging()
     pipe = Connection(descriptor)
     while True:
         try:

@@ -178,10 +178,12 @@ class Executor:
         return outcome
 
     def _broken_down(self, held: HeldJob, error: BaseException) -> Outcome:
-        fields = attempt.described(held.job, self._worker)
-        _log.error("an attempt could not be concluded", exc_info=error, extra=fields)
         seconds = held.running_seconds(time.monotonic())
-        return outcomes.of_breakdown(held.job, error, seconds)
+        outcome = outcomes.of_breakdown(held.job, error, seconds)
+        # The attempt keeps the traceback; in a log, the job's own error in it could tell a payload.
+        fields = attempt.described(held.job, self._worker) | {"error_type": outcome.error_type}
+        _log.error("an attempt could not be concluded", extra=fields)
+        return outcome
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
