@@ -53,9 +53,9 @@ class Search:
         self._others = Filter(tuple(term for term in terms if not finds_by_index(term)))
         self._jobs = filtered(own, tenant, by_index)
 
-    def step(self, after: uuid.UUID | None, *, size: int, looked_at: int | None = None) -> Found:
-        """The next matches after that job: at most `size`, among `looked_at` if it has to look."""
-        walks = list(self._walks(after, looked_at or LOOKED_AT))
+    def step(self, after: uuid.UUID | None, *, size: int) -> Found:
+        """The next matches after that job: at most `size`, among `LOOKED_AT` if it has to look."""
+        walks = list(self._walks(after))
         edges = [walk.edge for walk in walks if walk.edge is not None]
         edge = (min if self.oldest_first else max)(edges, default=None)
         ids: list[uuid.UUID] = []
@@ -77,32 +77,30 @@ class Search:
         rest = found.rest if len(light) == len(found.ids) else light[-1]
         return [jobs[job_id] for job_id in light if job_id in jobs], rest
 
-    def _walks(self, after: uuid.UUID | None, looked_at: int) -> Iterator[_Walk]:
+    def _walks(self, after: uuid.UUID | None) -> Iterator[_Walk]:
         """Walks that pass by every match: one for each status, or one where that has no index."""
         statuses = self.wanted.statuses
         if statuses == frozenset(Status):
-            yield self._walk(self._after(after, self._jobs), looked_at)
+            yield self._walk(self._after(after, self._jobs))
         elif Status.DONE in statuses:
-            yield self._walk(self._after(after, self._jobs), looked_at, only=statuses)
+            yield self._walk(self._after(after, self._jobs), only=statuses)
         else:
             for status in sorted(statuses - {Status.PENDING}):
-                yield self._walk(self._after(after, in_status(self._jobs, status)), looked_at)
+                yield self._walk(self._after(after, in_status(self._jobs, status)))
             if Status.PENDING in statuses:
-                yield self._walk_to_waiting(after, looked_at)
+                yield self._walk_to_waiting(after)
 
-    def _walk(
-        self, jobs: QuerySet[Job], looked_at: int, only: frozenset[Status] | None = None
-    ) -> _Walk:
+    def _walk(self, jobs: QuerySet[Job], only: frozenset[Status] | None = None) -> _Walk:
         has_to_look = self._others or only is not None
-        return _Walk(jobs, _key_at(looked_at, jobs) if has_to_look else None, only)
+        return _Walk(jobs, _key_at(LOOKED_AT, jobs) if has_to_look else None, only)
 
-    def _walk_to_waiting(self, after: uuid.UUID | None, looked_at: int) -> _Walk:
+    def _walk_to_waiting(self, after: uuid.UUID | None) -> _Walk:
         """Ready jobs are found among all jobs in their order; where none is near, the next one is.
 
         Their own index has another order: for a tenant with many, that takes a while.
         """
         only = frozenset({Status.PENDING})
-        walk = self._walk(self._after(after, self._jobs), looked_at, only)
+        walk = self._walk(self._after(after, self._jobs), only)
         if walk.edge is None or self._until(walk.edge, walk.jobs).filter(status__in=only).exists():
             return walk
         ready = Job.objects.filter(status=Status.PENDING)
@@ -113,7 +111,7 @@ class Search:
         if nearest is None:
             return _Walk(Job.objects.none(), None, None)
         beyond = {"pk__gte" if self.oldest_first else "pk__lte": nearest}
-        return self._walk(walk.jobs.filter(**beyond), looked_at, only)
+        return self._walk(walk.jobs.filter(**beyond), only)
 
     def _after(self, last: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
         jobs = jobs.order_by("pk" if self.oldest_first else "-pk")

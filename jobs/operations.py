@@ -22,7 +22,7 @@ from jobs.statuses import ACTED_ON, BulkAction, OperationState
 from jobs.store import bulk
 
 COUNTED_AT_MOST = 10_000
-LOOKED_AT_FOR_COUNT = 100_000
+COUNTED_STEPS = 10
 SAMPLE = 10
 BATCH = 500
 SECONDS_A_STEP = 0.5
@@ -44,8 +44,14 @@ def preview(tenant: Tenant | None, action: BulkAction, text: str) -> Preview:
     Raises `InvalidInput` for a filter that cannot be read or has no condition.
     """
     search = Search(tenant, _read(text) & _acted_on(action), oldest_first=True)
-    found = search.step(None, size=COUNTED_AT_MOST, looked_at=LOOKED_AT_FOR_COUNT)
-    return Preview(len(found.ids), found.rest is not None, found.ids[:SAMPLE])
+    ids: list[uuid.UUID] = []
+    rest: uuid.UUID | None = None
+    for _ in range(COUNTED_STEPS):
+        found, rest = search.step(rest, size=COUNTED_AT_MOST - len(ids))
+        ids += found
+        if rest is None or len(ids) == COUNTED_AT_MOST:
+            break
+    return Preview(len(ids), rest is not None, ids[:SAMPLE])
 
 
 def start(

@@ -198,7 +198,8 @@ def test_a_preview_counts_and_shows_the_oldest(
     assert exact.sample == [job.pk for job in jobs[:2]]
     monkeypatch.setattr(operations, "COUNTED_AT_MOST", 3)
     assert counted(alice, BulkAction.DISCARD, "queue:default") == (3, True)
-    monkeypatch.setattr(operations, "LOOKED_AT_FOR_COUNT", 2)
+    monkeypatch.setattr(operations, "COUNTED_STEPS", 2)
+    monkeypatch.setattr(job_search, "LOOKED_AT", 1)
     assert counted(alice, BulkAction.DISCARD, "queue:default") == (2, True)
     assert counted(alice, BulkAction.DISCARD, "queue:none") == (0, True)
     assert counted(alice, BulkAction.CANCEL, "queue:default") == (0, False)
