@@ -180,6 +180,18 @@ SCENARIOS = (
         run="bench.service.look",
     ),
     Scenario(
+        name="rest-lists",
+        title="Lists and counts of a tenant with 50,000 of 500,000 jobs; --long: 1 of 10 million",
+        measures=(
+            Measure("slowest list, p95", "ms", (Target("must", 50, is_most=True),)),
+            Measure("slowest count, p95", "ms", (Target("must", 50, is_most=True),)),
+            Measure("rows read by a call", "rows"),
+            Measure("scans of all rows", "", (Target("must", 0, is_most=True),)),
+        ),
+        run="bench.service_lists.lists",
+        limit_seconds=1_200,
+    ),
+    Scenario(
         name="fair",
         title="Jain's index, one tenant with 100,000 ready jobs and nine with 200, 5 s windows",
         measures=(Measure("worst window", "of 1"), Measure("median window", "of 1")),

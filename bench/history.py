@@ -18,14 +18,15 @@ WAITING, WAITING_LANES, FINISHED = 1_000_000, 100, 10_000_000
 COPIES = 250_000
 WORKERS = (*ONE_PROCESS, "--concurrency", "10", "--queues", "default")
 
-# The ids rise, as those of jobs do that were submitted one after the other.
+# The ids rise, as those of jobs do that were submitted one after the other, and say when that was.
 _COPY = """
-INSERT INTO jobs_job (id, {columns})
+INSERT INTO jobs_job (id, created_at, {columns})
 SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
     || lpad(to_hex(n %% 4096), 3, '0') || 'a' || substr(md5(random()::text), 1, 15))::uuid,
-    {columns}
+    clock_timestamp(), {columns}
 FROM generate_series(1, %(each)s) AS n CROSS JOIN jobs_job AS template
 WHERE template.id = ANY(%(templates)s)"""
+_MADE = {"id", "created_at"}
 
 
 def huge_table(settings: Settings) -> Iterator[Sample]:
@@ -63,7 +64,7 @@ def copy(templates: QuerySet[Job], jobs: int) -> None:
     In SQL: the Python API would need an hour.
     """
     ids = list(templates.values_list("pk", flat=True)[:WAITING_LANES])
-    columns = ", ".join(str(f.column) for f in Job._meta.concrete_fields if not f.primary_key)
+    columns = ", ".join(str(f.column) for f in Job._meta.concrete_fields if f.name not in _MADE)
     statement = _COPY.format(columns=columns).encode()
     with psycopg.connect(database_url(), autocommit=True) as connection:
         made = 0

@@ -36,13 +36,15 @@ def submit(settings: Settings) -> Iterator[Sample]:
     body = '{"task": "echo", "payload": {"n": 1}}'
     for _ in settings.each_run():
         load.wipe()
-        free, limited = (_tenant(slug, per_minute) for slug, per_minute in _TENANTS.items())
+        free, limited = (
+            tenant_with_keys(slug, per_minute) for slug, per_minute in _TENANTS.items()
+        )
         job = services.submit(free[0], NewJob(task="echo", payload=b'{"n": 1}')).job_id
         with served(OURS) as ours, served(BARE, BENCH_BARE_JOB=str(job)) as bare:
             turns = {
                 "bare": (bare, [request("POST", "/jobs", body='{"payload": {"n": 1}}')]),
-                "POST /jobs": (ours, _posts("/api/v1/jobs", free[1], body)),
-                "with a limit": (ours, _posts("/api/v1/jobs", limited[1], body)),
+                "POST /jobs": (ours, posts("/api/v1/jobs", free[1], body)),
+                "with a limit": (ours, posts("/api/v1/jobs", limited[1], body)),
             }
             answers = _in_turns(turns, settings, "201")
         accepted = sum(len(one.waits) for found in answers.values() for one in found)
@@ -59,12 +61,12 @@ def look(settings: Settings) -> Iterator[Sample]:
     """`GET /jobs/{id}` of a job that is done with, beside a bare view of REST framework."""
     for _ in settings.each_run():
         load.wipe()
-        tenant, keys = _tenant("free", None)
+        tenant, keys = tenant_with_keys("free", None)
         job = services.submit(tenant, NewJob(task="echo", payload=b'{"n": 1}')).job_id
         with served(OURS) as ours, served(BARE, BENCH_BARE_JOB=str(job)) as bare:
             turns = {
                 "bare": (bare, [request("GET", f"/jobs/{job}")]),
-                "GET /jobs/{id}": (ours, _gets(f"/api/v1/jobs/{job}", keys)),
+                "GET /jobs/{id}": (ours, gets(f"/api/v1/jobs/{job}", keys)),
             }
             yield _beside_bare(_in_turns(turns, settings, "200"))
 
@@ -75,9 +77,9 @@ def bulk(settings: Settings) -> Iterator[Sample]:
     body = f'{{"jobs": [{", ".join([item] * BULK)}]}}'
     for _ in settings.each_run():
         load.wipe()
-        _, keys = _tenant("free", None)
+        _, keys = tenant_with_keys("free", None)
         with served(OURS) as port:
-            turns = {"bulk": (port, _posts("/api/v1/jobs/bulk", keys, body))}
+            turns = {"bulk": (port, posts("/api/v1/jobs/bulk", keys, body))}
             (found,) = _in_turns(turns, settings, "201", connections=4).values()
         jobs = BULK * sum(len(one.waits) for one in found)
         if Job.objects.count() != jobs:
@@ -85,18 +87,18 @@ def bulk(settings: Settings) -> Iterator[Sample]:
         yield {"POST /jobs/bulk": Figure(rate(jobs, sum(one.seconds for one in found)))}
 
 
-def _tenant(slug: str, per_minute: int | None) -> tuple[Tenant, Keys]:
+def tenant_with_keys(slug: str, per_minute: int | None) -> tuple[Tenant, Keys]:
     """A tenant and the headers of keys, one for each connection: a key has a limit of calls."""
     tenant = load.make_tenant(slug, submissions_per_minute=per_minute)
     texts = [create_api_key(tenant, actor="command:bench")[1] for _ in range(CONNECTIONS)]
     return tenant, [{"Authorization": f"Bearer {text}"} for text in texts]
 
 
-def _posts(path: str, keys: Keys, body: str) -> list[str]:
+def posts(path: str, keys: Keys, body: str) -> list[str]:
     return [request("POST", path, headers=key, body=body) for key in keys]
 
 
-def _gets(path: str, keys: Keys) -> list[str]:
+def gets(path: str, keys: Keys) -> list[str]:
     return [request("GET", path, headers=key) for key in keys]
 
 

@@ -7,10 +7,10 @@ from threading import Thread
 import pytest
 from django.db import connection
 
-from bench import service
+from bench import service, service_lists
 from bench.scenario import BenchError, Settings
 from bench.service_client import ClientError, Load, apply, request
-from jobs.models import Job
+from jobs.models import Job, Tenant
 
 SHORT = 0.1
 
@@ -95,3 +95,11 @@ def test_submissions_are_measured_beside_bare_inserts() -> None:
     assert sample["POST /jobs"].value > 0
     assert sample["POST /jobs"].floor
     assert Job.objects.filter(task="echo", idempotency_key=None).count() > 3
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="it is measured there alone")
+@pytest.mark.django_db(transaction=True)
+def test_lists_are_measured_in_a_history() -> None:
+    (sample,) = service_lists.lists(Settings(runs=1, scale=0.002))
+    assert sample["slowest list, p95"].value > 0
+    assert Job.objects.count() > 10 * Tenant.objects.count()
