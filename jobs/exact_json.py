@@ -144,7 +144,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
-        raise InvalidInput(f"{digits[:50]} is too large a number.", code="invalid_number")
+        raise InvalidInput("A number is beyond what a double can hold.", code="invalid_number")
     return number
 
 
