@@ -49,10 +49,17 @@ class Claimer(Role):
         self._seen: dict[int, ReadyLane] = {}
         self._look_again_at = 0.0
         self._is_fresh = False
+        self._is_told = False
+        self._last: ReadyLane | None = None
         self._tasks: dict[str, QueueTask] = {}
         self._unknown: set[str] = LeftToOthers()
         self._disappointments = 0
         self._strange: list[Lease] = []
+
+    def hear(self) -> None:
+        """Somebody says that there is work."""
+        self._is_told = True
+        self.wake()
 
     def tick(self) -> float:
         """Claim once if there is room."""
@@ -62,8 +69,22 @@ class Claimer(Role):
         room = self._held.slots + buffer - len(self._held)
         if room <= buffer // 2:
             return conf().poll_interval_seconds
+        is_told, self._is_told = self._is_told, False
         with self._begins.timed() as after:
+            if is_told and self._claim_another(after):
+                return 0
             return self._claim_up_to(min(room, conf().claim_batch), after)
+
+    def _claim_another(self, after: Marks) -> bool:
+        """Claim one job of the lane that the last ones were of, unseen; was there one?
+
+        An idle worker that hears of work nearly always finds it there: that spares the job a look.
+        """
+        lane, self._last = self._last, None
+        if lane is None or self._seen:
+            return False
+        self._seen = {lane.lane_id: lane}
+        return self._claim(self._shares.divide([lane], 1), after)
 
     def _claim_up_to(self, places: int, after: Marks) -> float:
         lanes = self._look(after)
@@ -155,6 +176,8 @@ class Claimer(Role):
         for share in shares:
             lane = self._seen.pop(share.lane_id)
             of_tenant[lane.tenant_id] += taken[share.lane_id]
+            if taken[share.lane_id] and share.only_line and not share.limited_tenant:
+                self._last = lane
             if taken[share.lane_id] == share.quota:
                 self._seen[lane.lane_id] = lane.less(share.quota, of_tenant=0)
         for lane in [lane for lane in self._seen.values() if lane.tenant_id in of_tenant]:

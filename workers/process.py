@@ -113,7 +113,7 @@ class WorkerProcess:
         self._draining.set()
 
     def _heard(self) -> None:
-        self._claimer.wake()
+        self._claimer.hear()
         self._promoter.wake()
 
     def _retire(self) -> None:

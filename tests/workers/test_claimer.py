@@ -1,0 +1,94 @@
+"""What the claimer asks the store for."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from jobs import services, store
+from jobs.models import Tenant
+from jobs.statuses import Status
+from tests.store.steps import WORKER, outcome, submit
+from workers.claimer import Claimer
+from workers.held import HeldJob, HeldJobs
+
+pytestmark = pytest.mark.django_db
+
+
+class Slots:
+    """A claimer whose jobs end as soon as the test says."""
+
+    def __init__(self) -> None:
+        self.held = HeldJobs(10)
+        self.started: list[HeldJob] = []
+        self.claimer = Claimer(
+            WORKER, self.held, queues=(), tags=(), run=lambda jobs: self.started.extend(jobs)
+        )
+
+    def tick_until_idle(self) -> None:
+        while self.claimer.tick() == 0:
+            pass
+
+    def end_all(self) -> None:
+        store.finish(WORKER, [outcome(one.job, Status.DONE) for one in self.started])
+        self.held.remove(self.started)
+        self.started = []
+
+
+@pytest.fixture
+def slots() -> Slots:
+    return Slots()
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[store.ReadyLane]]:
+    """What each look at the lanes has found."""
+    found: list[Sequence[store.ReadyLane]] = []
+    look = store.ready_lanes
+
+    def noted(*args: object, **options: object) -> Sequence[store.ReadyLane]:
+        found.append(look(*args, **options))  # type: ignore[arg-type]
+        return found[-1]
+
+    monkeypatch.setattr(store, "ready_lanes", noted)
+    return found
+
+
+def test_idle_worker_that_hears_of_work_claims_where_the_last_was_before_it_looks(
+    alice: Tenant, slots: Slots, looks: list[Sequence[store.ReadyLane]]
+) -> None:
+    submit(alice)
+    slots.tick_until_idle()
+    slots.end_all()
+    slots.tick_until_idle()
+    looks.clear()
+    submit(alice, 3)
+    slots.claimer.hear()
+    assert slots.claimer.tick() == 0
+    assert (len(slots.started), looks) == (1, [])
+    slots.tick_until_idle()
+    assert len(slots.started) == 3
+
+
+def test_work_that_is_elsewhere_is_found_by_the_look(
+    alice: Tenant, mallory: Tenant, slots: Slots
+) -> None:
+    submit(alice)
+    slots.tick_until_idle()
+    slots.end_all()
+    slots.tick_until_idle()
+    submit(mallory)
+    slots.claimer.hear()
+    assert slots.claimer.tick() == 0
+    assert [one.job.tenant for one in slots.started] == ["mallory"]
+
+
+def test_lane_that_was_paused_meanwhile_gives_nothing(alice: Tenant, slots: Slots) -> None:
+    submit(alice)
+    slots.tick_until_idle()
+    slots.end_all()
+    slots.tick_until_idle()
+    submit(alice)
+    services.set_queue_paused(alice, "default", paused=True, actor="command:test")
+    slots.claimer.hear()
+    assert slots.claimer.tick() > 0
+    assert slots.started == []
