@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.urls import reverse
 
 from jobs import services
 from jobs.keys import create_api_key
@@ -168,7 +169,7 @@ def test_pages_without_the_right_to_read_show_no_payload(
     ]
     pages = ["/", "/jobs/", "/dead/", "/metrics", "/admin/", "/admin/jobs/job/"]
     pages += ["/admin/jobs/deadletter/", "/admin/jobs/auditentry/", f"/jobs/?text={PAYLOAD[:6]}"]
-    pages += [f"/jobs/{job.pk}" for job in jobs]
+    pages += [reverse("job", args=[job.pk]) for job in jobs]
     pages += [f"/admin/jobs/job/{job.pk}/change/" for job in jobs]
     pages += [f"/admin/jobs/deadletter/{jobs[1].pk}/change/"]
     for page in pages:
@@ -176,7 +177,7 @@ def test_pages_without_the_right_to_read_show_no_payload(
         assert answer.status_code == 200, page
         assert_silent(page, answer.content.decode(), PAYLOAD, RESULT)
     for part in ("payload", "result"):
-        answer = onlooker.get(f"/jobs/{jobs[0].pk}/{part}")
+        answer = onlooker.get(reverse("stored-json", args=[jobs[0].pk, part]))
         assert answer.status_code in {403, 404}
         assert_silent(part, answer.content.decode(), PAYLOAD, RESULT)
     assert_silent("the log", log.getvalue(), PAYLOAD, RESULT)
