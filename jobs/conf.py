@@ -72,9 +72,9 @@ class Conf:
     max_lost: int = 3
 
     # The engine.
-    poll_interval_seconds: float = 1
+    poll_interval_seconds: float = 1.5
     promote_interval_seconds: float = 2
-    operation_interval_seconds: float = 2
+    operation_interval_seconds: float = 5
     claim_batch: int = 500
     claim_buffer_seconds: float = 0.05
     finish_batch: int = 500
