@@ -1,4 +1,4 @@
-# One image for every role: web (the default command), workers, migrations.
+# One image for every role: everything by ASGI (the default command), REST by WSGI, workers, migrations.
 FROM python:3.13-slim AS build
 RUN python -m venv /venv
 COPY requirements.txt /

@@ -69,7 +69,7 @@ def test_static_files_can_be_collected(tmp_path: Path, settings: Any) -> None:
 
 
 def test_everything_waits_for_the_migrations(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("web", "worker"):
+    for name in ("web", "live", "worker"):
         conditions = {on: how["condition"] for on, how in services[name]["depends_on"].items()}
         assert conditions == {"db": "service_healthy", "migrate": "service_completed_successfully"}
     assert services["db"]["healthcheck"]["test"]

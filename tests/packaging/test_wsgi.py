@@ -1,0 +1,34 @@
+"""The WSGI server of a deployment serves pages and REST."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from bench.service_server import OURS, served
+from jobs.keys import create_api_key
+from jobs.models import Tenant
+
+ANSWER_SECONDS = 60
+
+
+def get(port: int, path: str, **headers: str) -> tuple[int, bytes]:
+    """Status and body, also of an error."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_answers_pages_files_and_calls(alice: Tenant) -> None:
+    _, key = create_api_key(alice, actor="command:test")
+    with served(OURS) as port:
+        assert get(port, "/health/ready")[0] == 200
+        assert b"csrfmiddlewaretoken" in get(port, "/login")[1]
+        assert get(port, "/static/dashboard/app.css")[0] == 200
+        assert get(port, "/api/v1/jobs")[0] == 401
+        assert get(port, "/api/v1/jobs", Authorization=f"Bearer {key}")[0] == 200
