@@ -52,6 +52,7 @@ def plans_of_operations(tenant: Tenant, *, analyze_early: bool) -> Plans:
     operations: dict[str, Callable[[], object]] = {
         "look": store.ready_lanes,
         "claim": lambda: store.claim("worker-2", share, lease_seconds=30, unknown=["strange"]),
+        "claim at once": lambda: store.claim("worker-2", at_once(), lease_seconds=30),
         "reap": lambda: store.reap("reaper", no_delay),
         "extend": lambda: store.extend(leases, lease_seconds=30),
         "finish": lambda: store.finish("w", [outcome(job, Status.DONE) for job in jobs[10:510]]),
@@ -63,6 +64,13 @@ def plans_of_operations(tenant: Tenant, *, analyze_early: bool) -> Plans:
         "purge": lambda: store.purge(find_old(tenant), ALL_AGES),
     }
     return {name: explain(operation) for name, operation in operations.items()}
+
+
+def at_once() -> list[store.Share]:
+    (lane,) = store.ready_lanes()
+    assert lane.only_line
+    assert lane.room is not None or lane.tenant_room is not None
+    return [lane.share(50)]
 
 
 def fill(tenant: Tenant, *, analyze_early: bool) -> None:
@@ -139,6 +147,13 @@ def test_grant_reads_ready_jobs_in_the_order_of_their_index(plans: Plans) -> Non
     assert ("Tid Scan", "") in found
     assert {index for _, index in found} == {"job_ready", "job_running", ""}
     assert not any(node["Node Type"] == "Sort" for node in plans["claim"])
+
+
+def test_grant_within_limits_counts_running_jobs_by_their_index(plans: Plans) -> None:
+    found = ways(plans["claim at once"])
+    assert ("Index Scan", "job_ready") in found
+    assert ("Tid Scan", "") in found
+    assert {index for _, index in found} == {"job_ready", "job_running", ""}
 
 
 @pytest.mark.parametrize("operation", ["finish", "extend", "release"])
