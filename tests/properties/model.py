@@ -5,7 +5,7 @@ before one. So the moment that a test itself takes never decides what is due.
 """
 
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,15 +18,31 @@ from jobs.errors import (
 )
 from jobs.statuses import TERMINAL, WAITING, Status
 from jobs.submission import NewJob
+from tests.properties.limits import Limit
 
 STEP = 100
 LEASE = 150
 BACKOFF = 50
 MAX_LOST = 3
 RATE_WINDOW = 60
+SECONDS_OFF = 20
+"""All times here are whole multiples of this; a run must not take as long."""
+
+KEPT, DEAD_KEPT = 50, 150
+"""How long jobs are kept after their end."""
 
 Lane = tuple[str, str]
+Line = tuple[str, tuple[str, ...]]
+"""A task and the tags that its worker must have."""
 Grant = tuple[uuid.UUID, int]
+Holder = tuple[str, ...]
+"""Whose limit it is: ("tenant", name), ("lane", name, queue), ("task", name or "", task)."""
+
+
+def holders(lane: Lane, task: str) -> tuple[Holder, ...]:
+    """All whose limits hold for a job, its tenant's and its lane's first."""
+    name, queue = lane
+    return ("tenant", name), ("lane", name, queue), ("task", name, task), ("task", "", task)
 
 
 @dataclass
@@ -34,18 +50,9 @@ class Tenant:
     """Who submits, and within which limits."""
 
     is_active: bool = True
-    max_running: int | None = None
     rate: int | None = None
     max_pending: int | None = None
     submissions: list[tuple[int, int]] = field(default_factory=list)
-
-
-@dataclass
-class LaneSettings:
-    """What may start in a lane."""
-
-    is_paused: bool = False
-    max_running: int | None = None
 
 
 @dataclass
@@ -55,6 +62,7 @@ class Job:
     tenant: str
     queue: str
     task: str
+    tags: tuple[str, ...]
     priority: int
     max_retries: int
     key: str | None
@@ -67,16 +75,22 @@ class Job:
     worker: str = ""
     lease_until: int | None = None
     to_cancel: bool = False
+    ended_at: int = 0
 
     @property
     def lane(self) -> Lane:
         """Its tenant and queue."""
         return self.tenant, self.queue
 
-    def move(self, status: Status) -> None:
+    @property
+    def line(self) -> Line:
+        """What its worker must know and have."""
+        return self.task, self.tags
+
+    def move(self, status: Status, now: int = 0) -> None:
         """Go there. An end is left by a redrive alone, which is a new beginning."""
         assert self.status not in TERMINAL, f"{self.status} is an end"
-        self.status = status
+        self.status, self.ended_at = status, now
         if status is not Status.RUNNING:
             self.lease_until = None
 
@@ -87,10 +101,12 @@ class World:
     def __init__(self, tenants: Iterable[str], queues: Sequence[str]) -> None:
         self.now = 0
         self.tenants = {name: Tenant() for name in tenants}
-        self.lanes = {(name, queue): LaneSettings() for name in self.tenants for queue in queues}
+        self.lanes = [(name, queue) for name in self.tenants for queue in queues]
+        self.paused: set[Lane] = set()
+        self.limits: dict[Holder, Limit] = defaultdict(Limit)
         self.jobs: dict[uuid.UUID, Job] = {}
         self.accepted: Counter[str] = Counter()
-        self.discarded: Counter[str] = Counter()
+        self.deleted: Counter[str] = Counter()
         self.ended: Counter[tuple[str, Status]] = Counter()
         self._keys: dict[tuple[str, str], tuple[uuid.UUID, str]] = {}
 
@@ -156,44 +172,57 @@ class World:
         delay = int(new.delay_seconds or 0)
         status = Status.SCHEDULED if delay else Status.PENDING
         self.jobs[job_id] = Job(
-            name, new.queue, new.task, new.priority, new.max_retries, new.idempotency_key,
-            status, self.now + delay,
+            name, new.queue, new.task, new.worker_tags, new.priority, new.max_retries,
+            new.idempotency_key, status, self.now + delay,
         )  # fmt: skip
         self.accepted[name] += 1
 
     # Workers.
 
-    def ready(self, lane: Lane, unknown: Collection[str] = ()) -> list[uuid.UUID]:
-        """The jobs of the lane that a worker may start that knows all tasks but these."""
+    def ready(self, lane: Lane, unknown: Collection[str], tags: Collection[str]) -> list[uuid.UUID]:
+        """The jobs of the lane that a worker may start that knows all but these tasks."""
         return [
             job_id
             for job_id, job in self.jobs.items()
-            if job.lane == lane and job.status is Status.PENDING and job.task not in unknown
+            if job.lane == lane
+            and job.status is Status.PENDING
+            and job.task not in unknown
+            and set(job.tags) <= set(tags)
         ]
 
-    def rooms(self, lane: Lane) -> tuple[int | None, int | None]:
-        """What the lane's and its tenant's limit leave; None for no limit."""
-        limits = self.lanes[lane].max_running, self.tenants[lane[0]].max_running
-        running = [job for job in self.jobs.values() if job.status is Status.RUNNING]
-        in_lane = sum(job.lane == lane for job in running)
-        of_tenant = sum(job.tenant == lane[0] for job in running)
-        lane_room, tenant_room = (
-            None if limit is None else limit - now
-            for limit, now in zip(limits, (in_lane, of_tenant), strict=True)
-        )
-        return lane_room, tenant_room
+    def left(self, *whose: Holder) -> int | None:
+        """The places that these limits leave; None where there is no limit."""
+        found = [self.limits[one].places(self._running(one), self.now) for one in whose]
+        return min((places for places in found if places is not None), default=None)
 
-    def room(self, lane: Lane) -> float:
-        """How many jobs of the lane may start now."""
-        if self.lanes[lane].is_paused or not self.tenants[lane[0]].is_active:
-            return 0
-        limits = [room for room in self.rooms(lane) if room is not None]
-        return max(0, min(limits, default=float("inf")))
+    def _running(self, holder: Holder) -> int:
+        running = [job for job in self.jobs.values() if job.status is Status.RUNNING]
+        return sum(holder in holders(job.lane, job.task) for job in running)
+
+    def is_open(self, lane: Lane) -> bool:
+        """Whether nobody has closed it."""
+        return lane not in self.paused and self.tenants[lane[0]].is_active
+
+    def room(self, lane: Lane, task: str) -> float:
+        """How many jobs of the task may start in the lane now."""
+        left = self.left(*holders(lane, task)) if self.is_open(lane) else 0
+        return float("inf") if left is None else left
+
+    def opens_in(self, lane: Lane, task: str) -> int:
+        """Seconds until all paces allow the next start."""
+        return max(self.limits[one].opens_in(self.now) for one in holders(lane, task))
+
+    def is_simple(self, lane: Lane, task: str) -> bool:
+        """Whether no other limits are there than those of running jobs of its lane and tenant."""
+        *of_lane, own, shared = (self.limits[one] for one in holders(lane, task))
+        return own.is_none and shared.is_none and not any(limit.is_paced for limit in of_lane)
 
     def grant(self, job_id: uuid.UUID, worker: str, fence: int) -> None:
         """A worker has claimed the job."""
         job = self.jobs[job_id]
-        assert self.room(job.lane) > 0, "started beyond a limit or a pause"
+        assert self.room(job.lane, job.task) > 0, "started beyond a limit, a pace or a pause"
+        for holder in holders(job.lane, job.task):
+            self.limits[holder].pay(self.now)
         assert job.status is Status.PENDING
         assert fence > job.fence, "fences only rise"
         job.move(Status.RUNNING)
@@ -219,7 +248,7 @@ class World:
             job.run_at = self.now + backoff
         if status is Status.FAILED and job.to_cancel:
             status = Status.CANCELLED
-        job.move(status)
+        job.move(status, self.now)
         self.ended[job.tenant, status] += 1
 
     def lose(self, job_id: uuid.UUID) -> None:
@@ -234,7 +263,7 @@ class World:
         job = self.jobs[job_id]
         job.attempt -= 1
         job.worker = ""
-        job.move(Status.CANCELLED if job.to_cancel else Status.PENDING)
+        job.move(Status.CANCELLED if job.to_cancel else Status.PENDING, self.now)
         self.ended[job.tenant, Status.CANCELLED] += job.to_cancel
 
     def held_by(self, worker: str) -> list[Grant]:
@@ -277,7 +306,7 @@ class World:
         job = self.jobs[job_id]
         job.to_cancel = True
         if job.status is not Status.RUNNING:
-            job.move(Status.CANCELLED)
+            job.move(Status.CANCELLED, self.now)
             self.ended[job.tenant, Status.CANCELLED] += 1
 
     def retry(self, job_id: uuid.UUID) -> None:
@@ -292,9 +321,25 @@ class World:
         job.to_cancel = False
 
     def discard(self, job_id: uuid.UUID) -> None:
-        """A dead letter is deleted, and its key is free again."""
+        """A dead letter is deleted."""
+        assert self.jobs[job_id].status is Status.DLQ
+        self.delete(job_id)
+
+    def delete(self, job_id: uuid.UUID) -> None:
+        """A job that has ended is gone, and its key is free again."""
         job = self.jobs.pop(job_id)
-        assert job.status is Status.DLQ
-        self.discarded[job.tenant] += 1
+        assert job.status in TERMINAL
+        self.deleted[job.tenant] += 1
         if job.key is not None:
             del self._keys[job.tenant, job.key]
+
+    def old(self, tenant: str) -> set[uuid.UUID]:
+        """The jobs of the tenant that ended long ago."""
+        kept = {Status.DONE: KEPT, Status.CANCELLED: KEPT, Status.DLQ: DEAD_KEPT}
+        return {
+            job_id
+            for job_id, job in self.jobs.items()
+            if job.tenant == tenant
+            and job.status in kept
+            and job.ended_at < self.now - kept[job.status]
+        }

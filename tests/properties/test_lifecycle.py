@@ -9,23 +9,20 @@ By default the steps are the same ones in every run. `PROPERTY_EXAMPLES=5000` tr
 sequences instead; their seed is printed, and `PROPERTY_SEED` repeats them.
 """
 
-import itertools
 import os
 import random
 import sys
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any, TypeVar
 
 import hypothesis
 import pytest
 from django.db.models import Count, F, Sum
 from hypothesis import HealthCheck, Phase
-from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
@@ -34,97 +31,41 @@ from hypothesis.stateful import (
 )
 
 from jobs import models, services, store
-from jobs.models import Attempt, LaneMinute, SubmissionSecond
+from jobs.models import Attempt, LaneMinute, StartClock, SubmissionSecond, TaskLimit
 from jobs.statuses import TERMINAL, WAITING, Status
-from jobs.store import Lease
+from jobs.store import Ages, Lease, Marks
+from jobs.store.dialect import is_postgresql
 from jobs.submission import NewJob
-from tests.properties.model import BACKOFF, LEASE, STEP, Grant, LaneSettings, World
+from tests.properties.limits import SECONDS_EACH
+from tests.properties.looks import Clock, View
+from tests.properties.model import (
+    BACKOFF,
+    DEAD_KEPT,
+    KEPT,
+    LEASE,
+    Grant,
+    Lane,
+    World,
+    holders,
+)
+from tests.properties.steps import ENDINGS, QUEUES, TENANTS, WORKERS, Step, steps
 from tests.store.steps import lane_of, outcome
+from workers import claimer
+from workers.claimer import Begins
 
 T = TypeVar("T")
 ACTOR = "command:test"
-TENANTS, QUEUES, WORKERS = ["alice", "bob"], ["a", "b"], ["w1", "w2"]
-TASKS = ["echo", "strange"]
-ENDINGS = [Status.DONE, Status.FAILED, Status.DLQ, Status.CANCELLED]
 ACTIONS: dict[str, tuple[Callable[[Iterable[uuid.UUID]], list[uuid.UUID]], set[Status]]] = {
     "cancel": (store.cancel, {*WAITING, Status.RUNNING}),
     "retry": (store.retry, {Status.FAILED}),
     "redrive": (store.redrive, {Status.DLQ}),
     "discard": (store.discard, {Status.DLQ}),
 }
-Step = tuple[str, dict[str, Any]]
 MODELLED = ("status", "attempt", "lost_count", "fence", "cancel_requested")
 COLUMNS = (*MODELLED, "pk", "tenant__slug", "max_retries", "lease_expires_at", "finished_at")
-LANES = list(itertools.product(TENANTS, QUEUES))
-LIMITS = [None, None, None, None, 0, 1, 2, 3]
-
-
-def a_job(chance: random.Random) -> NewJob:
-    """Any; one with a key has few contents, so that the same request comes again."""
-    key = chance.choice([None] * 4 + ["k1", "k2"])
-    kind = chance if key is None else random.Random(chance.choice([1, 1, 1, 2]))
-    new = NewJob(
-        task=kind.choice(TASKS),
-        queue=kind.choice(QUEUES),
-        priority=kind.randint(-1, 1),
-        max_retries=kind.randint(0, 3),
-        delay_seconds=kind.choice([None] * 6 + [STEP // 2, STEP + STEP // 2]),
-        idempotency_key=key,
-    )
-    return replace(new, request_hash=sha256(repr(new).encode()).hexdigest())
-
-
-def some(chance: random.Random) -> list[int]:
-    """Up to three jobs or leases, by how many came later."""
-    return chance.sample(range(8), chance.randint(1, 3))
-
-
-STEPS: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
-    "submit": (4, lambda c: {
-        "tenant": c.choice(TENANTS),
-        "batch": [a_job(c) for _ in range(c.randint(1, 4))],
-    }),
-    "claim": (4, lambda c: {
-        "worker": c.choice(WORKERS),
-        "lanes": c.sample(LANES, c.choice([1, 2, 4, 4])),
-        "quota": c.randint(1, 3),
-        "unknown": c.choice([(), (), ("strange",)]),
-    }),
-    "finish": (3, lambda c: {"grants": some(c), "fates": c.choices(ENDINGS, k=3)}),
-    "finish_all": (1, lambda c: {"worker": c.choice(WORKERS), "fate": c.choice(ENDINGS)}),
-    "extend": (1, lambda c: {"grants": some(c)}),
-    "release": (1, lambda c: {"grants": some(c)}),
-    "die": (1, lambda c: {"worker": c.choice(WORKERS), "started": c.randint(0, 3)}),
-    # A machine that vanishes does nothing more: that needs no step.
-    "pass_time": (3, lambda c: {"seconds": c.choice([STEP, STEP, 2 * STEP, -STEP])}),
-    "reap": (2, lambda c: {}),
-    "promote": (2, lambda c: {}),
-    "operate": (3, lambda c: {"action": c.choice(sorted(ACTIONS)), "jobs": some(c)}),
-    "clear_up": (1, lambda c: {
-        "action": c.choice(["retry", "redrive", "discard"]), "jobs": list(range(20)),
-    }),
-    "set_lane": (1, lambda c: {
-        "lane": c.choice(LANES), "paused": c.random() < 0.3, "limit": c.choice(LIMITS),
-    }),
-    "set_tenant": (1, lambda c: {
-        "tenant": c.choice(TENANTS),
-        "max_running": c.choice(LIMITS),
-        "rate": c.choice([None, None, 3, 6]),
-        "max_pending": c.choice([None, None, 4]),
-        "is_active": c.random() < 0.9,
-    }),
-}  # fmt: skip
-"""What can happen, how often beside the others, and how."""
-
-
-def a_step(seed: int) -> Step:
-    chance = random.Random(seed)
-    (name,) = chance.choices(list(STEPS), [weight for weight, _ in STEPS.values()])
-    return name, STEPS[name][1](chance)
-
-
-# Numbers that Hypothesis draws evenly; left to itself it would hardly ever get to deep states.
-steps = st.integers(0, 2**62).map(a_step)
+AGES = Ages(finished=KEPT, dead=DEAD_KEPT)
+LAST_ID = uuid.UUID(int=2**128 - 1)
+TABLES = (Attempt, models.Job, LaneMinute, SubmissionSecond, StartClock, TaskLimit, models.Tenant)
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -141,9 +82,13 @@ class Lifecycle(RuleBasedStateMachine):
         self.submitted: list[uuid.UUID] = []
         self.claimed: list[store.ClaimedJob] = []
         self.names = {lane.pk: name for name, lane in self.lanes.items()}
+        self.clock = claimer.time = Clock()  # type: ignore[assignment]
+        self.begins = {worker: Begins() for worker in WORKERS}
+        self.seen: dict[str, dict[Lane, store.ReadyLane]] = {}
 
     def teardown(self) -> None:
-        for table in (Attempt, models.Job, LaneMinute, SubmissionSecond, models.Tenant):
+        claimer.time = time
+        for table in TABLES:
             table.objects.all().delete()
 
     # One rule: of several, Hypothesis would leave out half, and a queue needs all of its roles.
@@ -170,36 +115,70 @@ class Lifecycle(RuleBasedStateMachine):
     # Workers.
 
     def claim(
-        self, worker: str, lanes: list[tuple[str, str]], quota: int, unknown: tuple[str, ...]
+        self, worker: str, lanes: list[Lane], quota: int, looks_anew: bool, pause: float
     ) -> None:
-        could = {lane: min(quota, self.world.room(lane)) for lane in lanes}
-        ready = {lane: self.world.ready(lane, unknown) for lane in lanes}
-        order = list(models.Job.objects.order_by("run_at", "pk").values_list("pk", flat=True))
-        shares = [store.Share(self.lanes[lane].pk, quota) for lane in lanes]
-        claimed = store.claim(worker, shares, lease_seconds=LEASE, unknown=unknown)
+        """As a claimer does: with a look of now or of earlier, and free lanes by themselves."""
+        with self.begins[worker].timed() as after:
+            if looks_anew or worker not in self.seen:
+                self.seen[worker] = self.look(worker, after)
+            seen = self.seen[worker]
+            shares = {
+                lane: seen[lane].share(quota)
+                if lane in seen
+                else store.Share(self.lanes[lane].pk, quota)
+                for lane in lanes
+            }
+            for at_once in (True, False):
+                some = {lane: x for lane, x in shares.items() if bool(x.only_line) is at_once}
+                if some:
+                    self.claim_some(worker, some, after)
+            self.clock.now += 1
+        self.clock.now += pause
+
+    def look(self, worker: str, after: Marks) -> dict[Lane, store.ReadyLane]:
+        tags, unknown = WORKERS[worker]
+        found = store.ready_lanes(tags=tags, unknown=unknown, after=after)
+        seen = {self.names[lane.lane_id]: lane for lane in found}
+        View(self.world, tags, unknown, after).check_look(seen)
+        return seen
+
+    def claim_some(self, worker: str, shares: dict[Lane, store.Share], after: Marks) -> None:
+        tags, unknown = WORKERS[worker]
+        view = View(self.world, tags, unknown, after)
+        places = view.places
+        claimed = store.claim(
+            worker,
+            list(shares.values()),
+            lease_seconds=LEASE,
+            unknown=unknown,
+            tags=tags,
+            after=after,
+        )
+        self.begins[worker].note(claimed)
         for job in claimed:
             assert job.waited_seconds >= 0
             self.world.grant(job.id, worker, job.fence)
-        for lane in lanes:
+        for lane, share in shares.items():
             got = {job.id for job in claimed if self.names[job.lane_id] == lane}
-            assert len(got) <= could[lane]
-            assert got <= set(ready[lane])
-            self.check_best_first(got, ready[lane], order)
-        if len(lanes) == 1:
-            assert len(claimed) == min(could[lanes[0]], len(ready[lanes[0]]))
+            # SQLite has no shorter way for a lane's only line.
+            lines = {share.only_line if is_postgresql() else None} - {None}
+            ready = [x for x in view.ready[lane] if not lines or places[x][0] in lines]
+            assert len(got) <= share.quota
+            assert got <= set(ready)
+            view.check_best_first(got, ready)
+            if len(shares) == 1 and len(got) < share.quota and not view.has_split_task(lane):
+                self.check_nobody_waits_in_vain(set(ready) - got, share)
         # In an order that does not hang on the speed of the machine.
         self.claimed += sorted(claimed, key=lambda job: job.id)
 
-    def check_best_first(
-        self, got: Collection[uuid.UUID], ready: Iterable[uuid.UUID], order: list[uuid.UUID]
-    ) -> None:
-        """Nobody was passed over by a lesser one, nor by a later one of the same task."""
-        for left in set(ready) - set(got):
-            for taken in got:
-                passed, passer = self.world.jobs[left], self.world.jobs[taken]
-                assert passer.priority >= passed.priority
-                if (passer.priority, passer.task) == (passed.priority, passed.task):
-                    assert order.index(taken) < order.index(left)
+    def check_nobody_waits_in_vain(self, left: Iterable[uuid.UUID], share: store.Share) -> None:
+        """What was left has no room; or has limits that a look of earlier did not know."""
+        for job in map(self.world.jobs.__getitem__, left):
+            is_simple = self.world.is_simple(job.lane, job.task)
+            is_limited = self.world.left(*holders(job.lane, job.task)) is not None
+            is_stale = not is_simple or (is_limited and share.limited_tenant is None)
+            is_told = share.only_line is not None and is_stale
+            assert is_told or self.world.room(job.lane, job.task) == 0
 
     def finish(self, grants: list[int], fates: list[Status]) -> None:
         """Of two outcomes of one attempt, the first holds."""
@@ -260,12 +239,29 @@ class Lifecycle(RuleBasedStateMachine):
     def promote(self) -> None:
         assert store.promote() == self.world.promote()
 
+    def purge(self) -> None:
+        """Everything is looked at, a few jobs at a time."""
+        for name, tenant in self.tenants.items():
+            old: list[uuid.UUID] = []
+            after: uuid.UUID | None = store.FIRST_ID
+            while after is not None:
+                found, after = store.find_old(tenant.pk, AGES, after=after, until=LAST_ID, limit=3)
+                old += found
+            assert set(old) == self.world.old(name)
+            assert store.purge(old, AGES) == len(old)
+            for job_id in old:
+                self.world.delete(job_id)
+
     def pass_time(self, seconds: int) -> None:
         self.world.now += seconds
         step = timedelta(seconds=seconds)
+        self.clock.now += 100  # a worker's marks do not last as long
         models.Job.objects.update(
-            run_at=F("run_at") - step, lease_expires_at=F("lease_expires_at") - step
+            run_at=F("run_at") - step,
+            lease_expires_at=F("lease_expires_at") - step,
+            finished_at=F("finished_at") - step,
         )
+        StartClock.objects.update(paid_off_at=F("paid_off_at") - seconds)
         # In an order in which no two rows are the same for a moment.
         for second in SubmissionSecond.objects.order_by("second" if seconds > 0 else "-second"):
             second.second -= seconds
@@ -285,18 +281,35 @@ class Lifecycle(RuleBasedStateMachine):
         for job_id in applies:
             getattr(self.world, action)(job_id)
 
-    def set_lane(self, lane: tuple[str, str], paused: bool, limit: int | None) -> None:
+    def set_lane(self, lane: Lane, paused: bool, **limit: Any) -> None:
         name, queue = lane
         services.set_queue_paused(self.tenants[name], queue, paused=paused, actor=ACTOR)
+        (self.world.paused.add if paused else self.world.paused.discard)(lane)
         self.lanes[lane].refresh_from_db()
-        services.change_limits(self.lanes[lane], actor=ACTOR, max_running=limit)
-        self.world.lanes[lane] = LaneSettings(paused, limit)
+        services.change_limits(self.lanes[lane], actor=ACTOR, **as_fields(**limit))
+        self.world.limits["lane", name, queue].change(**limit, now=self.world.now)
 
-    def set_tenant(self, tenant: str, rate: int | None, **limits: Any) -> None:
-        target, known = self.tenants[tenant], self.world.tenants[tenant]
-        services.change_limits(target, actor=ACTOR, submissions_per_minute=rate, **limits)
-        known.rate, known.max_running = rate, limits["max_running"]
-        known.max_pending, known.is_active = limits["max_pending"], limits["is_active"]
+    def set_tenant(
+        self, tenant: str, rate: int | None, max_pending: int | None, is_active: bool, **limit: Any
+    ) -> None:
+        others = {
+            "submissions_per_minute": rate, "max_pending": max_pending, "is_active": is_active,
+        }  # fmt: skip
+        fields = others | as_fields(**limit)
+        services.change_limits(self.tenants[tenant], actor=ACTOR, **fields)
+        known = self.world.tenants[tenant]
+        known.rate, known.max_pending, known.is_active = rate, max_pending, is_active
+        self.world.limits["tenant", tenant].change(**limit, now=self.world.now)
+
+    def set_task(self, tenant: str, task: str, **limit: Any) -> None:
+        """Of a tenant, or of all together."""
+        whose, known = self.tenants.get(tenant), self.world.limits["task", tenant, task]
+        was_none = known.is_none
+        known.change(**limit, now=self.world.now)
+        if known.is_none:
+            assert services.remove_task_limit(whose, task, actor=ACTOR) is not was_none
+        else:
+            services.set_task_limit(whose, task, actor=ACTOR, **as_fields(**limit))
 
     # What holds after every step.
 
@@ -312,7 +325,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert (job["finished_at"] is not None) == (job["status"] in TERMINAL)
             assert 0 <= job["attempt"] <= 1 + job["max_retries"]
         found = Counter(job["tenant__slug"] for job in kept.values())
-        assert found + self.world.discarded == self.world.accepted, "nothing accepted is lost"
+        assert found + self.world.deleted == self.world.accepted, "nothing accepted is lost"
 
     @invariant()
     def every_failed_attempt_is_kept(self) -> None:
@@ -321,21 +334,17 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def every_end_is_counted_once(self) -> None:
-        ends = [Sum(name) for name in ("done", "failed", "dead", "cancelled")]
+        ends = [Sum(name) for name in ("done", "failed", "dead", "cancelled", "purged")]
         sums = LaneMinute.objects.values_list("tenant_id").annotate(*ends)
         counted = {tenant_id: tuple(of_tenant) for tenant_id, *of_tenant in sums}
         for name, tenant in self.tenants.items():
-            expected = tuple(self.world.ended[name, status] for status in ENDINGS)
-            assert counted.get(tenant.pk, (0, 0, 0, 0)) == expected
+            ended = [self.world.ended[name, status] for status in ENDINGS]
+            expected = (*ended, self.world.deleted[name])
+            assert counted.get(tenant.pk, (0,) * 5) == expected
 
     @invariant()
     def look_shows_the_lanes_with_room(self) -> None:
-        seen = {self.names[x.lane_id]: (x.room, x.tenant_room) for x in store.ready_lanes()}
-        assert seen == {
-            lane: self.world.rooms(lane)
-            for lane in self.world.lanes
-            if self.world.ready(lane) and self.world.room(lane) > 0
-        }
+        self.look("w2", {})
 
 
 def recent(things: Sequence[T], which: Iterable[int]) -> list[T]:
@@ -349,6 +358,12 @@ def leases(grants: Iterable[store.ClaimedJob]) -> list[Lease]:
 
 def ids_of(grants: Iterable[Grant]) -> set[uuid.UUID]:
     return {job_id for job_id, _ in grants}
+
+
+def as_fields(max_running: int | None, is_paced: bool, burst: int) -> dict[str, int | None]:
+    """A limit as the services take it."""
+    pace = 60 // SECONDS_EACH if is_paced else None
+    return {"max_running": max_running, "starts_per_minute": pace, "start_burst": burst}
 
 
 def backoff(losses: int) -> float:
