@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce, Length
 
 from jobs.filters import Filter
 from jobs.job_filters import filtered, finds_by_index
-from jobs.lookup import in_status
+from jobs.lookup import by_id_in_status, in_status
 from jobs.models import Job, Lane, Tenant
 from jobs.statuses import Status
 from jobs.store.clock import now
@@ -86,7 +86,8 @@ class Search:
             yield self._walk(self._after(after, self._jobs), only=statuses)
         else:
             for status in sorted(statuses - {Status.PENDING}):
-                yield self._walk(self._after(after, in_status(self._jobs, status)))
+                jobs = self._after(after, in_status(self._jobs, status))
+                yield self._walk(by_id_in_status(jobs, oldest_first=self.oldest_first))
             if Status.PENDING in statuses:
                 yield self._walk_to_waiting(after)
 

@@ -1,0 +1,96 @@
+"""A search finds what matches through an index, in a table of many finished jobs."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from jobs.filters import parse
+from jobs.job_search import Search
+from jobs.models import Job, JobTag, Tenant
+from jobs.statuses import Status
+from tests.factories import make_job
+
+pytestmark = pytest.mark.django_db
+
+COUNTS = {Status.DONE: 2_000, Status.DLQ: 200, Status.FAILED: 200, Status.SCHEDULED: 200}
+IN_ORDER = "job_of_tenant|jobs_job_pkey"
+EXPECTED = {
+    "": IN_ORDER,
+    "queue:default": IN_ORDER,
+    "error:timeout -tag:x": IN_ORDER,
+    "created:>1000d": IN_ORDER,
+    "status:PENDING": f"{IN_ORDER}|job_ready",
+    "status:DLQ": "job_unusual|job_dead",
+    "status:DLQ,FAILED,SCHEDULED error:timeout": "job_unusual|job_dead|job_due",
+    "status:RUNNING": "job_running",
+    "tag:seldom": "job_by_tag",
+    "key:order-17": "job_idempotency",
+}
+
+
+@pytest.fixture
+def history(alice: Tenant) -> Tenant:
+    """Alice with many jobs that have ended, which the planner knows of, and one that waits."""
+    first = make_job(alice, Status.DONE, tags=("seldom",))
+    now = timezone.now()
+    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
+    made = {"task": "echo", "payload": b"1", "max_retries": 0, "created_at": now, "run_at": now}
+    jobs = Job.objects.bulk_create(
+        Job(tenant=alice, status=status, **place, **made)
+        for status, count in COUNTS.items()
+        for _ in range(count)
+    )
+    JobTag.objects.bulk_create(
+        JobTag(job=job, tenant_id=alice.pk, tag=f"t{number}") for number, job in enumerate(jobs)
+    )
+    make_job(alice, Status.RUNNING, queue="other")
+    make_job(alice, Status.PENDING)
+    if connection.vendor == "postgresql":  # nobody makes statistics for SQLite
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+            cursor.execute("SET LOCAL enable_seqscan = off")  # the table is small enough for one
+    return alice
+
+
+@contextmanager
+def explaining() -> Iterator[list[tuple[str, str]]]:
+    """Collects the statements about jobs, each with its plan."""
+    found: list[tuple[str, str]] = []
+    explain = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        cursor = context["cursor"].cursor
+        cursor.execute(explain + sql, params)
+        if 'FROM "jobs_job"' in sql:
+            found.append((sql, "\n".join(str(row[-1]) for row in cursor.fetchall())))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield found
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+def test_a_step_reads_by_an_index(history: Tenant, *, oldest_first: bool) -> None:
+    for text, index in EXPECTED.items():
+        with explaining() as found:
+            Search(history, parse(text), oldest_first=oldest_first).step(None, size=50)
+        assert found
+        for statement, plan in found:
+            assert re.search(index, plan), (text, statement, plan)
+            assert not re.search(r"SCAN jobs_job(?! USING)|Seq Scan", plan), plan
+
+
+def test_ready_jobs_behind_a_long_history_are_found_by_their_index(
+    history: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.job_search.LOOKED_AT", 100)
+    with explaining() as found:
+        step = Search(history, parse("status:PENDING"), oldest_first=True).step(None, size=50)
+    assert (len(step.ids), step.rest) == (1, None)
+    by_lane = [plan for statement, plan in found if '"lane_id" IN' in statement]
+    assert ["job_ready" in plan for plan in by_lane] == [True]
