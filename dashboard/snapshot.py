@@ -19,6 +19,8 @@ from jobs.statuses import UNUSUAL
 CAP = 1_000
 RECENT = timedelta(minutes=2)
 _ENDED = ("done", "failed", "dead", "cancelled")
+_DIED = 1 + _ENDED.index("dead")
+"""Where a minute of what ended says how many died: behind the minute itself."""
 
 
 class Figures(NamedTuple):
@@ -55,18 +57,20 @@ def read_snapshot(tenant_ids: Collection[int] | None) -> Snapshot:
     if not tenants:
         return {}
     ended = _ended([tenant.pk for tenant in tenants], tenants[0].now)
-    shared = _last_audit_entry(), _workers(tenants[0].now)
-    return {tenant.pk: _figures(tenant, ended.get(tenant.pk, ()), *shared) for tenant in tenants}
+    shared = _last_audit_entry_of_all(), _workers(tenants[0].now)
+    return {tenant.pk: _figures(tenant, ended.get(tenant.pk, []), *shared) for tenant in tenants}
 
 
 def _tenants(tenant_ids: Collection[int] | None) -> list[Any]:
     known = Tenant.objects.all() if tenant_ids is None else Tenant.objects.filter(pk__in=tenant_ids)
     newest = Job.objects.filter(tenant_id=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    entries = AuditEntry.objects.filter(tenant_id=OuterRef("pk")).order_by("-pk").values("pk")[:1]
     counts = {status.value.lower(): capped(status, CAP) for status in UNUSUAL}
     return list(
         known.annotate(
             now=Now(),
             newest_job=Subquery(newest),
+            last_entry=Subquery(entries),
             running=running_of_tenant(),
             newest_start=newest_start_of_tenant(),
             **counts,
@@ -74,19 +78,25 @@ def _tenants(tenant_ids: Collection[int] | None) -> list[Any]:
     )
 
 
-def _ended(tenant_ids: Collection[int], now: datetime) -> dict[int, tuple[int, ...]]:
+def _ended(tenant_ids: Collection[int], now: datetime) -> dict[int, list[tuple[object, ...]]]:
+    """What ended in each of the last minutes: a sum over them stays as it is when one job ends
+    while the minute of another leaves."""
     rows = (
         LaneMinute.objects.filter(tenant_id__in=tenant_ids, minute__gte=now - RECENT)
-        .values_list("tenant_id")
+        .values_list("tenant_id", "minute")
         .annotate(*[Sum(name) for name in _ENDED])
-        .order_by()
+        .order_by("tenant_id", "minute")
     )
-    return {tenant_id: tuple(sums) for tenant_id, *sums in rows}
+    ended: dict[int, list[tuple[object, ...]]] = {}
+    for tenant_id, *minute in rows:
+        ended.setdefault(tenant_id, []).append(tuple(minute))
+    return ended
 
 
-def _last_audit_entry() -> int | None:
-    """Rises when somebody pauses, redrives, discards, changes limits."""
-    return AuditEntry.objects.order_by("-pk").values_list("pk", flat=True).first()
+def _last_audit_entry_of_all() -> int | None:
+    """Rises when somebody changes what all tenants share, such as the limit of a task."""
+    own_to_none = AuditEntry.objects.filter(tenant_id__isnull=True)
+    return own_to_none.order_by("-pk").values_list("pk", flat=True).first()
 
 
 def _workers(now: datetime) -> tuple[object, ...]:
@@ -101,14 +111,18 @@ def _workers(now: datetime) -> tuple[object, ...]:
     return tuple(figures.values())
 
 
-def _figures(tenant: Any, ended: object, audit: object, workers: object) -> Figures:
+def _figures(
+    tenant: Any, ended: list[tuple[object, ...]], shared_entry: object, workers: object
+) -> Figures:
+    entries = tenant.last_entry, shared_entry
+    died = tuple(minute[_DIED] for minute in ended)
     return Figures(
         newest_job=tenant.newest_job,
         running=(tenant.running, tenant.newest_start),
         unusual=tuple(getattr(tenant, status.value.lower()) for status in UNUSUAL),
-        dead=tenant.dlq,
-        ended=ended,
-        settings=(audit, tenant.weight, tenant.max_running, tenant.is_active),
+        dead=(tenant.dlq, died),
+        ended=tuple(ended),
+        settings=(*entries, tenant.weight, tenant.max_running, tenant.is_active),
         workers=workers,
     )
 

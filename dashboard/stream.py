@@ -90,6 +90,8 @@ class Watcher:
     ) -> None:
         self._open_reader = open_reader
         self._interval = interval
+        self.latest: Snapshot = {}
+        """What was read last, for whom there were subscribers then."""
         self._subscribers: set[Subscriber] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -105,6 +107,7 @@ class Watcher:
         if not self._subscribers and self._task:
             self._task.cancel()
             self._task = None
+            self.latest = {}
 
     async def _watch(self) -> None:
         read = self._open_reader()
@@ -127,6 +130,7 @@ class Watcher:
                 self._tell_trouble()
             else:
                 failures = 0
+                self.latest = after
                 self._tell(changed_regions(before, after))
                 before = after
             await asyncio.sleep(self._pause(failures))

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
@@ -29,6 +29,7 @@ from jobs.errors import InvalidInput, KeyEnded, KeyNotFound
 from jobs.instants import instant
 from jobs.models import NAME_PATTERN, ApiKey, Tenant
 from jobs.services import audit
+from jobs.watch import Watch
 
 ALPHABET = digits + ascii_uppercase + ascii_lowercase
 ID_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 43, 6
@@ -154,8 +155,20 @@ def _refuse_too_many(tenant: Tenant) -> None:
 
 def valid_keys(tenant: Tenant) -> QuerySet[ApiKey]:
     """The keys of the tenant that are neither revoked nor expired."""
+    return _valid_ones().filter(tenant=tenant)
+
+
+def _valid_ones() -> QuerySet[ApiKey]:
     has_time = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    return ApiKey.objects.filter(has_time, tenant=tenant, revoked_at=None)
+    return ApiKey.objects.filter(has_time, revoked_at=None)
+
+
+def _read_valid(key_ids: Collection[int]) -> dict[int, object]:
+    return dict.fromkeys(_valid_ones().filter(pk__in=key_ids).values_list("pk", flat=True), True)
+
+
+key_watch: Watch[int] = Watch("key-watch", _read_valid, seconds=3.0)
+"""Watches keys with which something is open for long: a valid one has the mark True."""
 
 
 def find_key(tenant: Tenant, prefix: str) -> ApiKey:

@@ -9,12 +9,15 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Generic, TypeVar
 
 from django.db import close_old_connections, connections
 
 REST = 4
 """After a read, there is none for so many times as long as that took."""
+READ_AT_ONCE = 500
+"""Keys that one query names."""
 MAX_TROUBLE_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
@@ -80,7 +83,11 @@ class Watch(Generic[K]):
 
     def _read_safely(self, keys: Collection[K]) -> Mapping[K, object]:
         close_old_connections()  # those that broke; no request begins here to do it
-        return self._read(keys)
+        marks: dict[K, object] = {}
+        left = iter(keys)
+        while some := list(islice(left, READ_AT_ONCE)):
+            marks.update(self._read(some))
+        return marks
 
     def _wake(self, marks: Mapping[K, object], asked: Collection[K]) -> None:
         for waiter, (key, mark) in self._waiters.items():

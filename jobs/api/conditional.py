@@ -9,7 +9,6 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 from django.utils.http import parse_etags
@@ -24,7 +23,6 @@ from jobs.watch import Watch
 
 MAX_WAIT_SECONDS = 60
 WATCH_SECONDS = 0.25
-READ_AT_ONCE = 500
 _WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.ASCII | re.IGNORECASE)
 
 _MARK = (
@@ -87,12 +85,8 @@ def _name_state(known: Iterable[str], tag: Tag) -> bool:
 
 
 def _read_marks(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, object]:
-    marks: dict[uuid.UUID, object] = {}
-    left = iter(job_ids)
-    while some := list(islice(left, READ_AT_ONCE)):
-        rows = Job.objects.filter(pk__in=some).values_list("pk", *_MARK)
-        marks.update((job_id, tuple(mark)) for job_id, *mark in rows)
-    return marks
+    rows = Job.objects.filter(pk__in=job_ids).values_list("pk", *_MARK)
+    return {job_id: tuple(mark) for job_id, *mark in rows}
 
 
 job_watch: Watch[uuid.UUID] = Watch("job-watch", _read_marks, seconds=WATCH_SECONDS)

@@ -6,6 +6,7 @@ is asked again: so its key is verified again, and the view decides alone what is
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping
@@ -29,11 +30,12 @@ _IN_SCOPE = "jobs.held"
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Scope = MutableMapping[str, Any]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Scope = dict[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
 Change = Callable[[], Awaitable[None]]
 Chunks = AsyncGenerator[bytes, None]
 
+_log = logging.getLogger(__name__)
 _held: Counter[int] = Counter()
 """How many answers of this process are held for each tenant."""
 
@@ -133,7 +135,7 @@ def _may_be_held(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
         return False
     if scope["path"] == STREAM_PATH:
-        return True
+        return bool(scope["method"] == "GET")
     is_asked = any(name == b"prefer" for name, _ in scope["headers"])
     return is_asked and scope["path"].startswith(JOB_PATH)
 
@@ -196,6 +198,8 @@ async def _stream(
                 return
             piece = {"type": "http.response.body", "body": step.result(), "more_body": True}
             await asyncio.wait_for(send(piece), SEND_SECONDS)
+    except TimeoutError:
+        _log.info("a client read nothing of its stream for %s seconds", SEND_SECONDS)
     finally:
         await chunks.aclose()
 

@@ -27,8 +27,8 @@ _IN_SCOPE = "jobs.long_poll"
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Scope = MutableMapping[str, Any]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Scope = dict[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
 
 class _Poll:

@@ -273,6 +273,12 @@ IF_NONE_MATCH = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="An `ETag` that was answered: 304 while the representation is the same.",
 )
+LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID",
+    str,
+    OpenApiParameter.HEADER,
+    description="The id of the last event that was received, to go on after it.",
+)
 PREFER_WAIT = OpenApiParameter(
     "Prefer",
     {"type": "string", "pattern": "^wait=[0-9]{1,3}$"},

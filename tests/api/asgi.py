@@ -36,6 +36,8 @@ class Exchange:
         self._has_left = asyncio.Event()
         self._news = asyncio.Condition()
         self._is_asked = False
+        self._reads = asyncio.Event()
+        self._reads.set()
 
     async def run(self) -> None:
         """Until it is answered."""
@@ -52,7 +54,12 @@ class Exchange:
         await self._has_left.wait()
         return {"type": "http.disconnect"}
 
+    def stop_reading(self) -> None:
+        """Accept nothing more, without leaving."""
+        self._reads.clear()
+
     async def _send(self, message: dict[str, Any]) -> None:
+        await self._reads.wait()
         async with self._news:
             if message["type"] == "http.response.start":
                 self.status = message["status"]

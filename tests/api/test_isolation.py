@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.urls import URLPattern, URLResolver
 
-from jobs.api.urls import urlpatterns
+from jobqueue_project.urls import api as urlpatterns
 from jobs.keys import create_api_key
 from jobs.models import AuditEntry, Job, Lane, Tenant
 from jobs.statuses import Status
@@ -28,6 +28,7 @@ OWN_ONLY = {
     "api-queues",
     "api-figures",
     "api-keys",
+    "api-events",
     "api-usage",
     "api-audit",
     "api-operations",

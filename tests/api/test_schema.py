@@ -16,8 +16,8 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.generators import SchemaGenerator
 from jsonschema import Draft202012Validator
 
+from jobqueue_project.urls import api as urlpatterns
 from jobs.api.error_answers import codes
-from jobs.api.urls import urlpatterns
 from jobs.api.view import PublicView
 from tests.api.conftest import PROBLEM, Caller
 
