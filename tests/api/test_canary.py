@@ -187,7 +187,7 @@ def test_pages_without_the_right_to_read_show_no_payload(
 def test_workers_log_no_payload_however_a_job_ends(alice: Tenant) -> None:
     tasks = [f"{canary_tasks.__name__}.{name}" for name in (*SPILLING, "keep")]
     payload = json.dumps({"secret": PAYLOAD}).encode()
-    new = [NewJob(task=task, payload=payload, max_retries="break" in task) for task in tasks]
+    new = [NewJob(task=task, payload=payload, max_retries=int("break" in task)) for task in tasks]
     jobs = [one.job_id for one in services.submit_many(alice, new)]
     with running_workers() as (worker,):
         wait_until(lambda: ended(jobs), 60, "the jobs end")
