@@ -120,3 +120,18 @@ def test_discarding_asks_with_the_count(open_page: OpenPage, jobs: dict[Status, 
 
     expect(page.locator("#messages")).to_contain_text("1 of 1 dead letters discarded")
     assert not Job.objects.filter(pk=jobs[Status.DLQ].pk).exists()
+
+
+def test_the_api_is_documented_by_this_server_alone(open_page: OpenPage, server: str) -> None:
+    asked: list[str] = []
+
+    def listen(page: Page) -> None:
+        page.on("request", lambda request: asked.append(request.url))
+
+    page = open_page("/api/docs/", prepare=listen)
+
+    operation = page.locator("#operations-jobs-submit_job")
+    expect(operation).to_be_visible(timeout=60_000)
+    operation.click()
+    expect(operation.get_by_text("idempotency_mismatch").first).to_be_visible()
+    assert {url for url in asked if not url.startswith((server, "data:"))} == set()
