@@ -293,7 +293,7 @@ def described(
     *,
     answers: Mapping[int, Schema | None],
     request: Schema | None = None,
-    problems: Sequence[str | int] = (),
+    problems: Sequence[str] = (),
     parameters: Sequence[OpenApiParameter] = (),
     takes_idempotency_key: bool = False,
     is_public: bool = False,
@@ -316,7 +316,7 @@ def described(
         responses=responses,
         parameters=[*parameters, *([_IDEMPOTENCY_KEY] if takes_idempotency_key else [])],
         auth=[] if is_public else None,
-        extensions={OWN_CODES: [code for code in problems if isinstance(code, str)]},
+        extensions={OWN_CODES: list(problems)},
     )
 
 
