@@ -8,8 +8,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from jobs.errors import JobNotFound
+from jobs.job_rows import find_job
 from jobs.models import Job, Tenant
-from jobs.one_job import find_job
 
 
 def tenants_of_user(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Tenant]:

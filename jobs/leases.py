@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from jobs import store, wakeup
 from jobs.conf import conf
 from jobs.errors import InvalidInput, TenantInactive
+from jobs.job_rows import find_jobs
 from jobs.models import Job, Tenant, Worker
 from jobs.registry import is_for_tenants
 from jobs.shares import FairShares
@@ -94,7 +95,7 @@ def lease(wish: Wish) -> list[Job]:
         raise TenantInactive(f"The tenant {wish.tenant.slug!r} is switched off.")
     leased = _within_bytes(_claim(wish))
     note_worker(wish, granted=len(leased))
-    rows = Job.objects.in_bulk([job.id for job in leased])
+    rows = find_jobs(wish.tenant.pk, [job.id for job in leased])
     for job in leased:
         rows[job.id].fence = job.fence  # whatever has become of the job since
     return [rows[job.id] for job in leased]

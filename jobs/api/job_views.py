@@ -31,9 +31,9 @@ from jobs.errors import InvalidInput, PayloadTooLarge
 from jobs.job_filters import JOB_FILTERS
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_request import read_bulk, read_job
+from jobs.job_rows import attempts_of
 from jobs.keys import Scope
 from jobs.models import Job
-from jobs.one_job import attempts_of
 from jobs.why import explain
 
 

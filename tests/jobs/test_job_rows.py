@@ -9,8 +9,8 @@ from pytest_django import DjangoAssertNumQueries
 from jobs import services, store
 from jobs.access import get_job, get_job_of_tenant, jobs_of_tenant
 from jobs.errors import JobNotFound
+from jobs.job_rows import attempts_of, find_jobs
 from jobs.models import Job, Tenant
-from jobs.one_job import attempts_of
 from jobs.services import submit
 from jobs.statuses import Status
 from jobs.submission import NewJob
@@ -40,6 +40,8 @@ def test_fields_have_the_same_values_and_types(alice: Tenant) -> None:
             assert bytes_of(ours) == bytes_of(theirs), field.name
     found.refresh_from_db()
     assert found.tenant == alice
+    ids = list(Job.objects.values_list("pk", flat=True))
+    assert find_jobs(alice.pk, ids) == Job.objects.in_bulk(ids)
 
 
 def bytes_of(value: object) -> object:
@@ -51,6 +53,7 @@ def test_another_tenants_job_is_not_found(alice: Tenant, mallory: Tenant) -> Non
     for wanted in (job_id, "no-id", "01a202a5-4b06-7a72-b617-e0e2c25864bb"):
         with pytest.raises(JobNotFound):
             get_job_of_tenant(mallory, wanted)
+    assert find_jobs(mallory.pk, [job_id]) == {}
 
 
 def test_it_takes_one_query(
