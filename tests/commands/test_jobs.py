@@ -97,6 +97,8 @@ def test_list_is_newest_first_and_filters(alice: Tenant, mallory: Tenant) -> Non
     assert [line.split()[1] for line in run("list").splitlines()] == ["PENDING", "DONE"]
     for narrowed in (("--tenant", "alice"), ("--status", "DONE"), ("--queue", "q"), ("--tag", "t")):
         assert [job["id"] for job in run_json("list", *narrowed)] == [str(done.pk)]
+    assert [job["id"] for job in run_json("list", "--filter", "tag:t -queue:x")] == [str(done.pk)]
+    assert str(refusal("list", "--filter", "tga:t")).endswith("did you mean tag?")
     assert run("list", "--task", "other") == "No jobs."
     assert len(run_json("list", "--limit", "1")) == 1
     assert str(refusal("list", "--status", "done")).startswith("status is one of")

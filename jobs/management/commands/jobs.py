@@ -51,7 +51,7 @@ class Command(DomainCommand):
         verbs = parser.add_subparsers(dest="verb", required=True)
         _add_submission(self.add_verb(verbs, "submit", "Submit a job."))
         every = self.add_verb(verbs, "list", "List jobs, newest first.")
-        _add_filters(every, "tenant", "status", "queue", "task", "tag")
+        _add_filters(every, "tenant", "filter", "status", "queue", "task", "tag")
         every.add_argument("--limit", type=int, default=50, help="default: %(default)s")
         for verb, text in (
             ("show", "Show jobs with their failed attempts."),
@@ -61,10 +61,10 @@ class Command(DomainCommand):
         ):
             self.add_verb(verbs, verb, text).add_argument("ids", metavar="ID", nargs="+")
         dead = self.add_verb(verbs, "dlq", "Count dead letters by tenant, queue, task and error.")
-        _add_filters(dead, "tenant", "queue", "task", "error_type")
+        _add_filters(dead, "tenant", "filter", "queue", "task", "error_type")
         redrive = self.add_verb(verbs, "redrive", "Send dead letters back.")
         redrive.add_argument("ids", metavar="ID", nargs="*")
-        _add_filters(redrive, "tenant", "queue", "task", "error_type")
+        _add_filters(redrive, "tenant", "filter", "queue", "task", "error_type")
         redrive.add_argument("--all", action="store_true", help="every dead letter there is")
         _add_ages(self.add_verb(verbs, "purge", "Delete jobs that ended long ago, as workers do."))
 
@@ -201,7 +201,8 @@ def _add_submission(parser: ArgumentParser) -> None:
 
 def _add_filters(parser: ArgumentParser, *names: str) -> None:
     for name in names:
-        parser.add_argument(f"--{name.replace('_', '-')}", help=f"only those of this {name}")
+        what = "such as 'error:timeout -tag:test'" if name == "filter" else f"of this {name}"
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"only those {what}")
 
 
 def _add_ages(parser: ArgumentParser) -> None:
