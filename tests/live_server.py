@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from tests.harness import START_SECONDS, ProjectProcess, environment, wait_until
+from tests.harness import ProjectProcess, environment, wait_until
+
+START_SECONDS = 60
 
 
 @contextmanager
@@ -19,7 +21,10 @@ def live_server(**tunables: object) -> Iterator[tuple[str, ProjectProcess]]:
     command = ("-m", "daphne", "-b", "127.0.0.1", "-p", port, "jobqueue_project.asgi:application")
     with ProjectProcess(*command, env=environment(**tunables)) as process:
         wait_until(lambda: _answers(process, address), START_SECONDS, "the server answers")
-        yield address, process
+        try:
+            yield address, process
+        finally:
+            process.kill()  # it has nothing to finish
 
 
 def _answers(process: ProjectProcess, address: str) -> bool:
