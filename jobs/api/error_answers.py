@@ -26,6 +26,7 @@ _WITH_BODY = (
     *("duplicate_key", "too_deep", "unknown_field", "invalid_type"),
     *("too_large", "length_required", "unsupported_media_type"),
 )
+_WITHOUT_BODY = ("unknown_field", "too_large")
 _OF_KEYWORD: Mapping[str, tuple[str, ...]] = {
     "enum": ("invalid_choice",),
     "pattern": ("invalid_name",),
@@ -83,6 +84,7 @@ def _codes_of(path: str, operation: Schema, components: Schema) -> set[str]:
     parameters = operation.get("parameters", [])
     if "security" in operation:
         found.update(_WITH_KEY)
+        found.update(_WITHOUT_BODY)
     if any(one["in"] == "path" for one in parameters):
         found.add("not_found")
     if "requestBody" in operation:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import IO, Any
 
+from django.http import HttpRequest
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -43,6 +44,12 @@ def body_of(request: Request) -> dict[str, Any]:
     return dict(request.data)
 
 
+def refuse_body(request: Request) -> None:
+    """Raise `InvalidInput` for a body that would be ignored; an empty object says nothing."""
+    if _length(request) and _read(request._request, request).strip() not in {b"", b"{}"}:
+        raise InvalidInput("This call takes no body.", code="unknown_field")
+
+
 def _refuse_encodings(request: Request) -> None:
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() != "identity":
@@ -60,7 +67,7 @@ def _length(request: Request) -> int:
     return int(said)
 
 
-def _read(stream: IO[Any], request: Request) -> bytes:
+def _read(stream: IO[Any] | HttpRequest, request: Request) -> bytes:
     """At most the bytes allowed, so that a larger body is never held as a whole."""
     limit = conf().max_body_bytes
     if _length(request) > limit:

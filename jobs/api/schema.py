@@ -258,6 +258,8 @@ def parameter(name: str, schema: Schema) -> OpenApiParameter:
 
 
 FORM = parameter("format", {"type": "string", "enum": [*Form], "default": Form.CSV})
+takes_no_body: set[Callable[..., Any]] = set()
+"""The methods of views that are described without a request body."""
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     # Printable ASCII, with neither commas nor spaces at the ends, which no header can carry.
@@ -309,7 +311,7 @@ def described(
         for status, schema in answers.items()
         for media_type in media_types
     }
-    return extend_schema(
+    describe = extend_schema(
         operation_id=operation_id,
         summary=summary,
         request={"application/json": request} if request else None,
@@ -318,6 +320,14 @@ def described(
         auth=[] if is_public else None,
         extensions={OWN_CODES: list(problems)},
     )
+
+    def decorate(view: View) -> View:
+        described_view: View = describe(view)
+        if request is None:
+            takes_no_body.add(described_view)
+        return described_view
+
+    return decorate
 
 
 def add_components(result: Schema, generator: Any, request: Any, public: bool) -> Schema:

@@ -14,7 +14,9 @@ from rest_framework.views import APIView
 
 from jobs.access import get_job_of_tenant, jobs_of_tenant
 from jobs.api.pages import read_query
+from jobs.api.parsers import refuse_body
 from jobs.api.problems import request_id
+from jobs.api.schema import takes_no_body
 from jobs.errors import JobNotFound, JobQueueError, QueueNotAllowed
 from jobs.filters import Filter, Reader, Term
 from jobs.keys import Scope, may_use
@@ -107,12 +109,14 @@ class TenantView(ApiView):
     """Whether it shows or changes what is not of single queues: not for keys limited to some."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, authorise, count, and refuse parameters that would be ignored."""
+        """Authenticate, authorise, count, and refuse what would be ignored."""
         super().initial(request, *args, **kwargs)
         if self.is_of_whole_tenant and self.key.queues:
             raise QueueNotAllowed("This needs a key that is not limited to some queues.")
         if self.query is not None:
             self.read_query(self.query)
+        if getattr(type(self), str(request.method).lower(), None) in takes_no_body:
+            refuse_body(request)
 
     def read_query(self, known: Mapping[str, Reader]) -> dict[str, Any]:
         """The query parameters, read. Raises `InvalidInput` for those that are not known."""

@@ -89,6 +89,19 @@ def test_a_body_said_to_be_too_large_is_refused(api: Caller, path: str) -> None:
     problem(api.post(path, raw=b"[" * 5_000_001), 413, "too_large")
 
 
+@lossless
+@pytest.mark.parametrize("body", [b'{"reason": "x"}', b"[]", b"null", b"x", b"\xff", b'{"a": 1'])
+@pytest.mark.parametrize("call", ["GET /jobs", "POST /queues/default/pause", "DELETE /dlq/x"])
+def test_a_call_that_takes_no_body_ignores_none(api: Caller, call: str, body: bytes) -> None:
+    method, path = call.split()
+    problem(api.call(method, f"/api/v1{path}", raw=body), 400, "unknown_field")
+
+
+def test_an_empty_object_says_nothing(api: Caller) -> None:
+    job = api.submit()["id"]
+    assert api.post(f"/jobs/{job}/cancel", raw=b" {}\n", content_type="x").status_code == 200
+
+
 TOO_MUCH = {
     "10,001 tags": ({"tags": [f"t{n}" for n in range(10_001)]}, 400, "invalid_input"),
     "a tag of a megabyte": ({"worker_tags": ["x" * 1_000_000]}, 400, "invalid_name"),
