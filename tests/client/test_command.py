@@ -111,6 +111,7 @@ def test_list_and_show_say_what_the_operators_command_says(shell: Shell, alice: 
         ("list", "--json"),
         ("list", "--status", "DONE", "--queue", "q", "--tag", "t"),
         ("list", "--task", "other"),
+        ("list", "--filter", "tag:t"),
         ("list", "--limit", "1"),
         ("show", str(job.pk)),
         ("why", str(job.pk), "--json"),
