@@ -3,9 +3,10 @@
 Nothing here decides anything; the claim does. What is said can be out of date a moment later.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db.models import Min, Q, Sum
 from django.db.models.functions import Now
@@ -150,26 +151,55 @@ def _pace(code: str, who: str, limit: Limit, now: datetime, opens_in: float) -> 
 
 def _workers(job: Job) -> Iterator[Gate]:
     """What is missing for some worker to take the job: a queue, tags, its task, or a slot."""
-    tags = tags_of(job.worker_tags)
-    own = live_workers().filter(Q(tenant=None) | Q(tenant_id=job.tenant_id), is_draining=False)
-    serving = [worker for worker in own if _takes_from(worker, job.queue)]
-    tagged = [worker for worker in serving if set(tags) <= set(worker.tags)]
-    able = [worker for worker in tagged if _may_know(worker, job.task)]
+    need = Need(job.tenant_id, job.queue, job.task, job.worker_tags)
+    own = Q(tenant=None) | Q(tenant_id=job.tenant_id)
+    live = list(live_workers().filter(own, is_draining=False))
+    gate = missing_worker(need, live)
+    if gate:
+        yield gate
+    else:
+        yield from _slots(_able(need, live))
+
+
+class Need(NamedTuple):
+    """What a worker must serve, know and have for a job; the tags with commas between them."""
+
+    tenant_id: int
+    queue: str
+    task: str
+    worker_tags: str
+
+
+def missing_worker(need: Need, workers: Iterable[Worker]) -> Gate | None:
+    """Why none of these workers, which are alive, takes such jobs; None if one does."""
+    serving = [worker for worker in workers if _takes_from(worker, need)]
+    tagged = _tagged(need, serving)
+    tags = tags_of(need.worker_tags)
     having = f" with the tag{'s' if len(tags) > 1 else ''} {', '.join(tags)}" if tags else ""
     if not serving:
-        yield Gate("no_worker", f"No live worker serves the queue {job.queue!r}.")
-    elif not tagged:
-        text = f"No live worker{having} serves the queue {job.queue!r}."
-        yield Gate("no_worker_with_tags", text)
-    elif not able:
-        text = f"No live worker{having} of the queue {job.queue!r} knows the task {job.task!r}."
-        yield Gate("no_worker_for_task", text)
-    else:
-        yield from _slots(able)
+        return Gate("no_worker", f"No live worker serves the queue {need.queue!r}.")
+    if not tagged:
+        text = f"No live worker{having} serves the queue {need.queue!r}."
+        return Gate("no_worker_with_tags", text)
+    if not any(_may_know(worker, need.task) for worker in tagged):
+        text = f"No live worker{having} of the queue {need.queue!r} knows the task {need.task!r}."
+        return Gate("no_worker_for_task", text)
+    return None
 
 
-def _takes_from(worker: Worker, queue: str) -> bool:
-    return not worker.queues or queue in worker.queues
+def _able(need: Need, workers: Iterable[Worker]) -> list[Worker]:
+    tagged = _tagged(need, (worker for worker in workers if _takes_from(worker, need)))
+    return [worker for worker in tagged if _may_know(worker, need.task)]
+
+
+def _takes_from(worker: Worker, need: Need) -> bool:
+    is_own = worker.tenant_id in {None, need.tenant_id}
+    return is_own and (not worker.queues or need.queue in worker.queues)
+
+
+def _tagged(need: Need, workers: Iterable[Worker]) -> list[Worker]:
+    tags = set(tags_of(need.worker_tags))
+    return [worker for worker in workers if tags <= set(worker.tags)]
 
 
 def _may_know(worker: Worker, task: str) -> bool:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from dashboard.queries import counts, history, workers
 from dashboard.queries.counts import Count
+from dashboard.queries.unserved import Unserved, unserved
 from dashboard.scope import Scope
 from jobs.models import Tenant, Worker
 from jobs.statuses import UNUSUAL, Status
 
 MAX_ROWS = 50
-UNSERVED_SECONDS = 5
 
 
 class LaneRow(NamedTuple):
@@ -89,18 +89,12 @@ class Board:
         """Whether there has not been a single job yet."""
         return not self.lanes
 
-    def unserved(self) -> list[Any]:
-        """Lanes whose jobs wait although nothing forbids it, for want of a worker."""
-        patience = timedelta(seconds=UNSERVED_SECONDS)
-        return [
-            lane
-            for lane in self.lanes
-            if lane.waiting
-            and not lane.is_paused
-            and not lane.running
-            and lane.oldest < self.now - patience
-            and not workers.serves(self.workers, lane.tenant_id, lane.queue, self.now)
-        ]
+    def unserved(self) -> list[Unserved]:
+        """Jobs that wait although nothing forbids it, for want of a worker."""
+        active = {tenant.pk for tenant in self.tenants if tenant.is_active}
+        lanes = [x for x in self.lanes if x.tenant_id in active and not x.is_paused]
+        live = [x for x in self.workers if workers.state_of(x, self.now) == "live"]
+        return unserved(lanes, live, self.now)
 
     def at_limit(self) -> list[TenantRow]:
         """Tenants that wait for their own running jobs to end."""

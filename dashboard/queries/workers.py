@@ -1,6 +1,5 @@
-"""The worker processes: who is alive, and which queues nobody serves."""
+"""The worker processes: who is alive."""
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db.models import F, QuerySet
@@ -27,13 +26,3 @@ def state_of(worker: Worker, now: datetime) -> str:
     if worker.seen_at < now - timedelta(seconds=conf().lease_seconds):
         return "stopped" if worker.tenant_id else "stale"
     return "draining" if worker.is_draining else "live"
-
-
-def serves(workers: Iterable[Worker], tenant_id: int, queue: str, now: datetime) -> bool:
-    """Whether one of the workers that are alive takes jobs of the tenant's queue."""
-    return any(
-        state_of(worker, now) == "live"
-        and worker.tenant_id in {None, tenant_id}
-        and (not worker.queues or queue in worker.queues)
-        for worker in workers
-    )

@@ -137,7 +137,7 @@ def test_what_is_wrong_is_said_and_only_then(ann: Client, alice: Tenant) -> None
     page = ann.get(url).content.decode()
 
     assert "1</b> dead letter needs a decision" in page
-    assert "no live worker serves the queue" in page
+    assert "1 waiting. No live worker serves the queue &#x27;lonely&#x27;." in page
 
 
 def test_a_tenant_at_its_limit_is_named(

@@ -3,15 +3,19 @@
 import re
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
 from dashboard.queries import counts, dead_letters, job_list
+from dashboard.queries.board import Board
 from dashboard.scope import Scope
 from dashboard.snapshot import read_snapshot
+from jobs.filters import parse
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
@@ -83,7 +87,17 @@ def statements_of(read: Callable[[], object]) -> list[Statement]:
 def test_lists_of_rare_statuses_use_their_index(large: Tenant, status: Status) -> None:
     scope = Scope(None, (large,), large)
 
-    read = statements_of(lambda: job_list.page(scope, job_list.JobFilter(status=status)))
+    read = statements_of(lambda: job_list.page(scope, parse(f"status:{status}")))
+
+    assert walked(read) == []
+
+
+@pytest.mark.parametrize("text", ["tag:vip", "tag:vip error:no", "status:DLQ error:no task:echo"])
+def test_filters_use_indexes_for_all_tenants_as_well(large: Tenant, text: str) -> None:
+    make_job(large, Status.DLQ, tags=("vip",), queue="tagged")
+    scope = Scope(User(is_staff=True), (large,), None)
+
+    read = statements_of(lambda: job_list.page(scope, parse(text)))
 
     assert walked(read) == []
 
@@ -101,6 +115,15 @@ def test_counts_use_the_indexes_of_live_jobs(
     large: Tenant, read: Callable[[list[int]], object]
 ) -> None:
     assert walked(statements_of(lambda: read([large.pk]))) == []
+
+
+def test_jobs_without_a_worker_use_the_indexes_of_live_jobs(large: Tenant) -> None:
+    long_ago = timezone.now() - timedelta(minutes=1)
+    Job.objects.filter(status=Status.PENDING).update(run_at=long_ago)
+    board = Board(Scope(None, (large,), large))
+    assert [one.waiting for one in board.unserved()] == [1]
+
+    assert walked(statements_of(Board(board.scope).unserved)) == []
 
 
 def test_dead_letters_use_their_index(large: Tenant) -> None:
