@@ -14,12 +14,13 @@ http = get_asgi_application()
 connections.settings["default"]["CONN_MAX_AGE"] = 0
 
 from dashboard.routing import websocket_urlpatterns  # noqa: E402  (needs the apps loaded)
+from jobs.api.door import Door  # noqa: E402
 from jobs.api.held import Held  # noqa: E402
 from jobs.api.long_poll import LongPoll  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Held(LongPoll(http)),
+        "http": Door(Held(LongPoll(http))),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
         ),

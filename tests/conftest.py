@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 
 from jobs import wakeup
+from jobs.api import rate_limits
 from jobs.backend import recent_tenants
 from jobs.models import Tenant
 from tests.one_writer import watch
@@ -61,6 +62,7 @@ def leaves_nothing_behind(wakes_with_short_lives: None) -> Iterator[None]:
 def empty_cache() -> None:
     """No test sees another's cached values or spent rates."""
     cache.clear()
+    rate_limits.refused_until.clear()
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ A process takes the calls of a key from that count in slices, so that few calls 
 Headers: draft-ietf-httpapi-ratelimit-headers.
 """
 
+import math
+import time
 from typing import Any
 
 from django_ratelimit.core import get_usage
@@ -13,11 +15,15 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from jobs import store
+from jobs.callers import counted_address
 from jobs.conf import conf
 from jobs.errors import TooManyCalls, TooManyFailures, TooManyRequests
 from jobs.models import ApiKey, Tenant
 
 WINDOW_SECONDS = 60
+MOST_REFUSED = 10_000
+refused_until: dict[str, float] = {}
+"""Until when (monotonic) failures of an address are refused, as far as this process knows."""
 SLICES = 1_000
 """A key's calls of a minute are handed to processes in so many slices; a few are not sliced."""
 _calls_left: dict[str, int] = {}
@@ -27,13 +33,25 @@ _calls_left: dict[str, int] = {}
 def count_failure(request: Request) -> None:
     """Count a wrong key against its address. Raises `TooManyFailures` above the limit."""
     limit = conf().authentication_failures_per_minute
-    seconds = _seconds_to_wait(request, "authentication-failures", "ip", limit)
+    address = counted_address(request._request)
+    seconds = math.ceil(refused_until.get(address, 0) - time.monotonic())
+    if seconds <= 0:
+        seconds = _seconds_to_wait(request, "authentication-failures", "ip", limit)
+        _remember(address, seconds)
     if seconds:
         raise TooManyFailures(
             f"Too many wrong keys came from this address; try again in {seconds} seconds.",
             retry_after=seconds,
             limit=limit,
         )
+
+
+def _remember(address: str, seconds: int) -> None:
+    """That all failures from there are refused for so long: nobody has to count them."""
+    if len(refused_until) >= MOST_REFUSED:
+        refused_until.clear()
+    if seconds:
+        refused_until[address] = time.monotonic() + seconds
 
 
 class CallsPerKey(BaseThrottle):

@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from jobqueue_project.asgi import application
+from jobqueue_project.asgi import http
+from jobs.api.door import Application, Door
+from jobs.api.held import Held
 
 PATIENCE_SECONDS = 60
+_applications: WeakKeyDictionary[asyncio.AbstractEventLoop, Application] = WeakKeyDictionary()
+"""One for each loop: what waits in turns belongs to a loop, of which a server has one."""
 
 
 class Exchange:
@@ -41,6 +46,8 @@ class Exchange:
 
     async def run(self) -> None:
         """Until it is answered."""
+        loop = asyncio.get_running_loop()
+        application = _applications.setdefault(loop, Door(Held(http)))
         await application(self.scope, self._receive, self._send)
 
     def leave(self) -> None:
