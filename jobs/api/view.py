@@ -115,7 +115,8 @@ class TenantView(ApiView):
             raise QueueNotAllowed("This needs a key that is not limited to some queues.")
         if self.query is not None:
             self.read_query(self.query)
-        if getattr(type(self), str(request.method).lower(), None) in takes_no_body:
+        method = str(request.method).lower()
+        if method in self.http_method_names and getattr(type(self), method, None) in takes_no_body:
             refuse_body(request)
 
     def read_query(self, known: Mapping[str, Reader]) -> dict[str, Any]:
