@@ -7,6 +7,7 @@ is asked again: so its key is verified again, and the view decides alone what is
 
 import asyncio
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping
@@ -24,7 +25,8 @@ AT_ONCE = 8
 SEND_SECONDS = 30
 """A client that takes so long to accept a piece of a stream is taken for gone."""
 FULL_RETRY_SECONDS = 10
-JOB_PATH, STREAM_PATH = "/api/v1/jobs/", "/api/v1/events"
+STREAM_PATH = "/api/v1/events"
+_JOB_PATH = re.compile(r"/api/v1/jobs/[0-9A-Fa-f-]{32,36}", re.ASCII)
 _IN_SCOPE = "jobs.held"
 
 Message = MutableMapping[str, Any]
@@ -137,7 +139,7 @@ def _may_be_held(scope: Scope) -> bool:
     if scope["path"] == STREAM_PATH:
         return bool(scope["method"] == "GET")
     is_asked = any(name == b"prefer" for name, _ in scope["headers"])
-    return is_asked and scope["path"].startswith(JOB_PATH)
+    return is_asked and _JOB_PATH.fullmatch(scope["path"]) is not None
 
 
 @contextmanager
