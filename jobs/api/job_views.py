@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -33,13 +32,7 @@ from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_request import read_bulk, read_job
 from jobs.job_rows import attempts_of
 from jobs.keys import Scope
-from jobs.models import Job
 from jobs.why import explain
-
-
-def address(job: Job) -> str:
-    """Where the job is found."""
-    return reverse("api-job", args=[job.pk])
 
 
 class Jobs(TenantView):
@@ -64,7 +57,7 @@ class Jobs(TenantView):
         self.require_queues([new.queue])
         submitted = services.submit(self.tenant, new)
         job = self.job(submitted.job_id)
-        headers = {"Location": address(job), **submission_headers(self.tenant)}
+        headers = {"Location": f"{request.path}/{job.pk}", **submission_headers(self.tenant)}
         status = 201 if submitted.created else 200
         return Response(job_as_json(job), status=status, headers=headers)
 
