@@ -127,7 +127,8 @@ class Server:
 
     def is_ready(self) -> bool:
         """Whether it accepts connections."""
-        command = [self.binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        program, port = str(self.binaries / "pg_isready"), str(self.port)
+        command = [program, "-q", "-h", "127.0.0.1", "-p", port]
         return subprocess.run(command, check=False).returncode == 0
 
     def stop(self, *, immediate: bool = False) -> None:
