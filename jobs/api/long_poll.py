@@ -49,10 +49,11 @@ def hand_out(request: Request, jobs: Sequence[Job]) -> None:
 def may_wait(request: Request, wish: Wish, seconds: float) -> bool:
     """From the view: keep the answer back for so long, or until there may be jobs.
 
-    False where nobody can: under WSGI, where each waiting request would hold a thread.
+    False where nobody can: under WSGI, where each waiting request would hold a thread, and where
+    too many of the tenant's wait already.
     """
     poll = _poll_of(request)
-    if poll is None or not seconds:
+    if poll is None or not seconds or watcher.is_full_for(wish):
         return False
     poll.wish, poll.seconds = wish, seconds
     return True

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobs.keys import create_api_key
 from jobs.models import Job, Tenant, Worker
 from jobs.statuses import Status
 from jobs.why import explain
@@ -153,3 +154,26 @@ class TestTenants:
         job = make_job(alice, task="remote:x")
         lease(stranger, tasks=["remote:x"])
         assert [gate.code for gate in explain(job).gates] == ["no_worker", "in_line"]
+
+
+class TestKeysOfSomeQueues:
+    @pytest.fixture
+    def mailer(self, alice: Tenant) -> Caller:
+        """A key for the queue `mail` alone."""
+        key = create_api_key(alice, scopes=["work"], queues=["mail"], actor=ACTOR)[1]
+        return Caller(key)
+
+    def test_it_leases_from_its_queues_alone(self, mailer: Caller, alice: Tenant) -> None:
+        make_job(alice, task="remote:x", queue="other")
+        own = make_job(alice, task="remote:x", queue="mail")
+        problem(mailer.post("/leases", {"queues": ["mail", "other"]}), 403, "queue_not_allowed")
+        assert [job["id"] for job in lease(mailer, max_jobs=10)] == [str(own.pk)]
+        assert Worker.objects.get().queues == ["mail"]
+
+    @pytest.mark.parametrize("call", ["heartbeat", "ack", "fail", "release"])
+    def test_a_lease_in_another_queue_is_absent(
+        self, api: Caller, mailer: Caller, call: str
+    ) -> None:
+        job = lease_one(api, queue="other")
+        assert told(mailer, call, held(job)) == ["not_found"]
+        assert row(job).status == Status.RUNNING

@@ -1,0 +1,240 @@
+"""What keeps an answer without jobs back: around any application, without a server."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import connections
+from rest_framework.request import Request
+
+from jobs import leases_waiting, services
+from jobs.api.long_poll import MAX_BODY_BYTES, PATH, LongPoll, hand_out, may_wait
+from jobs.leases import Wish, lease
+from jobs.leases_waiting import MAX_WAITING, Waiter, Watcher
+from jobs.models import Job, Tenant
+from jobs.statuses import Status
+from jobs.store.offers import offers
+from jobs.submission import NewJob
+from tests.factories import make_job
+
+SCOPE = {"type": "http", "method": "POST", "path": PATH}
+PATIENCE_SECONDS = 60
+
+
+class Client:
+    """Sends a body in pieces, stays or leaves, and keeps what it is answered."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.answer: list[Any] = []
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        for index, piece in enumerate(pieces, start=1):
+            more = index < len(pieces)
+            self._messages.put_nowait({"type": "http.request", "body": piece, "more_body": more})
+
+    async def receive(self) -> dict[str, Any]:
+        return await self._messages.get()
+
+    async def send(self, message: Any) -> None:
+        self.answer.append(message)
+
+    def leave(self) -> None:
+        self._messages.put_nowait({"type": "http.disconnect"})
+
+
+async def read(receive: Callable[[], Any]) -> bytes:
+    """The body, as an application reads it."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers what it was sent."""
+    await send({"type": "http.response.body", "body": await read(receive)})
+
+
+def request_of(scope: Any) -> Request:
+    """A request as a view sees it under ASGI."""
+
+    class OfServer:
+        META: dict[str, str] = {}
+
+        def __init__(self) -> None:
+            self.scope = scope
+
+    request = Request.__new__(Request)
+    request._request = OfServer()
+    return request
+
+
+def run(application: Any, client: Client, **scope: Any) -> list[bytes]:
+    """The bodies that are answered."""
+    asked = {**SCOPE, **scope}
+    serving = LongPoll(application)(asked, client.receive, client.send)
+    asyncio.run(asyncio.wait_for(serving, PATIENCE_SECONDS))
+    return [message["body"] for message in client.answer]
+
+
+async def in_thread(ask: Callable[[], Any]) -> Any:
+    """What asks the database, on a connection of its own."""
+
+    def asked() -> Any:
+        try:
+            return ask()
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(asked)
+
+
+def wish_of(tenant: Tenant, **fields: Any) -> Wish:
+    return Wish(tenant=tenant, worker="rest/key/w", **fields)
+
+
+@pytest.mark.parametrize("scope", [{}, {"path": "/api/v1/jobs"}, {"method": "GET"}])
+def test_a_request_arrives_as_it_was_sent(scope: dict[str, str]) -> None:
+    assert run(echo, Client(b"one", b"", b"two"), **scope) == [b"onetwo"]
+
+
+def test_a_large_request_arrives_whole_and_cannot_wait() -> None:
+    pieces = [b"x" * 60_000] * 4
+    seen: list[bool] = []
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(may_wait(request_of(scope), Wish(tenant=Tenant(), worker="w"), 30))
+        await echo(scope, receive, send)
+
+    assert run(large, Client(*pieces)) == [b"".join(pieces)]
+    assert seen == [False]
+    assert len(b"".join(pieces)) > MAX_BODY_BYTES
+
+
+def test_an_answer_that_need_not_wait_comes_at_once() -> None:
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        assert not may_wait(request_of(scope), Wish(tenant=Tenant(), worker="w"), 0)
+        await echo(scope, receive, send)
+
+    assert run(view, Client(b"body")) == [b"body"]
+
+
+def test_under_wsgi_nothing_waits() -> None:
+    request = Request.__new__(Request)
+    request._request = object()  # type: ignore[assignment]
+    assert not may_wait(request, Wish(tenant=Tenant(), worker="w"), 30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_request_is_asked_again_when_there_is_a_job(alice: Tenant) -> None:
+    asked: list[bytes] = []
+
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(await read(receive))
+        if len(asked) == 1:
+            assert may_wait(request_of(scope), wish_of(alice), 30)
+            await in_thread(lambda: services.submit(alice, NewJob(task="remote:x")))
+        await send({"type": "http.response.body", "body": b"%d" % len(asked)})
+
+    assert run(view, Client(b"wish")) == [b"2"]
+    assert asked == [b"wish", b"wish"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_time_ends_the_wait(alice: Tenant) -> None:
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        assert may_wait(request_of(scope), wish_of(alice), 0.05)
+        await send({"type": "http.response.body", "body": b"nothing"})
+
+    assert run(view, Client(b"wish")) == [b"nothing"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_leaves_waits_no_longer_and_is_not_answered(alice: Tenant) -> None:
+    client = Client(b"wish")
+
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        assert may_wait(request_of(scope), wish_of(alice), 30)
+        client.leave()
+        await send({"type": "http.response.body", "body": b"nothing"})
+
+    assert run(view, client) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_granted_to_who_has_left_goes_back_unspent(alice: Tenant) -> None:
+    make_job(alice, task="remote:x")
+    client = Client(b"wish")
+
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        hand_out(request_of(scope), await in_thread(lambda: lease(wish_of(alice))))
+        client.leave()
+        await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"a job"})
+
+    assert run(view, client) == []
+    job = Job.objects.get()
+    assert (job.status, job.attempt, job.fence) == (Status.PENDING, 0, 1)
+
+
+@pytest.mark.django_db
+def test_no_more_are_woken_than_there_are_jobs_for(alice: Tenant, mallory: Tenant) -> None:
+    for queue in ("a", "a", "a", "b"):
+        make_job(alice, task="remote:x", queue=queue)
+    seen = offers([alice.pk, mallory.pk], most=10)
+
+    async def woken() -> list[bool]:
+        watcher = Watcher()
+        wishes = [
+            wish_of(mallory),
+            wish_of(alice, queues=frozenset({"b"})),
+            wish_of(alice, queues=frozenset({"b"})),
+            wish_of(alice, max_jobs=2),
+            wish_of(alice, tasks=frozenset({"remote:y"})),
+            wish_of(alice),
+            wish_of(alice),
+        ]
+        waiters = [Waiter(wish) for wish in wishes]
+        watcher._waiters = dict.fromkeys(waiters)
+        watcher._wake_for(seen)
+        await asyncio.sleep(0)
+        return [waiter.woken.done() for waiter in waiters]
+
+    assert asyncio.run(woken()) == [False, True, False, True, False, True, False]
+
+
+@pytest.mark.django_db
+def test_a_tenant_has_so_many_places_to_wait(alice: Tenant, mallory: Tenant) -> None:
+    async def is_full() -> tuple[bool, bool]:
+        watcher = Watcher()
+        wish = wish_of(alice)
+        watcher._waiters = dict.fromkeys(Waiter(wish) for _ in range(MAX_WAITING))
+        return watcher.is_full_for(replace(wish, max_jobs=2)), watcher.is_full_for(wish_of(mallory))
+
+    assert asyncio.run(is_full()) == (True, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_is_asked_again(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([leases_waiting.Error("away")])
+
+    def look(*arguments: Any, **options: Any) -> Any:
+        for error in answers:
+            raise error
+        return offers(*arguments, **options)
+
+    monkeypatch.setattr(leases_waiting, "offers", look)
+    make_job(alice, task="remote:x")
+
+    async def wait() -> None:
+        waiter = Waiter(wish_of(alice))
+        watcher = Watcher()
+        watcher.join(waiter)
+        await asyncio.wait_for(waiter.woken, PATIENCE_SECONDS)
+
+    asyncio.run(wait())
