@@ -77,7 +77,7 @@ def create_api_key(
         tenant=tenant,
         name=name[:100],
         scopes=_known_scopes(scopes),
-        queues=_names(queues),
+        queues=queue_names(queues),
         expires_at=_as_far_as(granted_by, expires_at),
         created_by=actor,
     )
@@ -254,7 +254,8 @@ def may_use(key: ApiKey, queue: str) -> bool:
     return not key.queues or queue in key.queues
 
 
-def _names(queues: Sequence[str]) -> list[str]:
+def queue_names(queues: Sequence[str]) -> list[str]:
+    """The names of queues, sorted. Raises `InvalidInput` for what is none."""
     malformed = [queue for queue in queues if not re.fullmatch(NAME_PATTERN, queue)]
     if malformed or len(queues) > MAX_QUEUES:
         raise InvalidInput(f"queues are up to {MAX_QUEUES} names of queues.", pointer="queues")

@@ -5,7 +5,7 @@ operator acted. None writes a row of a job itself.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -164,17 +164,24 @@ def _moved_one(
 
 
 def redrive(
-    job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None, payload: bytes | None = None
+    job_ids: Sequence[uuid.UUID],
+    *,
+    actor: str,
+    tenant: Tenant | None,
+    payload: bytes | None = None,
+    found_by: Mapping[str, Any] | None = None,
 ) -> list[uuid.UUID]:
     """Send dead letters back with their attempts reset; answers the ids that were dead letters.
 
-    `payload` replaces the payload of a single job on the way.
+    `payload` replaces the payload of a single job on the way. `found_by` is the filter that led to
+    the ids, for the audit log.
     """
     if payload is not None and len(job_ids) != 1:
         raise InvalidInput("A payload can be edited for one job at a time.")
     with transaction.atomic():
         moved = store.redrive(job_ids, payload=payload)
-        _audit_many(actor, "redrive", tenant, moved, edited=payload is not None)
+        found = {} if found_by is None else {"filter": dict(found_by)}
+        _audit_many(actor, "redrive", tenant, moved, edited=payload is not None, **found)
     transaction.on_commit(wakeup.signal)
     return moved
 
@@ -288,9 +295,10 @@ def remove_task_limit(
             return False
         if by_tenant:
             ceilings.refuse_above(limit, {"max_running": None, "starts_per_minute": None})
+        before = {name: getattr(limit, name) for name in _STARTS}
         _clocks_of(limit).delete()
         limit.delete()
-        audit(actor, "unlimit_task", tenant.pk if tenant else None, task)
+        audit(actor, "unlimit_task", tenant.pk if tenant else None, task, before=before)
     transaction.on_commit(wakeup.signal)
     return True
 

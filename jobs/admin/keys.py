@@ -15,7 +15,8 @@ from jobs.access import actor_of
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import BoundedList, instant
-from jobs.keys import Scope, create_api_key, revoke_api_key
+from jobs.errors import InvalidInput
+from jobs.keys import Scope, create_api_key, queue_names, revoke_api_key
 from jobs.models import ApiKey
 
 
@@ -28,10 +29,23 @@ class ApiKeyForm(forms.ModelForm):
         initial=[Scope.SUBMIT, Scope.READ],
         help_text="What the key may do. “admin” implies the others.",
     )
+    queues = forms.CharField(
+        required=False,
+        max_length=10_000,
+        help_text="The only queues it may use, separated by commas. Empty for every queue.",
+    )
+
+    def clean_queues(self) -> list[str]:
+        """The names, which have to be names of queues."""
+        queues = [queue.strip() for queue in self.cleaned_data["queues"].split(",")]
+        try:
+            return queue_names([queue for queue in queues if queue])
+        except InvalidInput as error:
+            raise forms.ValidationError(error.detail) from None
 
     class Meta:
         model = ApiKey
-        fields: ClassVar = ["tenant", "name", "scopes", "expires_at"]
+        fields: ClassVar = ["tenant", "name", "scopes", "queues", "expires_at"]
         help_texts: ClassVar = {
             "name": "Where it will be used, such as “billing service”.",
             "expires_at": "Empty for a key that lasts until it is revoked.",
@@ -82,6 +96,11 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
         """The scopes as words."""
         return ", ".join(key.scopes)
 
+    @admin.display(description="queues", empty_value="all")
+    def queue_names(self, key: ApiKey) -> str | None:
+        """The only queues that it may use."""
+        return ", ".join(key.queues) or None
+
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:
         """Whether the key works now."""
@@ -104,9 +123,9 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """To make a key: what it is to be. Of a key: what is known."""
         if obj is None:
-            return ["tenant", "name", "scopes", "expires_at"]
+            return ["tenant", "name", "scopes", "queues", "expires_at"]
         times = map(instant, ("created_at", "expires_at", "revoked_at", "last_used_at"))
-        return ["key", "tenant", "name", "scope_names", "state", *times]
+        return ["key", "tenant", "name", "scope_names", "queue_names", "state", *times]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """All fields of a key that exists."""
@@ -122,7 +141,8 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
     @sensitive_variables("text")
     def save_model(self, request: Any, obj: ApiKey, form: Any, change: bool) -> None:
         """Make the key, and keep its text for the answer to this request."""
-        wanted = {name: form.cleaned_data[name] for name in ("name", "scopes", "expires_at")}
+        names = ("name", "scopes", "queues", "expires_at")
+        wanted = {name: form.cleaned_data[name] for name in names}
         made, text = create_api_key(obj.tenant, actor=actor_of(request), **wanted)
         obj.__dict__.update(made.__dict__)
         request.api_key_text = text

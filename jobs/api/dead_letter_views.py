@@ -96,7 +96,12 @@ class Redrive(TenantView):
                 )
             )
         wanted = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_REDRIVE + 1])
-        moved = services.redrive(wanted[:MAX_REDRIVE], actor=self.actor, tenant=self.tenant)
+        moved = services.redrive(
+            wanted[:MAX_REDRIVE],
+            actor=self.actor,
+            tenant=self.tenant,
+            found_by=None if "ids" in given else given,
+        )
         answer = {
             "count": len(moved),
             "ids": [str(job_id) for job_id in moved],

@@ -166,7 +166,7 @@ class Keys(KeysView):
         "Make a key",
         request=object_of(KEY_FIELDS, "scopes", example={"name": "ci", "scopes": ["submit"]}),
         answers={201: NEW_KEY},
-        problems=("queue_not_allowed", "too_many_keys"),
+        problems=("queue_not_allowed", "too_many_keys", "missing_field"),
     )
     def post(self, request: Request) -> Response:
         """`key` is its text, shown this once.
@@ -176,7 +176,7 @@ class Keys(KeysView):
         """
         given = read_fields(body_of(request), KEY_FIELDS)
         if "scopes" not in given:
-            raise InvalidInput("Say what the key may do.", pointer="scopes")
+            raise InvalidInput("scopes is missing.", code="missing_field", pointer="scopes")
         made, secret = create_api_key(self.tenant, **given, granted_by=self.key, actor=self.actor)
         return Response({"key": secret, **self.shown(made)}, status=201)
 

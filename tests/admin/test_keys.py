@@ -38,6 +38,15 @@ def test_the_text_is_nowhere_afterwards(operator: Client, alice: Tenant) -> None
     assert not [text for text in operator.cookies.values() if secret in str(text)]
 
 
+def test_a_key_can_be_limited_to_queues(operator: Client, alice: Tenant) -> None:
+    _add(operator, alice, queues=" mail, hooks ,")
+    key = ApiKey.objects.get()
+    assert key.queues == ["hooks", "mail"]
+    assert "hooks, mail" in operator.get(f"/admin/jobs/apikey/{key.pk}/change/").text
+    assert _add(operator, alice, queues="no name").context["errors"]
+    assert ApiKey.objects.count() == 1
+
+
 @pytest.mark.parametrize("scopes", [[], ["everything"]])
 def test_a_key_has_known_scopes(operator: Client, alice: Tenant, scopes: list[str]) -> None:
     page = _add(operator, alice, scopes=scopes)

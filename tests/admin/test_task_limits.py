@@ -6,7 +6,6 @@ import pytest
 from django.test import Client
 
 from jobs.models import AuditEntry, TaskLimit, Tenant
-from jobs.services import set_task_limit
 
 ADD = "/admin/jobs/tasklimit/add/"
 FORM = {"task": "echo", "max_running": "3", "starts_per_minute": "", "start_burst": "1"}

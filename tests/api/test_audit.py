@@ -186,3 +186,11 @@ def test_entries_outlive_their_tenant(operator: Client, alice: Tenant) -> None:
     entry = AuditEntry.objects.earliest("pk")
     assert operator.get("/admin/jobs/auditentry/").status_code == 200
     assert operator.get(f"/admin/jobs/auditentry/{entry.pk}/change/").status_code == 200
+
+
+def test_a_redrive_by_filter_says_what_it_was(api: Caller, alice: Tenant) -> None:
+    for queue in ("a", "b"):
+        make_job(alice, Status.DLQ, queue=queue)
+    api.post("/dlq/redrive", {"task": "echo"})
+    details = AuditEntry.objects.get(action="redrive").details
+    assert (details["count"], details["filter"]) == (2, {"task": "echo"})

@@ -103,7 +103,7 @@ def test_no_key_outlives_the_one_that_made_it(alice: Tenant) -> None:
 
 
 BAD_KEYS: list[tuple[dict[str, Any], str]] = [
-    ({}, "invalid_input"),
+    ({}, "missing_field"),
     ({"scopes": []}, "invalid_choice"),
     ({"scopes": ["root"]}, "invalid_choice"),
     ({"scopes": "read"}, "invalid_type"),

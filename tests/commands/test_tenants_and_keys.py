@@ -192,6 +192,8 @@ def test_keys_are_refused_in_words(alice: Tenant) -> None:
     assert "not root" in str(refusal("apikeys", "create", "alice", "--scopes", "root"))
     assert refusal("apikeys", "create", "alice", "--expires-days", "0").returncode == 1
     assert refusal("apikeys", "revoke", "nothing").returncode == 3
+    assert refusal("apikeys", "rotate", "nothing").returncode == 3
+    assert refusal("apikeys", "create", "alice", "--queues", "a b").returncode == 1
     assert not ApiKey.objects.exists()
 
 
@@ -208,3 +210,15 @@ def test_keys_are_listed_by_tenant(alice: Tenant, mallory: Tenant) -> None:
     run("apikeys", "create", "mallory")
     assert len(run_json("apikeys", "list")) == 2
     assert [key["tenant"] for key in run_json("apikeys", "list", "mallory")] == ["mallory"]
+
+
+def test_a_key_is_rotated_with_an_overlap(alice: Tenant) -> None:
+    old = run_json("apikeys", "create", "alice", "--queues", "mail,hooks", "--scopes", "read")
+    new = run_json("apikeys", "rotate", old["prefix"], "--overlap-hours", "2")
+    assert (new["queues"], new["scopes"]) == (["hooks", "mail"], ["read"])
+    assert verify(old["key"]) is not None
+    assert verify(new["key"]) is not None
+    run("apikeys", "rotate", new["prefix"], "--overlap-hours", "0")
+    assert verify(new["key"]) is None
+    assert refusal("apikeys", "rotate", new["prefix"]).returncode == 1
+    assert refusal("apikeys", "rotate", old["prefix"], "--overlap-hours", "999").returncode == 1

@@ -1,4 +1,4 @@
-"""`manage.py apikeys`: make keys, list them, revoke them."""
+"""`manage.py apikeys`: make keys, list them, rotate them, revoke them."""
 
 from argparse import ArgumentParser
 from datetime import timedelta
@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from jobs.instants import instant
-from jobs.keys import Scope, create_api_key, revoke_api_key
+from jobs.keys import Scope, create_api_key, revoke_api_key, rotate_api_key
 from jobs.management.terminal import NOT_FOUND, DomainCommand
 from jobs.models import ApiKey
 
@@ -15,10 +15,10 @@ from jobs.models import ApiKey
 class Command(DomainCommand):
     """Parses and prints; `jobs.keys` does the work."""
 
-    help = "Make API keys, list them, revoke them."
+    help = "Make API keys, list them, rotate them, revoke them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Three verbs."""
+        """Four verbs."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         create = self.add_verb(verbs, "create", "Make a key of a tenant. It is shown once.")
         create.add_argument("slug", metavar="TENANT")
@@ -28,9 +28,21 @@ class Command(DomainCommand):
             default=",".join(Scope),
             help="what it may do, separated by commas (default: %(default)s)",
         )
+        create.add_argument(
+            "--queues", default="", help="the only queues it may use, separated by commas"
+        )
         create.add_argument("--expires-days", type=float, metavar="DAYS", help="default: never")
         every = self.add_verb(verbs, "list", "List keys, without their secrets.")
         every.add_argument("slug", metavar="TENANT", nargs="?", help="default: of all tenants")
+        rotate = self.add_verb(verbs, "rotate", "Make a key that takes another's place.")
+        rotate.add_argument("prefix", metavar="PREFIX", help="the 8 characters after jq_")
+        rotate.add_argument(
+            "--overlap-hours",
+            type=float,
+            default=24,
+            metavar="HOURS",
+            help="how long the old key still works (default: %(default)s)",
+        )
         revoke = self.add_verb(verbs, "revoke", "Make a key useless at once.")
         revoke.add_argument("prefix", metavar="PREFIX", help="the 8 characters after jq_")
 
@@ -43,6 +55,7 @@ class Command(DomainCommand):
             self.tenant(options["slug"]),
             name=options["name"],
             scopes=options["scopes"].split(","),
+            queues=[queue for queue in options["queues"].split(",") if queue],
             expires_at=timezone.now() + timedelta(days=days) if days else None,
             actor=self.actor,
         )
@@ -58,12 +71,25 @@ class Command(DomainCommand):
 
     def revoke(self, options: dict[str, Any]) -> None:
         """Revoke one; revoking it again changes nothing."""
-        prefix = options["prefix"].removeprefix("jq_")[:8]
-        key = ApiKey.objects.select_related("tenant").filter(prefix=prefix).first()
-        if key is None:
-            self.refuse("There is no key with this prefix.", NOT_FOUND)
-        key = revoke_api_key(key, actor=self.actor)
+        key = revoke_api_key(self.key(options["prefix"]), actor=self.actor)
         self.answer(_as_json(key), f"Revoked: {_in_words(key)}")
+
+    def rotate(self, options: dict[str, Any]) -> None:
+        """Make the successor and print its text; nobody can print it again."""
+        hours = options["overlap_hours"]
+        if not 0 <= hours <= 24 * 30:
+            self.refuse("--overlap-hours must be from 0 to 720.")
+        old = self.key(options["prefix"])
+        key, text = rotate_api_key(
+            old, overlap=timedelta(hours=hours), expires_at=old.expires_at, actor=self.actor
+        )
+        self.answer({"key": text, **_as_json(key)}, f"{text}\nKeep it: it is not shown again.")
+
+    def key(self, prefix: str) -> ApiKey:
+        """The key with that prefix, or the end."""
+        wanted = prefix.removeprefix("jq_")[:8]
+        key = ApiKey.objects.select_related("tenant").filter(prefix=wanted).first()
+        return key or self.refuse("There is no key with this prefix.", NOT_FOUND)
 
 
 def _as_json(key: ApiKey) -> dict[str, Any]:
@@ -72,6 +98,7 @@ def _as_json(key: ApiKey) -> dict[str, Any]:
         "tenant": key.tenant.slug,
         "name": key.name,
         "scopes": key.scopes,
+        "queues": key.queues,
         "created_at": instant(key.created_at),
         "expires_at": instant(key.expires_at),
         "revoked_at": instant(key.revoked_at),
