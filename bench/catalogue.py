@@ -192,6 +192,28 @@ SCENARIOS = (
         limit_seconds=1_200,
     ),
     Scenario(
+        name="rest-leases",
+        title="Leasing and acknowledging over REST, 100 jobs a call, 4 workers, one process each",
+        measures=(
+            Measure("all by WSGI", "jobs/s", (Target("must", 5_000),)),
+            Measure("leases by ASGI", "jobs/s", (Target("must", 5_000),)),
+        ),
+        run="bench.service_leases.leases",
+    ),
+    Scenario(
+        name="rest-waiting",
+        title="1,000 workers and 1,000 pages that wait on one ASGI process, and are all told",
+        measures=(
+            Measure("resident before", "MiB"),
+            Measure("resident", "MiB", (Target("must", 400, is_most=True),)),
+            Measure("processor", "% of a core"),
+            Measure("last worker", "s"),
+            Measure("last page", "s"),
+        ),
+        run="bench.service_waiting.waiting",
+        limit_seconds=400,
+    ),
+    Scenario(
         name="fair",
         title="Jain's index, one tenant with 100,000 ready jobs and nine with 200, 5 s windows",
         measures=(Measure("worst window", "of 1"), Measure("median window", "of 1")),

@@ -39,17 +39,18 @@ def idle(settings: Settings) -> Iterator[Sample]:
 def _quiet(node: ProjectProcess, seconds: float) -> dict[str, Figure]:
     """Processor time of the supervisor and all its processes, and transactions."""
     family = node.family()
-    busy, transactions, started = _cpu_seconds(family), _transactions(), time.monotonic()
+    busy, transactions, started = cpu_seconds(family), _transactions(), time.monotonic()
     time.sleep(seconds)
     elapsed = time.monotonic() - started
-    busy, transactions = _cpu_seconds(family) - busy, _transactions() - transactions
+    busy, transactions = cpu_seconds(family) - busy, _transactions() - transactions
     return {
         "processor": Figure(100 * busy / elapsed),
         "transactions": Figure(transactions / elapsed),
     }
 
 
-def _cpu_seconds(family: list[psutil.Process]) -> float:
+def cpu_seconds(family: list[psutil.Process]) -> float:
+    """Processor time of these processes so far."""
     times = [process.cpu_times() for process in family]
     return sum(one.user + one.system for one in times)
 
@@ -114,12 +115,12 @@ def memory(settings: Settings) -> Iterator[Sample]:
         with running_workers(*ONE_PROCESS):
             time.sleep(CALM_SECONDS * settings.scale)
             pid = Worker.objects.get().pid
-            before = _memory(pid)
+            before = memory_of(pid)
             tenants = load.submitted_by(
                 lambda: load.submit_bulk(load.make_tenant("bench"), jobs, NOOP)
             )
             load.wait_for(jobs, tenants)
-            after = _memory(pid)
+            after = memory_of(pid)
         load.counted(jobs, tenants, b"null")
         yield {
             "idle, resident": Figure(before["Rss"]),
@@ -129,7 +130,7 @@ def memory(settings: Settings) -> Iterator[Sample]:
         }
 
 
-def _memory(pid: int) -> dict[str, float]:
+def memory_of(pid: int) -> dict[str, float]:
     """MiB of a process by Linux's names: `Rss`, and `Pss`, in which shared pages are shared out."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}

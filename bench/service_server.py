@@ -1,4 +1,4 @@
-"""The web server as a deployment starts it, with one process, on a free port."""
+"""The WSGI server as a deployment starts it, with one process, on a free port."""
 
 import re
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ def served(application: str, **variables: str) -> Iterator[int]:
     with ProjectProcess(
         "-m", "gunicorn", *options, application, env=environment() | variables
     ) as process:
-        yield wait_until(lambda: _port(process), READY_SECONDS, f"{application} listens")
+        yield wait_until(lambda: _told_port(process), READY_SECONDS, "the server listens")
 
 
-def _port(process: ProjectProcess) -> int:
+def _told_port(process: ProjectProcess) -> int:
     if process.popen.poll() is not None:
         raise AssertionError(f"the server ended with {process.popen.returncode}:\n{process.output}")
     found = _LISTENING.search(process.output)

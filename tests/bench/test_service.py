@@ -7,10 +7,11 @@ from threading import Thread
 import pytest
 from django.db import connection
 
-from bench import service, service_lists
+from bench import service, service_leases, service_lists, service_waiting
 from bench.scenario import BenchError, Settings
 from bench.service_client import ClientError, Load, apply, request
 from jobs.models import Job, Tenant
+from jobs.statuses import Status
 
 SHORT = 0.1
 
@@ -103,3 +104,19 @@ def test_lists_are_measured_in_a_history() -> None:
     (sample,) = service_lists.lists(Settings(runs=1, scale=0.002))
     assert sample["slowest list, p95"].value > 0
     assert Job.objects.count() > 10 * Tenant.objects.count()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="it is measured there alone")
+@pytest.mark.django_db(transaction=True)
+def test_leases_are_measured_to_the_last_job() -> None:
+    (sample,) = service_leases.leases(Settings(runs=1, scale=0.02))
+    assert all(figure.value > 0 for figure in sample.values())
+    assert not Job.objects.exclude(status=Status.DONE).exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="it is measured there alone")
+@pytest.mark.django_db(transaction=True)
+def test_all_that_wait_are_told() -> None:
+    (sample,) = service_waiting.waiting(Settings(runs=1, scale=0.01))
+    assert sample["resident"].value > sample["resident before"].value / 2
+    assert Job.objects.filter(status=Status.RUNNING).count() == 10
