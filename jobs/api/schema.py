@@ -283,9 +283,10 @@ LAST_EVENT_ID = OpenApiParameter(
 )
 PREFER_WAIT = OpenApiParameter(
     "Prefer",
-    {"type": "string", "pattern": "^wait=[0-9]{1,3}$"},
+    str,
     OpenApiParameter.HEADER,
-    description="`wait=25`: hold the answer back until there is news, for so many seconds.",
+    description="`wait=25`: hold the answer back until there is news, for so many seconds. "
+    "Other preferences are passed over (RFC 7240).",
 )
 
 
