@@ -15,6 +15,7 @@ from jobs.leases_requested import MAX_WAIT_SECONDS
 from tests.architecture.rules import ROOT
 
 Block = list[dict[str, Any]]
+ONE_JOB = "/api/v1/jobs/01a202a5-4b06-7a72-b617-e0e2c25864bb"
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +87,8 @@ def _lines_of_maps(text: str) -> set[int]:
         *((f"/{route.pattern}", {}) for route in websocket_urlpatterns),
         (long_poll.PATH, {}),
         (held.STREAM_PATH, {}),
-        (f"{held.JOB_PATH}some-id", {"prefer": "wait=25"}),
-        (f"{held.JOB_PATH}some-id", {"prefer": "respond-async, Wait=5"}),
+        (ONE_JOB, {"prefer": "wait=25"}),
+        (ONE_JOB, {"prefer": "respond-async, Wait=5"}),
     ],
 )
 def test_what_may_wait_goes_to_asgi(
@@ -98,7 +99,7 @@ def test_what_may_wait_goes_to_asgi(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/admin/", "/api/v1/jobs", "/api/v1/leases/ack", f"{held.JOB_PATH}some-id", "/static/x"],
+    ["/", "/admin/", "/api/v1/jobs", "/api/v1/leases/ack", ONE_JOB, "/static/x"],
 )
 def test_all_else_goes_to_wsgi(http: Block, server: Block, path: str) -> None:
     assert upstream_of(path, http, server, {}) == "web"
