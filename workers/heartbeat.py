@@ -4,6 +4,7 @@ import logging
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 from django.db.models.functions import Now
 
@@ -18,21 +19,25 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Heartbeat(Role):
-    """One statement for all jobs. Its answer also says what was cancelled and what was lost."""
+    """One statement for all jobs. Its answer also says what was cancelled and what was lost.
 
-    def __init__(self, worker: str, held: HeldJobs) -> None:
+    `register` announces the process anew: while its machine slept, it was taken for long gone.
+    """
+
+    def __init__(self, worker: str, held: HeldJobs, register: Callable[[], None]) -> None:
         super().__init__("heartbeat")
         self._worker = worker
         self._held = held
+        self._register = register
 
     def tick(self) -> float:
         """Beat once."""
         held = self._held.snapshot()
         if held:
             self._extend(held)
-        Worker.objects.filter(pk=self._worker).update(
-            seen_at=Now(), running=len(held), memory_bytes=_memory_bytes()
-        )
+        own = Worker.objects.filter(pk=self._worker)
+        if not own.update(seen_at=Now(), running=len(held), memory_bytes=_memory_bytes()):
+            self._register()
         return conf().heartbeat_seconds
 
     def _extend(self, held: list[HeldJob]) -> None:

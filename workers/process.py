@@ -82,7 +82,7 @@ class WorkerProcess:
         self._finisher.on_retry(self._promoter.wake)
         self._roles = [
             self._finisher,
-            Heartbeat(worker, self._held),
+            Heartbeat(worker, self._held, self._register),
             Watchdog(worker, self._held, self._finisher.put, retire=self._retire),
             Reaper(worker),
             Purger(worker),
