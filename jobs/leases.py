@@ -23,8 +23,9 @@ from jobs.models import Job, Tenant, Worker
 from jobs.registry import is_for_tenants
 from jobs.shares import FairShares
 from jobs.statuses import Status
-from jobs.store import ClaimedJob, Lease, ReadyLane
+from jobs.store import ClaimedJob, Lease, ReadyLane, Share
 from jobs.store.lines import Line
+from jobs.store.look import is_simple
 from jobs.store.offers import Offer, offers
 
 MAX_PAYLOADS_BYTES = 10_000_000
@@ -142,7 +143,7 @@ class _Fairness:
         """Claim for the wish what its tenant's lanes are to get by their weights."""
         lock, shares = self._of(wish.tenant)
         with lock:
-            divided = shares.divide(_lanes(seen), wish.max_jobs)
+            divided = _as_limited(shares.divide(_lanes(seen), wish.max_jobs), seen)
             claimed: list[ClaimedJob] = []
             try:
                 claimed = store.claim(
@@ -184,8 +185,14 @@ def _lane(own: Sequence[Offer]) -> ReadyLane:
         line.tenant_weight,
         room=sum(offer.jobs for offer in own),
         tenant_room=None,
-        only_line=line.id if len(own) == 1 and not line.limits else None,
+        only_line=line.id if len(own) == 1 and is_simple(line) else None,
     )
+
+
+def _as_limited(shares: Sequence[Share], seen: Sequence[Offer]) -> list[Share]:
+    """The room of these lanes is that of their jobs: only a limit makes a claim lock a tenant."""
+    limited = {offer.line.lane_id for offer in seen if offer.line.limits}
+    return [x if x.lane_id in limited else x._replace(limited_tenant=None) for x in shares]
 
 
 _noted: dict[str, tuple[float, dict[str, object]]] = {}

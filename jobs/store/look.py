@@ -74,11 +74,11 @@ def _lane(lines: Sequence[Line], rooms: Rooms) -> ReadyLane:
         _room(lines, rooms),
         rooms.left(first.tenant_limit),
         opens_in=min(rooms.opens_in(line) for line in lines),
-        only_line=first.id if len(lines) == 1 and _is_simple(first) else None,
+        only_line=first.id if len(lines) == 1 and is_simple(first) else None,
     )
 
 
-def _is_simple(line: Line) -> bool:
+def is_simple(line: Line) -> bool:
     """Whether nothing but running jobs is limited, and not by task."""
     is_paced = any(limit.starts_per_minute is not None for limit in line.limits)
     return not (is_paced or line.task_limit or line.shared_limit)
