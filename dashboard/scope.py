@@ -43,6 +43,11 @@ class Scope:
         return {tenant.pk: tenant.slug for tenant in self.tenants}
 
     @property
+    def searched(self) -> tuple[Tenant | None, ...]:
+        """Whose jobs to search one after the other; None stands for those of everybody."""
+        return (None,) if self.chosen is None and self.is_operator else self.shown
+
+    @property
     def names_tenants(self) -> bool:
         """Whether rows need to say whose they are."""
         return len(self.shown) > 1

@@ -23,6 +23,7 @@ from dashboard.job_page import job_figures
 from dashboard.queries import dead_letters, history, job_list, workers
 from dashboard.queries.board import Board
 from dashboard.scope import Scope, scope_of
+from jobs.filters import WORDS
 from jobs.models import Job
 from jobs.statuses import Status
 
@@ -94,19 +95,24 @@ def overview(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def jobs(request: HttpRequest) -> HttpResponse:
-    """The list of jobs, narrowed by facets and filters."""
+    """The list of jobs, narrowed by a filter."""
     scope = scope_of(request)
     if not scope.tenants:
         return _page(request, scope, "no_tenant")
     board = Board(scope)
-    wanted = job_list.JobFilter.from_query(request.GET)
+    asked = job_list.Asked.from_query(request.GET)
 
     def figures() -> Mapping[str, Any]:
-        before, after = request.GET.get("before", ""), request.GET.get("after", "")
-        found = job_list.page(scope, wanted, before=before, after=after)
-        return {"page": found, "counts": board.by_status, "window": job_list.WINDOW}
+        place = {name: request.GET.get(name, "") for name in ("before", "after")}
+        found = job_list.JobPage() if asked.error else job_list.page(scope, asked.filter, **place)
+        facets = asked.facets
+        return {
+            "page": found,
+            "facets": [(one, facets[one], count) for one, count in board.by_status.items()],
+            "all": facets[""],
+        }
 
-    return _live_page(request, scope, "jobs", {"jobs": figures}, board=board, wanted=wanted)
+    return _live_page(request, scope, "jobs", {"jobs": figures}, asked=asked, words=WORDS)
 
 
 @require_safe

@@ -8,7 +8,7 @@ as an age (`created:>2h` is more than two hours ago; one that is still to come i
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
@@ -46,12 +46,16 @@ Reader = Callable[[str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition: the job's `word` is one of the values, or compares so with the only one."""
+    """One condition: the job's `word` is one of the values, or compares so with the only one.
+
+    `source` is how it was written; empty if it was not.
+    """
 
     word: str
     values: tuple[Any, ...]
     comparison: str = ""
     is_negated: bool = False
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +121,17 @@ def parse(text: str) -> Filter:
 
 
 def _term(found: re.Match[str]) -> Term:
-    source, comparison = found["values"], found["comparison"] or ""
+    given, comparison = found["values"], found["comparison"] or ""
     word = _known_word(found) if found["word"] else FREE_TEXT
-    if word == FREE_TEXT and (comparison or _looks_like_more(source)):
+    if word == FREE_TEXT and (comparison or _looks_like_more(given)):
         raise _malformed(found.group().lstrip("-"))
-    values = tuple(_read(word, _unquoted(one)) for one in _ONE_VALUE.findall(source))
+    values = tuple(_read(word, _unquoted(one)) for one in _ONE_VALUE.findall(given))
     most = MAX_IDS if word == "id" else MAX_VALUES
     if len(values) > most:
         raise InvalidInput(f"has more than {most} values of {word}.", code="invalid_filter")
     _check_comparison(word, comparison, values)
-    return Term(word, values, comparison, is_negated=bool(found["minus"]))
+    source = found.group().rstrip()
+    return Term(word, values, comparison, is_negated=bool(found["minus"]), source=source)
 
 
 def _looks_like_more(source: str) -> bool:

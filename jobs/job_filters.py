@@ -142,7 +142,9 @@ def _any_of(condition: Any, term: Term) -> Q:
 
 def _tagged(term: Term, tenant: Tenant | None) -> Q:
     tagged = JobTag.objects.filter(tag__in=term.values)
-    if tenant is not None:
+    if tenant is None:  # the index of tags begins with the tenant
+        tagged = tagged.filter(tenant_id__in=Tenant.objects.values("pk"))
+    else:
         tagged = tagged.filter(tenant_id=tenant.pk)
     if term.is_negated:  # asked of each job: a list of all that have a common tag is long
         return Q(Exists(tagged.filter(job_id=OuterRef("pk"))))

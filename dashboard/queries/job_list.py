@@ -1,152 +1,129 @@
-"""The list of jobs: filters from the URL, keyset pages on the id, and a bound on the search.
+"""The list of jobs: a filter from the URL, keyset pages on the id, and a bound on the search."""
 
-A filter without an index of its own looks at `WINDOW` jobs at a time, newest first, so that a
-search for what is not there ends; the page offers to look further back.
-"""
-
-import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import urlencode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from django.db.models import BinaryField, F, Func, Q, QuerySet, Value
+from django.db.models import BinaryField, F, Func, QuerySet, Value
 from django.db.models.functions import Now
 
 from dashboard.scope import Scope
-from jobs.lookup import in_status
-from jobs.models import Job, JobTag
-from jobs.statuses import UNUSUAL, Status
+from jobs.errors import InvalidInput
+from jobs.filters import Filter, Term
+from jobs.job_filters import written
+from jobs.job_search import Found, Search
+from jobs.models import Job
+from jobs.statuses import Status
 
 PAGE = 50
-WINDOW = 50_000
+STEPS = 5
+"""So many steps of a search are taken at once; the page offers to look further back."""
 PREVIEW_BYTES = 160
-_hex = re.compile(r"\A[0-9a-f]{4,32}\Z")
 
 
 @dataclass(frozen=True)
-class JobFilter:
-    """What the list is narrowed to. Empty means: not by this."""
+class Asked:
+    """The filter that was typed. `error` says why it cannot be read, and what to write instead."""
 
-    status: str = ""
-    queue: str = ""
-    task: str = ""
-    tag: str = ""
-    text: str = ""
+    text: str
+    filter: Filter = field(default_factory=Filter)
+    error: str = ""
 
     @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> "JobFilter":
-        """The filter that a URL asks for; a status that does not exist matches nothing."""
-        given = {name: query.get(name, "").strip() for name in _FIELDS}
-        return cls(**given | {"status": given["status"].upper()})
+    def from_query(cls, query: Mapping[str, str]) -> "Asked":
+        """What a URL asks for."""
+        text = query.get("filter", "").strip()
+        try:
+            return cls(text, written(text))
+        except InvalidInput as error:
+            return cls(text, error=f"The filter {error.detail}")
 
     def __bool__(self) -> bool:
-        return any(self.as_dict().values())
-
-    def as_dict(self) -> dict[str, str]:
-        """Its fields by the names they have in the URL."""
-        return {name: getattr(self, name) for name in _FIELDS}
+        return bool(self.text)
 
     @property
-    def is_indexed(self) -> bool:
-        """Whether an index finds the matches without looking at other jobs."""
-        if self.queue or self.task or (self.text and not id_range(self.text)):
-            return False
-        return not self.status or self.status in {*UNUSUAL, Status.RUNNING} or bool(self.tag)
+    def chips(self) -> list[tuple[Term, str]]:
+        """Its terms, each with the filter that is left without it."""
+        terms = self.filter.terms
+        return [(term, _joined(terms[:at] + terms[at + 1 :])) for at, term in enumerate(terms)]
 
-    def query_string(self, **changes: str) -> str:
-        """The filter as a query string, with the changes."""
-        merged = self.as_dict() | changes
-        return urlencode({name: value for name, value in merged.items() if value})
+    @property
+    def facets(self) -> dict[str, str]:
+        """For each status, and for none: the filter with that instead of its own."""
+        rest = tuple(term for term in self.filter.terms if term.word != "status")
+        chosen = {status.value: f"status:{status}" for status in Status} | {"": ""}
+        return {
+            status: " ".join(filter(None, [one, _joined(rest)])) for status, one in chosen.items()
+        }
+
+    @property
+    def facet(self) -> str | None:
+        """The one status that it is about, nothing for any, None for several."""
+        left = self.filter.statuses
+        if len(left) == len(Status):
+            return ""
+        return next(iter(left)) if len(left) == 1 else None
 
 
-_FIELDS = ("status", "queue", "task", "tag", "text")
+def _joined(terms: Sequence[Term]) -> str:
+    return " ".join(term.source for term in terms)
 
 
 @dataclass(frozen=True)
 class JobPage:
     """A page of the list. `searched_to` is set if the search ended before the end of the jobs."""
 
-    rows: list[Job]
-    newer: uuid.UUID | None
-    older: uuid.UUID | None
-    searched_to: uuid.UUID | None
+    rows: Sequence[Job] = ()
+    newer: uuid.UUID | None = None
+    older: uuid.UUID | None = None
+    searched_to: uuid.UUID | None = None
 
 
-def page(scope: Scope, wanted: JobFilter, before: str = "", after: str = "") -> JobPage:
+def page(scope: Scope, wanted: Filter, before: str = "", after: str = "") -> JobPage:
     """The newest matching jobs before an id, or the oldest ones after an id."""
     start, end = _as_id(before), _as_id(after)
-    candidates = scope.jobs()
-    if start:
-        candidates = candidates.filter(pk__lt=start)
-    floor = None if wanted.is_indexed or end else _floor(candidates)
-    if floor:
-        candidates = candidates.filter(pk__gte=floor)
-    found = _for_list(_matching(scope, candidates, wanted))
     if end:
-        return _page_after(found, end)
-    rows = list(found.order_by("-pk")[: PAGE + 1])
-    more = len(rows) > PAGE
-    rows = rows[:PAGE]
+        found = _search(scope, wanted, end, oldest_first=True)
+        rows = rows_of(scope, found.ids)
+        return JobPage(rows, newer=found.rest, older=rows[-1].pk if rows else None)
+    found = _search(scope, wanted, start, oldest_first=False)
+    rows = rows_of(scope, found.ids)
+    is_full = len(found.ids) == PAGE
     return JobPage(
-        rows=rows,
+        rows,
         newer=rows[0].pk if start and rows else None,
-        older=rows[-1].pk if more else None,
-        searched_to=floor if floor and not more else None,
+        older=found.rest if is_full else None,
+        searched_to=None if is_full else found.rest,
     )
 
 
-def _page_after(found: QuerySet[Job], end: uuid.UUID) -> JobPage:
-    rows = list(found.filter(pk__gt=end).order_by("pk")[: PAGE + 1])
-    more = len(rows) > PAGE
-    rows = rows[:PAGE][::-1]
-    return JobPage(
-        rows=rows,
-        newer=rows[0].pk if more else None,
-        older=rows[-1].pk if rows else None,
-        searched_to=None,
-    )
+def rows_of(scope: Scope, ids: Sequence[uuid.UUID]) -> list[Job]:
+    """The jobs of these ids, newest first, with `now`, and `preview` instead of the payload."""
+    return list(_for_list(scope.jobs().filter(pk__in=ids)).order_by("-pk"))
 
 
-def _floor(candidates: QuerySet[Job]) -> uuid.UUID | None:
-    """The id at which the window ends, None if there are fewer jobs."""
-    ids = candidates.order_by("-pk").values_list("pk", flat=True)
-    return next(iter(ids[WINDOW : WINDOW + 1]), None)
+def _search(scope: Scope, wanted: Filter, after: uuid.UUID | None, *, oldest_first: bool) -> Found:
+    """The matches of a page, and where to go on; None at the end of the jobs."""
+    searches = [Search(one, wanted, oldest_first=oldest_first) for one in scope.searched]
+    ids: list[uuid.UUID] = []
+    for _ in range(STEPS):
+        found, after = _step(searches, after, PAGE - len(ids))
+        ids += found
+        if after is None or len(ids) == PAGE:
+            break
+    return Found(ids, after)
 
 
-def _matching(scope: Scope, candidates: QuerySet[Job], wanted: JobFilter) -> QuerySet[Job]:
-    """The candidates that match the filter."""
-    found = candidates
-    if wanted.status:
-        found = in_status(found, wanted.status)
-    if wanted.queue:
-        found = found.filter(queue=wanted.queue)
-    if wanted.task:
-        found = found.filter(task=wanted.task)
-    if wanted.tag:
-        tagged = JobTag.objects.filter(tenant_id__in=scope.ids, tag=wanted.tag)
-        found = found.filter(pk__in=tagged.values("job_id"))
-    return found.filter(_text(wanted.text)) if wanted.text else found
-
-
-def _text(text: str) -> Q:
-    """By the beginning of an id, otherwise by a part of task, queue or error, or the whole key."""
-    if ids := id_range(text):
-        return Q(pk__range=ids)
-    return (
-        Q(task__icontains=text)
-        | Q(queue__icontains=text)
-        | Q(error_type__icontains=text)
-        | Q(idempotency_key=text)
-    )
-
-
-def id_range(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
-    """The first and last id that begin like the text, None if it is not the beginning of one."""
-    digits = text.replace("-", "").lower()
-    if not _hex.match(digits):
-        return None
-    return uuid.UUID(hex=digits.ljust(32, "0")), uuid.UUID(hex=digits.ljust(32, "f"))
+def _step(searches: Sequence[Search], after: uuid.UUID | None, size: int) -> Found:
+    """A step of several searches: as far as all of them came."""
+    oldest_first = searches[0].oldest_first
+    steps = [search.step(after, size=size) for search in searches]
+    rests = [step.rest for step in steps if step.rest is not None]
+    edge = (min if oldest_first else max)(rests, default=None)
+    ids = sorted((one for step in steps for one in step.ids), reverse=not oldest_first)
+    if edge is not None:
+        ids = [one for one in ids if (one <= edge if oldest_first else one >= edge)]
+    return Found(ids[:size], ids[size - 1]) if len(ids) > size else Found(ids, edge)
 
 
 def _for_list(jobs: QuerySet[Job]) -> QuerySet[Job]:

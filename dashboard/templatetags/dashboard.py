@@ -1,6 +1,7 @@
 """How figures are written on pages: statuses, ages, durations, sparklines, links."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,12 +11,14 @@ from urllib.parse import urlencode
 from django import template
 from django.template import RequestContext
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard.queries.counts import total
 from dashboard.queries.history import Ended, Series
 from dashboard.scope import Scope
+from jobs.filters import spelled
 from jobs.models import Job, Worker
 from jobs.statuses import Status
 
@@ -234,6 +237,29 @@ def _spark_bars(x: int, minute: Ended, top: int) -> list[tuple[str, int, float, 
     return [bar for bar in bars if bar[3] > 0] or [("none", x * 4, _SPARK_HEIGHT - 1, 1)]
 
 
+_PLAIN = re.compile(r"\A[\w.-]+\Z", re.ASCII)
+
+
+def _term(word: str, value: str) -> str:
+    return f"{word}:{value}" if _PLAIN.match(value) else spelled(word, value)
+
+
+@register.simple_tag(takes_context=True)
+def jobs_where(context: RequestContext, word: str, value: str, tenant: str = "") -> str:
+    """The address of the jobs of which this is so; of the tenant, or of that of the page."""
+    asked = {"filter": _term(word, value)}
+    if slug := tenant or context["request"].GET.get("tenant", ""):
+        asked["tenant"] = slug
+    return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
+
+
+@register.simple_tag(takes_context=True)
+def narrowed(context: RequestContext, word: str, value: str) -> str:
+    """The page's query string with one more term in its filter."""
+    before = context["request"].GET.get("filter", "")
+    return query(context, filter=f"{before} {_term(word, value)}".strip())
+
+
 @register.simple_tag(takes_context=True)
 def query(context: RequestContext, **changes: Any) -> str:
     """The page's query string with changes; what is empty is left out, and so is the place."""
@@ -244,7 +270,7 @@ def query(context: RequestContext, **changes: Any) -> str:
         merged[name] = str(value) if value else ""
     for name in [name for name, value in merged.items() if not value]:
         del merged[name]
-    return "?" + merged.urlencode()
+    return "?" + merged.urlencode(safe=":")
 
 
 @register.simple_tag(takes_context=True)

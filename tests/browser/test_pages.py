@@ -34,7 +34,7 @@ def test_no_page_breaks_the_policy_or_its_width(
     for path in (
         "/",
         "/jobs/",
-        "/jobs/?queue=none",
+        "/jobs/?filter=quue:none -tag:test",
         "/jobs/new",
         "/dead/",
         "/dead/discard",
@@ -57,12 +57,13 @@ def test_a_filter_narrows_the_list_and_the_address(
 ) -> None:
     page = open_page("/jobs/")
 
-    page.get_by_placeholder("queue").first.press("Control+a")
-    page.locator("input[name=queue]").fill("done")
-    page.locator("input[name=queue]").press("Enter")
-
+    page.locator("#search").fill("queue:done status:DONE")
+    page.locator("#search").press("Enter")
     expect(page.locator("tr[data-href]")).to_have_count(1)
-    expect(page).to_have_url(re.compile(r"/jobs/\?queue=done$"))
+    expect(page).to_have_url(re.compile(r"/jobs/\?filter=queue(:|%3A)done"))
+
+    page.get_by_role("link", name="Remove queue:done").click()
+    expect(page.locator("#search")).to_have_value("status:DONE")
 
 
 def test_the_keyboard_goes_everywhere(open_page: OpenPage, jobs: dict[Status, Job]) -> None:

@@ -7,7 +7,8 @@ from django.test import Client
 from django.urls import reverse
 
 from dashboard.queries import job_list
-from jobs.models import Job, Tenant
+from jobs import job_search
+from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
@@ -16,10 +17,10 @@ Listed = Callable[..., list[str]]
 
 @pytest.fixture
 def listed(ann: Client) -> Listed:
-    """The ids in the list for a query."""
+    """The ids in the list for a filter, and a place."""
 
-    def get(**query: str) -> list[str]:
-        page = ann.get(reverse("jobs"), query).context["jobs"]["page"]
+    def get(text: str = "", **place: str) -> list[str]:
+        page = ann.get(reverse("jobs"), {"filter": text, **place}).context["jobs"]["page"]
         return [str(row.pk) for row in page.rows]
 
     return get
@@ -35,7 +36,7 @@ def test_the_newest_job_comes_first(listed: Listed, alice: Tenant) -> None:
 def test_a_facet_shows_its_status_alone(listed: Listed, alice: Tenant, status: Status) -> None:
     made = {s: make_job(alice, s, queue=s.lower()) for s in {Status.DONE, Status.DLQ, status}}
 
-    assert listed(status=status) == [str(made[status].pk)]
+    assert listed(f"status:{status}") == [str(made[status].pk)]
 
 
 def test_filters_narrow_together(listed: Listed, alice: Tenant) -> None:
@@ -43,16 +44,16 @@ def test_filters_narrow_together(listed: Listed, alice: Tenant) -> None:
     make_job(alice, queue="mail", task="sleep", tags=("vip",))
     make_job(alice, queue="other", task="echo", tags=("vip",))
 
-    assert listed(queue="mail", task="echo", tag="vip") == [str(wanted.pk)]
-    assert listed(queue="mail", task="echo", tag="us") == []
+    assert listed("queue:mail task:echo tag:vip -tag:us") == [str(wanted.pk)]
+    assert listed("queue:mail task:echo -tag:vip") == []
 
 
 @pytest.mark.parametrize("cut", [8, 13, 36])
 def test_text_finds_the_beginning_of_an_id(listed: Listed, alice: Tenant, cut: int) -> None:
     job = make_job(alice)
 
-    assert listed(text=str(job.pk)[:cut]) == [str(job.pk)]
-    assert listed(text="ffffffff") == []
+    assert listed(str(job.pk)[:cut]) == [str(job.pk)]
+    assert listed("ffffffff") == []
 
 
 @pytest.mark.parametrize("text", ["ech", "MAIL", "KeyErr", "order-12"])
@@ -62,11 +63,11 @@ def test_text_finds_task_queue_error_and_key(listed: Listed, alice: Tenant, text
     )
     make_job(alice, task="sleep")
 
-    assert listed(text=text) == [str(job.pk)]
+    assert listed(text) == [str(job.pk)]
 
 
 @pytest.mark.parametrize(
-    "query", [{"status": "nonsense"}, {"before": "x"}, {"after": "%"}, {"tag": "'"}]
+    "query", [{"filter": "\x01"}, {"before": "x"}, {"after": "%"}, {"filter": "x" * 3_000}]
 )
 def test_nonsense_in_the_address_is_no_error(
     ann: Client, alice: Tenant, query: dict[str, str]
@@ -106,14 +107,15 @@ def test_a_job_submitted_meanwhile_moves_no_page(listed: Listed, alice: Tenant) 
 def test_a_search_looks_at_a_window_and_offers_to_look_further(
     ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_list, "WINDOW", 2)
+    monkeypatch.setattr(job_list, "STEPS", 2)
+    monkeypatch.setattr(job_search, "LOOKED_AT", 1)
     wanted = make_job(alice, queue="rare")
     for _ in range(3):
         make_job(alice)
 
-    first = ann.get(reverse("jobs"), {"queue": "rare"}).context["jobs"]["page"]
-    assert (first.rows, first.older) == ([], None)
-    further = {"queue": "rare", "before": str(first.searched_to)}
+    first = ann.get(reverse("jobs"), {"filter": "queue:rare"}).context["jobs"]["page"]
+    assert (list(first.rows), first.older) == ([], None)
+    further = {"filter": "queue:rare", "before": str(first.searched_to)}
     second = ann.get(reverse("jobs"), further).context["jobs"]["page"]
     assert [row.pk for row in second.rows] == [wanted.pk]
 
@@ -122,10 +124,10 @@ def test_no_match_is_told_from_no_job(ann: Client, alice: Tenant) -> None:
     assert "Nothing yet" in ann.get(reverse("jobs")).content.decode()
 
     make_job(alice)
-    page = ann.get(reverse("jobs"), {"queue": "none-such"}).content.decode()
+    page = ann.get(reverse("jobs"), {"filter": "queue:none-such"}).content.decode()
 
     assert "Nothing matches" in page
-    assert "Clear the filters" in page
+    assert "Clear the filter" in page
 
 
 def test_the_list_does_not_read_whole_payloads(ann: Client, alice: Tenant) -> None:
@@ -137,10 +139,98 @@ def test_the_list_does_not_read_whole_payloads(ann: Client, alice: Tenant) -> No
     assert "payload" in row.get_deferred_fields()
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("quue:mail", "did you mean queue?"),
+        ("status:DQL", "did you mean DLQ?"),
+        ("created:2h", "created:&gt;2h (more than two hours ago)"),
+        ('error:"never closed', "says nothing that can be read after error:."),
+        ("x" * 3_000, "may have 2000 characters"),
+    ],
+)
+def test_a_mistake_in_the_filter_is_told_with_what_to_write(
+    ann: Client, alice: Tenant, text: str, says: str
+) -> None:
+    job = make_job(alice)
+
+    answer = ann.get(reverse("jobs"), {"filter": text})
+
+    assert answer.status_code == 200
+    assert says in answer.text
+    assert answer.context["asked"].text == text
+    assert str(job.pk) not in answer.text
+
+
+def test_each_condition_can_be_taken_away(ann: Client, alice: Tenant) -> None:
+    asked = ann.get(reverse("jobs"), {"filter": ' queue:mail  -error:"a \\" b" late '}).context[
+        "asked"
+    ]
+
+    assert [(term.source, rest) for term, rest in asked.chips] == [
+        ("queue:mail", '-error:"a \\" b" late'),
+        ('-error:"a \\" b"', "queue:mail late"),
+        ("late", 'queue:mail -error:"a \\" b"'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "facet"),
+    [("", ""), ("status:DLQ", "DLQ"), ("status:DLQ,FAILED", None), ("-status:DONE", None)],
+)
+def test_a_facet_replaces_the_status_and_keeps_the_rest(
+    ann: Client, alice: Tenant, text: str, facet: str | None
+) -> None:
+    asked = ann.get(reverse("jobs"), {"filter": f"{text} queue:mail"}).context["asked"]
+
+    assert asked.facet == facet
+    assert asked.facets["RUNNING"] == "status:RUNNING queue:mail"
+    assert asked.facets[""] == "queue:mail"
+
+
 def test_links_of_the_list_keep_the_filter(operator: Client, alice: Tenant) -> None:
+    make_job(alice, queue="mail", tags=("vip",))
+
+    page = operator.get(reverse("jobs"), {"filter": "queue:mail", "tenant": "alice"}).text
+
+    assert "?filter=status:RUNNING%20queue:mail&amp;tenant=alice" in page
+    assert "?filter=queue:mail%20tag:vip&amp;tenant=alice" in page
+
+
+def test_pages_lead_to_the_jobs_of_a_queue(operator: Client, alice: Tenant) -> None:
     make_job(alice, queue="mail")
 
-    page = operator.get(reverse("jobs"), {"queue": "mail", "tenant": "alice"}).content.decode()
+    assert f'{reverse("jobs")}?filter=queue:mail&amp;tenant=alice"' in operator.get("/").text
 
-    assert "?queue=mail&amp;tenant=alice&amp;status=RUNNING" in page
-    assert Job.objects.count() == 1
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_who_is_in_several_tenants_sees_their_jobs_in_one_order(
+    log_in: Callable[..., Client],
+    make_tenant: Callable[..., Tenant],
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+) -> None:
+    monkeypatch.setattr(job_list, "PAGE", size)
+    monkeypatch.setattr(job_search, "LOOKED_AT", 1)
+    mine, other = [make_tenant("one"), make_tenant("two")], make_tenant("three")
+    made = [make_job(tenant, queue="mail") for tenant in [*mine, other] * 3]
+    wanted = [str(job.pk) for job in made if job.tenant_id != other.pk]
+    client, place, seen = log_in("maria", *mine), "", []
+
+    for _ in wanted * 2:
+        query = {"filter": "queue:mail", "before": place}
+        page = client.get(reverse("jobs"), query).context["jobs"]["page"]
+        seen += [str(row.pk) for row in page.rows]
+        place = str(page.older or page.searched_to or "")
+        if not place:
+            break
+
+    assert seen == wanted[::-1]
+
+
+def test_a_tag_is_found_among_all_tenants(operator: Client, alice: Tenant, mallory: Tenant) -> None:
+    jobs = [make_job(tenant, tags=("vip",)) for tenant in (alice, mallory)]
+
+    page = operator.get(reverse("jobs"), {"filter": "tag:vip"}).context["jobs"]["page"]
+
+    assert {row.pk for row in page.rows} == {job.pk for job in jobs}
