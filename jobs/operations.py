@@ -81,6 +81,7 @@ def start(
             next_at=Now(),
         )
         _audit(operation, "start_operation", actor, rate_per_second=rate_per_second)
+        transaction.on_commit(wakeup.signal)
     operation.refresh_from_db()
     return operation
 

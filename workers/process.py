@@ -78,6 +78,7 @@ class WorkerProcess:
             run=self._executor.submit,
         )
         self._promoter = Promoter(self._claimer.wake)
+        self._operator = Operator(worker)
         self._finisher.on_room(self._claimer.wake)
         self._finisher.on_retry(self._promoter.wake)
         self._roles = [
@@ -86,7 +87,7 @@ class WorkerProcess:
             Watchdog(worker, self._held, self._finisher.put, retire=self._retire),
             Reaper(worker),
             Purger(worker),
-            Operator(worker),
+            self._operator,
             self._promoter,
             Listener(self._heard),
             self._claimer,
@@ -115,6 +116,7 @@ class WorkerProcess:
     def _heard(self) -> None:
         self._claimer.hear()
         self._promoter.wake()
+        self._operator.wake()
 
     def _retire(self) -> None:
         self._retired = True
