@@ -37,7 +37,7 @@ def _within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[An
 
 def _names(value: Any) -> frozenset[str]:
     found = texts(value)
-    if len(found) > MAX_NAMES:
+    if len(value) > MAX_NAMES:
         raise InvalidInput(f"may hold {MAX_NAMES} names.", code="out_of_range")
     if not all(map(_name.match, found)):
         raise InvalidInput("must hold names.", code="invalid_name")
