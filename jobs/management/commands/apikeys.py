@@ -43,7 +43,7 @@ class Command(DomainCommand):
             metavar="HOURS",
             help="how long the old key still works (default: %(default)s)",
         )
-        revoke = self.add_verb(verbs, "revoke", "Make a key useless at once.")
+        revoke = self.add_verb(verbs, "revoke", "Make a key useless, within two seconds.")
         revoke.add_argument("prefix", metavar="PREFIX", help="the 8 characters after jq_")
 
     def create(self, options: dict[str, Any]) -> None:
