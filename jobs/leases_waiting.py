@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from django.db import Error, connection, connections
@@ -17,6 +17,7 @@ from django.db import Error, connection, connections
 from jobs.conf import conf
 from jobs.leases import Wish, see_again
 from jobs.store.dialect import is_postgresql
+from jobs.store.lines import Line
 from jobs.store.offers import Offer, offers
 from jobs.wakeup import CHANNEL
 
@@ -120,12 +121,14 @@ class Watcher:
     def _wake_for(self, seen: Sequence[Offer]) -> None:
         """Wake who comes first, and no more than there are jobs for."""
         left = Counter({offer.line.id: offer.jobs for offer in seen})
+        of_tenant: dict[int, list[Line]] = defaultdict(list)
+        for offer in seen:
+            of_tenant[offer.line.tenant_id].append(offer.line)
         with self._lock:
-            for waiter in list(self._waiters):
-                if lines := [
-                    x.line.id for x in seen if left[x.line.id] and waiter.wish.suits(x.line)
-                ]:
-                    _take(left, lines, waiter.wish.max_jobs)
+            for waiter in [x for x in self._waiters if x.wish.tenant.pk in of_tenant]:
+                lines = of_tenant[waiter.wish.tenant.pk]
+                if able := [x.id for x in lines if left[x.id] and waiter.wish.suits(x)]:
+                    _take(left, able, waiter.wish.max_jobs)
                     del self._waiters[waiter]
                     waiter.wake()
 
