@@ -2,11 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+from django.db import connections
 
 from jobqueue_project.asgi import http
 from jobs.api.door import Application, Door
@@ -15,6 +18,18 @@ from jobs.api.held import Held
 PATIENCE_SECONDS = 60
 _applications: WeakKeyDictionary[asyncio.AbstractEventLoop, Application] = WeakKeyDictionary()
 """One for each loop: what waits in turns belongs to a loop, of which a server has one."""
+
+
+def in_database(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that uses the database, to be called on a loop."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        finally:
+            connections.close_all()
+
+    return sync_to_async(call, thread_sensitive=False)
 
 
 class Exchange:

@@ -1,37 +1,23 @@
 """A job that is fetched again: not sent twice, and waited for without a thread or a connection."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
-from django.db import connections
 
 from jobs import services, store
-from jobs.api import conditional, held
+from jobs.api import conditional, door, held
 from jobs.api.conditional import job_watch
 from jobs.keys import create_api_key, revoke_api_key
 from jobs.models import ApiKey, Job, Tenant
 from jobs.statuses import Status
-from tests.api.asgi import PATIENCE_SECONDS, asked, get
+from tests.api.asgi import PATIENCE_SECONDS, asked, get, in_database
 from tests.api.conftest import Caller, problem
 from tests.factories import WORKER, make_job
 
 FOREVER = str(PATIENCE_SECONDS)
-
-
-def in_database(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that uses the database, to be called on a loop."""
-
-    def call(*args: Any, **options: Any) -> Any:
-        try:
-            return function(*args, **options)
-        finally:
-            connections.close_all()
-
-    return sync_to_async(call, thread_sensitive=False)
 
 
 @pytest.mark.django_db
@@ -109,8 +95,9 @@ class TestWaiting:
     """What is waited for, on a loop."""
 
     @pytest.fixture(autouse=True)
-    def leaves_nothing(self) -> Iterator[None]:
+    def leaves_nothing(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """Nobody waits any more, and nobody is counted."""
+        monkeypatch.setattr(door, "IDLE_SECONDS", 0.1)
         yield
         assert len(job_watch) == 0
         assert not held._held

@@ -11,6 +11,7 @@ from jobs.api import door, rate_limits
 from jobs.api.door import Door
 from jobs.keys import create_api_key, recent_keys
 from jobs.models import Tenant
+from tests.api.asgi import in_database
 from tests.api.conftest import problem
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,7 +68,7 @@ async def _knock_once(entrance: Door, key: str | None, more: dict[str, Any]) -> 
 async def test_a_wrong_key_is_refused_as_django_does(behind: Behind, wrong: str) -> None:
     (answer,) = await knock(behind, wrong)
     headers = {"Authorization": f"Bearer {wrong}"}
-    same = await asyncio.to_thread(Client().get, "/api/v1/jobs", headers=headers)
+    same = await in_database(Client().get)("/api/v1/jobs", headers=headers)
     body = problem(same, 401, "authentication_failed")
     assert answer["status"] == 401
     assert body["detail"].encode() in answer["body"]
@@ -80,7 +81,7 @@ async def test_a_wrong_key_is_refused_as_django_does(behind: Behind, wrong: str)
 async def test_a_good_key_comes_in_and_is_known_from_then_on(
     behind: Behind, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = await asyncio.to_thread(_key_of, alice)
+    key = await in_database(_key_of)(alice)
     (first,) = await knock(behind, key)
     assert first["body"] == b"in"
     monkeypatch.setattr(door, "_refusal_of", None)  # nobody looks again
@@ -99,7 +100,7 @@ async def test_too_many_wrong_keys_are_refused_and_a_good_one_is_not(
     behind: Behind, alice: Tenant, settings: Any
 ) -> None:
     settings.JOBQUEUE = {"authentication_failures_per_minute": 3}
-    key = await asyncio.to_thread(_key_of, alice)
+    key = await in_database(_key_of)(alice)
     answers = await knock(behind, *["x"] * 10)
     assert [answer["status"] for answer in answers[:3]] == [401] * 3
     assert answers[-1]["status"] == 429

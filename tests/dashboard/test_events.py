@@ -3,12 +3,10 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
-from django.db import connections
 from django.test import Client
 
 from dashboard import events, stream
@@ -16,27 +14,15 @@ from dashboard.events import RESOURCES, changed_between, changed_since, event_id
 from dashboard.snapshot import Figures
 from dashboard.stream import watcher
 from jobs import services
-from jobs.api import held
+from jobs.api import door, held
 from jobs.keys import create_api_key, key_watch, revoke_api_key
 from jobs.models import ApiKey, Tenant
 from jobs.statuses import Status
-from tests.api.asgi import PATIENCE_SECONDS, asked, get
+from tests.api.asgi import PATIENCE_SECONDS, asked, get, in_database
 from tests.api.conftest import problem
 from tests.factories import make_job
 
 EVENT = re.compile(rb"id: (\S+)\nevent: (\w+)\ndata: (.*)\n\n")
-
-
-def in_database(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that uses the database, to be called on a loop."""
-
-    def call(*args: Any, **options: Any) -> Any:
-        try:
-            return function(*args, **options)
-        finally:
-            connections.close_all()
-
-    return sync_to_async(call, thread_sensitive=False)
 
 
 def told(body: bytes) -> list[tuple[str, set[str]]]:
@@ -127,6 +113,7 @@ class TestStreams:
         """The feed reads often; and nothing is left of a stream that is closed."""
         monkeypatch.setattr(watcher, "_interval", 0.05)
         monkeypatch.setattr(key_watch, "_seconds", 0.05)
+        monkeypatch.setattr(door, "IDLE_SECONDS", 0.1)
         yield
         assert not watcher._subscribers
         assert len(key_watch) == 0
