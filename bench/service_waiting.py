@@ -22,7 +22,8 @@ from jobs.submission import NewJob
 from tests.harness import ProjectProcess
 from tests.live_server import live_server
 
-WAITING, COMING_SECONDS, IDLE_SECONDS, TELL_SECONDS = 1_000, 15, 5, 120
+WAITING, IDLE_SECONDS, TELL_SECONDS = 1_000, 5, 120
+COMING_SECONDS, LOOK_SECONDS, CALM = 120, 5, 0.15
 AT_ONCE = 8
 """So many connect at the same time: what is measured is how they wait."""
 JOB = NewJob(task="remote:noop", payload=b"{}")
@@ -63,7 +64,8 @@ class _Scene:
         pages = [Page(self._port, self._cookie) for _ in range(each)]
         await _few_at_once([page.open for page in pages])
         polls = [asyncio.create_task(leased(self._port, self._headers)) for _ in range(each)]
-        busy = await self._idle(COMING_SECONDS * scale, IDLE_SECONDS * scale)
+        await self._all_there(scale)
+        busy = await self._busy(IDLE_SECONDS * scale)
         after = memory_of(self._server.pid)["Rss"]
         for page in pages:
             page.changed.clear()
@@ -82,9 +84,14 @@ class _Scene:
             "last page": Figure(seen),
         }
 
-    async def _idle(self, coming: float, seconds: float) -> float:
-        """The part of a core that the server takes once all are there."""
-        await asyncio.sleep(coming)
+    async def _all_there(self, scale: float) -> None:
+        """Until nobody comes any more, as far as that shows: the server has little to do."""
+        deadline = time.monotonic() + COMING_SECONDS
+        while await self._busy(LOOK_SECONDS * scale) > CALM and time.monotonic() < deadline:
+            continue
+
+    async def _busy(self, seconds: float) -> float:
+        """The part of a core that the server takes for so long."""
         busy, began = cpu_seconds(self._server.family()), time.monotonic()
         await asyncio.sleep(seconds)
         return (cpu_seconds(self._server.family()) - busy) / (time.monotonic() - began)
