@@ -1,5 +1,6 @@
 """Bulk actions: what they act on, how fast, and that they come to each job once."""
 
+import math
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -256,6 +257,26 @@ def test_a_step_is_held_by_one_runner_and_taken_over_when_that_is_gone(alice: Te
     assert not take(first, job), "the first runner came back too late"
     assert take(Operation.objects.get(), job)
     assert statuses([job]) == [Status.PENDING]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_runners_that_race_act_on_each_job_once(alice: Tenant, small_steps: None) -> None:
+    jobs = make_dead(alice, 24)
+    operation = begin(alice, BulkAction.DISCARD, "queue:default task:echo")
+
+    def run(runner: str) -> None:
+        try:
+            while operations.step(runner) < math.inf:
+                pass
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, ("first", "second", "third")))
+    operation.refresh_from_db()
+    assert counts(operation) == (24, 24, 0)
+    assert set(statuses(jobs)) == {"gone"}
+    assert AuditEntry.objects.filter(action="end_operation").count() == 1
 
 
 def test_a_runner_that_dies_in_a_step_leaves_nothing_half_done(
