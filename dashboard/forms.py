@@ -1,4 +1,4 @@
-"""What people type in: the submission of a job."""
+"""What people type in: the submission of a job, and a bulk action."""
 
 from typing import Any
 
@@ -6,11 +6,14 @@ from django import forms
 
 from dashboard.scope import Scope
 from jobs import exact_json
+from jobs.api.operation_views import MAX_RATE, MIN_RATE
 from jobs.conf import conf
 from jobs.errors import InvalidInput
+from jobs.job_filters import written
 from jobs.job_request import payload_for
 from jobs.models import Tenant, valid_name
 from jobs.registry import exposed_tasks
+from jobs.statuses import BulkAction
 from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob
 
 
@@ -80,3 +83,50 @@ class SubmitForm(forms.Form):
             timeout_seconds=task.timeout,
             worker_tags=task.worker_tags,
         )
+
+
+class OperationForm(forms.Form):
+    """What to do with all jobs that match a filter, and at what pace."""
+
+    action = forms.ChoiceField(
+        choices=[(action.value, action.value) for action in BulkAction], widget=forms.HiddenInput
+    )
+    filter = forms.CharField(widget=forms.HiddenInput, error_messages={"required": "No filter."})
+    rate_per_second = forms.FloatField(
+        required=False,
+        min_value=MIN_RATE,
+        max_value=MAX_RATE,
+        label="Pace (jobs per second)",
+        help_text="Empty: as fast as it goes.",
+        widget=forms.NumberInput(attrs={"step": "any", "placeholder": "no limit"}),
+    )
+
+    def clean_action(self) -> BulkAction:
+        """The action."""
+        return BulkAction(self.cleaned_data["action"])
+
+    def clean_filter(self) -> str:
+        """The filter, if it can be read and has a condition."""
+        text = str(self.cleaned_data["filter"])
+        try:
+            written(text)
+        except InvalidInput as error:
+            detail = f"The filter {error.detail}"
+            raise forms.ValidationError(detail, code=error.field_code) from error
+        return text
+
+    @property
+    def is_askable(self) -> bool:
+        """Whether it is known what to do to which jobs; the form must have been validated."""
+        return {"action", "filter"} <= self.cleaned_data.keys()
+
+    @property
+    def asked(self) -> tuple[BulkAction, str]:
+        """The action and the filter."""
+        return self.cleaned_data["action"], self.cleaned_data["filter"]
+
+    @property
+    def pace(self) -> float | None:
+        """Jobs per second, None for no limit."""
+        pace: float | None = self.cleaned_data["rate_per_second"]
+        return pace

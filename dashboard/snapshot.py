@@ -12,6 +12,7 @@ from django.db.models import Count, Max, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Now
 
 from dashboard.queries.counts import capped, newest_start_of_tenant, running_of_tenant
+from dashboard.queries.operations import under_way
 from jobs.conf import conf
 from jobs.models import AuditEntry, Job, LaneMinute, Tenant, Worker
 from jobs.statuses import UNUSUAL
@@ -33,6 +34,7 @@ class Figures(NamedTuple):
     ended: object
     settings: object
     workers: object
+    operations: object
 
 
 REGIONS: Mapping[str, tuple[str, ...]] = {
@@ -45,6 +47,8 @@ REGIONS: Mapping[str, tuple[str, ...]] = {
     "job": ("running", "unusual", "ended", "settings"),
     "dead": ("dead", "settings"),
     "workers": ("workers",),
+    "operations": ("operations", "settings"),
+    "operation": ("operations", "settings"),
 }
 """The regions and the figures by which each is known to have changed."""
 
@@ -57,7 +61,7 @@ def read_snapshot(tenant_ids: Collection[int] | None) -> Snapshot:
     if not tenants:
         return {}
     ended = _ended([tenant.pk for tenant in tenants], tenants[0].now)
-    shared = _last_audit_entry_of_all(), _workers(tenants[0].now)
+    shared = _last_audit_entry_of_all(), _workers(tenants[0].now), under_way()
     return {tenant.pk: _figures(tenant, ended.get(tenant.pk, []), *shared) for tenant in tenants}
 
 
@@ -112,7 +116,11 @@ def _workers(now: datetime) -> tuple[object, ...]:
 
 
 def _figures(
-    tenant: Any, ended: list[tuple[object, ...]], shared_entry: object, workers: object
+    tenant: Any,
+    ended: list[tuple[object, ...]],
+    shared_entry: object,
+    workers: object,
+    running: Mapping[int | None, list[object]],
 ) -> Figures:
     entries = tenant.last_entry, shared_entry
     died = tuple(minute[_DIED] for minute in ended)
@@ -124,6 +132,7 @@ def _figures(
         ended=tuple(ended),
         settings=(*entries, tenant.weight, tenant.max_running, tenant.is_active),
         workers=workers,
+        operations=(*running.get(tenant.pk, ()), *running.get(None, ())),
     )
 
 

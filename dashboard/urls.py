@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path, re_path
 
-from dashboard import actions, views
+from dashboard import actions, bulk, views
 
 JOB = r"^jobs/(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 
@@ -23,6 +23,10 @@ urlpatterns = [
         actions.set_paused,
         name="set-paused",
     ),
+    path("operations/", views.operation_list, name="operations"),
+    path("operations/new", bulk.start_operation, name="start-operation"),
+    path("operations/<uuid:operation_id>/", views.operation, name="operation"),
+    path("operations/<uuid:operation_id>/cancel", bulk.cancel_operation, name="cancel-operation"),
     path("workers/", views.worker_list, name="workers"),
     path("favicon.ico", views.favicon, name="favicon"),
     path("login", views.Login.as_view(), name="login"),

@@ -4,6 +4,7 @@ A page is made of regions. `?partial=name,name` answers those regions alone, ren
 templates, which is what the live feed and the polling fetch.
 """
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,8 +20,9 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 from django_ratelimit.decorators import ratelimit
 
+from dashboard import bulk
 from dashboard.job_page import job_figures
-from dashboard.queries import dead_letters, history, job_list, workers
+from dashboard.queries import dead_letters, history, job_list, operations, workers
 from dashboard.queries.board import Board
 from dashboard.scope import Scope, scope_of
 from jobs.filters import WORDS
@@ -157,6 +159,29 @@ def dead(request: HttpRequest) -> HttpResponse:
 
     group = {"task": task, "error_type": error_type}
     return _live_page(request, scope, "dead", {"dead": figures}, group=group)
+
+
+@require_safe
+@login_required
+def operation_list(request: HttpRequest) -> HttpResponse:
+    """The bulk actions, newest first."""
+    scope = scope_of(request)
+    if not scope.tenants:
+        return _page(request, scope, "no_tenant")
+    regions = {"operations": lambda: {"rows": operations.listed(scope)}}
+    return _live_page(request, scope, "operations", regions)
+
+
+@require_safe
+@login_required
+def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
+    """One bulk action and how far it came."""
+    scope = scope_of(request)
+    shown = bulk.found(scope, operation_id)
+    of = [shown.tenant_id] if shown.tenant_id else scope.ids
+    may_cancel = scope.operable.issuperset(of)
+    regions = {"operation": lambda: {"operation": shown, "may_cancel": may_cancel}}
+    return _live_page(request, scope, "operation", regions)
 
 
 @require_safe

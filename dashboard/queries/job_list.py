@@ -13,12 +13,18 @@ from jobs.filters import Filter, Term
 from jobs.job_filters import written
 from jobs.job_search import Found, Search
 from jobs.models import Job
-from jobs.statuses import Status
+from jobs.statuses import ACTED_ON, BulkAction, Status
 
 PAGE = 50
 STEPS = 5
 """So many steps of a search are taken at once; the page offers to look further back."""
 PREVIEW_BYTES = 160
+
+
+_OFFERED: Mapping[BulkAction, frozenset[Status]] = {
+    **ACTED_ON,
+    BulkAction.RETRY: frozenset({Status.FAILED}),  # for dead letters, that is to redrive them
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,13 @@ class Asked:
         """Its terms, each with the filter that is left without it."""
         terms = self.filter.terms
         return [(term, _joined(terms[:at] + terms[at + 1 :])) for at, term in enumerate(terms)]
+
+    @property
+    def actions(self) -> list[BulkAction]:
+        """What can be done to all that match, as with a single job."""
+        if not self.filter:
+            return []
+        return [action for action, its in _OFFERED.items() if its & self.filter.statuses]
 
     @property
     def facets(self) -> dict[str, str]:

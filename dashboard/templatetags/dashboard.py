@@ -15,12 +15,12 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from dashboard.queries.counts import total
+from dashboard.queries.counts import Count, total
 from dashboard.queries.history import Ended, Series
 from dashboard.scope import Scope
 from jobs.filters import spelled
-from jobs.models import Job, Worker
-from jobs.statuses import Status
+from jobs.models import Job, Operation, Worker
+from jobs.statuses import OperationState, Status
 
 register = template.Library()
 
@@ -68,6 +68,39 @@ def badge(status: str) -> SafeString:
         face.meaning,
         icon(face.icon),
         status,
+    )
+
+
+_OPERATION_FACES = {
+    OperationState.RUNNING: ("running", "play"),
+    OperationState.DONE: ("done", "check"),
+    OperationState.CANCELLED: ("cancelled", "slash"),
+}
+
+
+@register.simple_tag
+def operation_badge(state: str) -> SafeString:
+    """The state of a bulk operation by colour, icon and word."""
+    hue, drawing = _OPERATION_FACES[OperationState(state)]
+    return format_html(
+        '<span class="badge status-{}">{}{}</span>', hue, icon(drawing), state.lower()
+    )
+
+
+@register.simple_tag
+def expected(operation: Operation) -> Count:
+    """The jobs that were counted when it began."""
+    return Count(operation.expected, operation.is_expected_capped)
+
+
+@register.simple_tag
+def progress(operation: Operation) -> SafeString:
+    """How far a bulk operation came, of the jobs that were counted when it began."""
+    whole = max(operation.expected, operation.matched, 1)
+    at = whole if operation.state == OperationState.DONE else operation.matched
+    return format_html(
+        '<span class="progress"><progress max="{}" value="{}"></progress> {} of {}</span>',
+        *(whole, at, f"{operation.matched:,}", expected(operation)),
     )
 
 

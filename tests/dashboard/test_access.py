@@ -11,7 +11,7 @@ from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
-PAGES = ("overview", "jobs", "submit", "dead")
+PAGES = ("overview", "jobs", "submit", "dead", "operations")
 
 
 @pytest.mark.parametrize("name", [*PAGES, "workers"])
@@ -34,7 +34,7 @@ def test_pages_show_nothing_of_another_tenant(
         assert secret not in page
 
 
-@pytest.mark.parametrize("name", ["overview", "jobs", "dead", "submit"])
+@pytest.mark.parametrize("name", PAGES)
 def test_narrowing_to_an_unseen_tenant_is_not_found(
     stranger: Client, alice: Tenant, name: str
 ) -> None:
@@ -115,7 +115,7 @@ def test_who_is_in_no_tenant_gets_a_friendly_page(
 ) -> None:
     newcomer = log_in("nora")
 
-    for name in ("overview", "jobs", "dead"):
+    for name in ("overview", "jobs", "dead", "operations"):
         page = newcomer.get(reverse(name))
         assert page.status_code == 200
         assert "not a member of any tenant" in page.content.decode()

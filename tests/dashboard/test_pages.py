@@ -16,11 +16,12 @@ from jobs.models import Job, Lane, LaneMinute, Tenant, Worker
 from jobs.statuses import Status
 from tests.factories import make_job
 
-PAGES = ("overview", "jobs", "dead", "workers", "submit")
+PAGES = ("overview", "jobs", "dead", "operations", "workers", "submit")
 REGIONS = {
     "overview": ("attention", "tiles", "throughput", "queues", "tenants", "workers"),
     "jobs": ("jobs",),
     "dead": ("dead",),
+    "operations": ("operations",),
     "workers": ("workers",),
 }
 MOST_QUERIES = 18

@@ -119,7 +119,7 @@ def test_the_read_is_a_few_statements_however_many_jobs(
     with CaptureQueriesContext(connection) as captured:
         read_snapshot(None)
 
-    assert len(captured) == 4
+    assert len(captured) == 5
 
 
 def test_every_region_has_a_template() -> None:

@@ -1,0 +1,107 @@
+"""Bulk actions on what matches a filter: asked about first, then begun, watched and cancelled."""
+
+import uuid
+from collections.abc import Mapping
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import BadRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from dashboard.forms import OperationForm
+from dashboard.queries import job_list, operations
+from dashboard.queries.counts import Count
+from dashboard.scope import Scope, scope_of
+from jobs.access import actor_of
+from jobs.errors import JobQueueError, OperationNotFound
+from jobs.instants import instant
+from jobs.models import Operation, Tenant
+from jobs.operations import cancel, get_operation, preview, start
+from jobs.statuses import BulkAction
+from jobs.store.clock import now
+
+CONSEQUENCES: Mapping[BulkAction, str] = {
+    BulkAction.CANCEL: "Those that wait will not run; those that run are stopped by their workers.",
+    BulkAction.RETRY: "They are tried again now instead of at their time.",
+    BulkAction.REDRIVE: "They run again from the start.",
+    BulkAction.DISCARD: "They and their attempts are deleted for good.",
+}
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def start_operation(request: HttpRequest) -> HttpResponse:
+    """Ask whether it is meant, with the count and a sample; begin it if so.
+
+    The question settles what it is about: jobs that come, or die, while it is read are none of it.
+    """
+    scope = scope_of(request)
+    if not scope.tenants:
+        return redirect("overview")
+    scope.require_operable(scope.ids)
+    tenant = _whose(scope)
+    form = OperationForm(request.POST if request.method == "POST" else _settled(request.GET))
+    if form.is_valid() and request.method == "POST":
+        try:
+            begun = start(tenant, *form.asked, actor=actor_of(request), rate_per_second=form.pace)
+        except JobQueueError as error:
+            form.add_error(None, error.detail)
+        else:
+            return redirect("operation", begun.pk)
+    return _ask(request, scope, form, tenant)
+
+
+def _whose(scope: Scope) -> Tenant | None:
+    """The tenant whose jobs it is about; None for those of all."""
+    if len(scope.searched) > 1:
+        raise BadRequest("Choose one tenant first.")
+    return scope.searched[0]
+
+
+def _settled(asked: Mapping[str, str]) -> dict[str, str]:
+    """The question without jobs that its filter would come to match from now on."""
+    action, text = asked.get("action", ""), asked.get("filter", "").strip()
+    word = "finished" if action in {BulkAction.REDRIVE, BulkAction.DISCARD} else "created"
+    return {"action": action, "filter": f'{text} {word}:<="{instant(now())}"' if text else ""}
+
+
+def _ask(
+    request: HttpRequest, scope: Scope, form: OperationForm, tenant: Tenant | None
+) -> HttpResponse:
+    context = {"scope": scope, "form": form, "tenant": tenant, "page_name": "start-operation"}
+    if form.is_askable:
+        action, text = form.asked
+        expected = preview(tenant, action, text)
+        context |= {
+            "action": action,
+            "consequence": CONSEQUENCES[action],
+            "count": Count(expected.count, expected.is_capped),
+            "sample": job_list.rows_of(scope, expected.sample)[::-1],
+        }
+    status = 400 if form.errors else 200
+    return render(request, "dashboard/start_operation.html", context, status=status)
+
+
+@require_POST
+@login_required
+def cancel_operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
+    """Let an operation act on no more jobs."""
+    scope = scope_of(request)
+    operation = found(scope, operation_id)
+    scope.require_operable([operation.tenant_id] if operation.tenant_id else scope.ids)
+    try:
+        cancel(operation, actor=actor_of(request))
+        messages.success(request, "It acts on no more jobs; what was done stays done.")
+    except JobQueueError as error:
+        messages.error(request, error.detail)
+    return redirect("operation", operation_id)
+
+
+def found(scope: Scope, operation_id: uuid.UUID) -> Operation:
+    """An operation that the user sees, or a 404."""
+    try:
+        return get_operation(operations.visible(scope), str(operation_id))
+    except OperationNotFound as error:
+        raise Http404(error.detail) from error

@@ -1,0 +1,37 @@
+"""The bulk operations that a page shows, and how far those came that are under way."""
+
+from collections import defaultdict
+from typing import Any
+
+from django.db.models import BooleanField, Q, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
+
+from dashboard.scope import Scope
+from jobs.models import Operation
+
+LISTED = 50
+MOST_UNDER_WAY = 1_000
+
+
+def visible(scope: Scope) -> QuerySet[Operation]:
+    """Those on jobs of the tenants in scope; for operators those on the jobs of all, as well."""
+    own = Q(tenant_id__in=scope.ids)
+    shown = own | Q(tenant_id=None) if scope.searched == (None,) else own
+    return Operation.objects.filter(shown).annotate(now=Now())
+
+
+def listed(scope: Scope) -> list[Operation]:
+    """The newest of them, each with `now`."""
+    return list(visible(scope).order_by("-pk")[:LISTED])
+
+
+def under_way() -> dict[int | None, list[Any]]:
+    """By tenant, None for all tenants: the operations that run, and what they have come to."""
+    # The word stands in the statement, so that SQLite recognises the index of running ones.
+    is_running = RawSQL("state = 'RUNNING'", (), output_field=BooleanField())
+    found = defaultdict(list)
+    rows = Operation.objects.filter(is_running).order_by("next_at")[:MOST_UNDER_WAY]
+    for tenant_id, *progress in rows.values_list("tenant_id", "pk", "matched"):
+        found[tenant_id].append(tuple(progress))
+    return {tenant_id: sorted(running) for tenant_id, running in found.items()}
