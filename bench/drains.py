@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, Min, QuerySet
 
 from bench import load
-from bench.figures import peak_overlap
+from bench.figures import peak_overlap, rate
 from bench.floor import floor_rate
 from bench.scenario import BenchError, Figure, Sample, Settings, say
 from bench.sqlite_floor import sqlite_floor_rate
@@ -117,9 +117,19 @@ def many_tenants(settings: Settings) -> Iterator[Sample]:
         say(f"    {limited.per_second:,.0f} jobs/s with limits, {free.per_second:,.0f} without")
         yield {
             "drain": Figure(limited.per_second, beside),
+            "while others wait": Figure(_while_others_wait(limited)),
             "without limits": Figure(free.per_second, beside),
             "cost of limits": Figure(cost),
         }
+
+
+def _while_others_wait(drained: load.Drained) -> float:
+    """Jobs per second of all tenants, until only the first had jobs left: they pass five by five."""
+    rows = drained.rows()
+    others = rows.exclude(tenant_id=min(drained.tenants))
+    began = rows.aggregate(at=Min("started_at"))["at"]
+    until = others.aggregate(at=Max("finished_at"))["at"]
+    return rate(rows.filter(finished_at__lte=until).count(), (until - began).total_seconds())
 
 
 def _of_many_tenants(tenants: int, jobs: int, limit: int | None) -> None:
