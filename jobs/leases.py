@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -94,8 +94,19 @@ def lease(wish: Wish) -> list[Job]:
     """
     if not wish.tenant.is_active:
         raise TenantInactive(f"The tenant {wish.tenant.slug!r} is switched off.")
-    leased = _within_bytes(_claim(wish))
-    note_worker(wish, granted=len(leased))
+    if wish.worker not in _noted:
+        _introduce(wish)
+    claimed = _claim(wish)
+    try:
+        return _handed_out(wish, claimed)
+    except Exception:
+        give_back(claimed)  # nobody would know that it has them
+        raise
+
+
+def _handed_out(wish: Wish, claimed: Sequence[ClaimedJob]) -> list[Job]:
+    leased = _within_bytes(claimed)
+    _note(wish, granted=len(leased))
     rows = find_jobs(wish.tenant.pk, [job.id for job in leased])
     for job in leased:
         rows[job.id].fence = job.fence  # whatever has become of the job since
@@ -199,33 +210,38 @@ _noted: dict[str, tuple[float, dict[str, object]]] = {}
 """When each worker's row was written by this process, and what with."""
 
 
-def note_worker(wish: Wish, *, granted: int) -> None:
-    """Let the dashboard and `why` know the worker: what it serves, and how busy it is.
-
-    Raises `InvalidInput` if its tenant has too many.
-    """
+def _note(wish: Wish, *, granted: int) -> None:
+    """Let the dashboard and `why` know what the worker serves, and how busy it is."""
     held = Job.objects.filter(tenant_id=wish.tenant.pk, status=Status.RUNNING, worker=wish.worker)
     running = held.count()
-    values: dict[str, object] = {
-        "queues": sorted(wish.queues),
-        "tasks": sorted(wish.tasks),
-        "tags": sorted(wish.tags),
-        "slots": running - granted + wish.max_jobs,
-        "running": running,
-    }
+    values = _served(wish) | {"slots": running - granted + wish.max_jobs, "running": running}
     at, before = _noted.get(wish.worker, (0.0, {}))
     if before == values and time.monotonic() < at + conf().heartbeat_seconds:
         return
-    if not Worker.objects.filter(pk=wish.worker).update(seen_at=Now(), **values):
-        _introduce(wish, values)
     if len(_noted) >= MAX_REMEMBERED:
         _noted.clear()
-    _noted[wish.worker] = time.monotonic(), values
+    if Worker.objects.filter(pk=wish.worker).update(seen_at=Now(), **values):
+        _noted[wish.worker] = time.monotonic(), values
+    else:
+        _noted.pop(wish.worker, None)  # its row went; the next poll makes another
 
 
-def _introduce(wish: Wish, values: Mapping[str, object]) -> None:
-    """The first row of this worker; those that were not heard of for long go."""
+def _served(wish: Wish) -> dict[str, object]:
+    return {
+        "queues": sorted(wish.queues),
+        "tasks": sorted(wish.tasks),
+        "tags": sorted(wish.tags),
+    }
+
+
+def _introduce(wish: Wish) -> None:
+    """See to it that the worker has a row; those that were not heard of for long go.
+
+    Raises `InvalidInput` if its tenant has too many.
+    """
     of_tenant = Worker.objects.filter(tenant=wish.tenant)
+    if of_tenant.filter(pk=wish.worker).exists():
+        return
     long_ago = Now() - timedelta(seconds=conf().worker_retention_seconds)
     of_tenant.filter(seen_at__lt=long_ago).delete()
     if of_tenant.count() >= MAX_WORKERS:
@@ -235,18 +251,16 @@ def _introduce(wish: Wish, values: Mapping[str, object]) -> None:
             code="too_many_workers",
             pointer="worker",
         )
-    Worker.objects.update_or_create(
-        id=wish.worker,
-        defaults={**values, "seen_at": Now()},
-        create_defaults={
-            **values,
-            "tenant": wish.tenant,
-            "host": f"REST: {wish.tenant.slug}/{wish.worker.rpartition('/')[2]}",
-            "pid": 0,
-            "started_at": Now(),
-            "seen_at": Now(),
-        },
-    )
+    first = {
+        **_served(wish),
+        "tenant": wish.tenant,
+        "host": f"REST: {wish.tenant.slug}/{wish.worker.rpartition('/')[2]}",
+        "pid": 0,
+        "slots": wish.max_jobs,
+        "started_at": Now(),
+        "seen_at": Now(),
+    }
+    Worker.objects.get_or_create(id=wish.worker, defaults=first)
 
 
 def see_again(workers: Collection[str]) -> None:

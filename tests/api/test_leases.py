@@ -191,7 +191,21 @@ class TestWorkers:
         monkeypatch.setattr("jobs.leases.MAX_WORKERS", 2)
         for name in ("a", "b"):
             lease(api, worker=name)
+        job = api.submit(task="remote:x")
         problem(api.post("/leases", {"worker": "c"}), 400, "too_many_workers")
+        assert row(job).status == "PENDING"
         Worker.objects.filter(pk__endswith="/a").update(seen_at=F("seen_at") - 2 * LONG_AGO)
         lease(api, worker="c")
         assert sorted(worker.pk[-1] for worker in Worker.objects.all()) == ["b", "c"]
+
+    def test_jobs_that_cannot_be_handed_out_go_back(
+        self, alice: Tenant, api: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*arguments: object, **options: object) -> None:
+            raise RuntimeError("in the middle")
+
+        job = api.submit(task="remote:x")
+        monkeypatch.setattr(leases, "_note", fail)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            leases.lease(leases.Wish(tenant=alice, worker="rest/key/w"))
+        assert (row(job).status, row(job).attempt, row(job).fence) == ("PENDING", 0, 1)
