@@ -3,11 +3,12 @@
 from tests.mutants.claims import AT_ONCE, GRANTS, LOOKS
 from tests.mutants.endings import CONTROL, FINISH, LEASES
 from tests.mutants.limits import GATE, PACES, RUNNING, SUBMISSIONS
+from tests.mutants.purge import PURGE
 from tests.mutants.submissions import INSERTS, TENANTS
 
 MUTANTS = (
     *(*GRANTS, *AT_ONCE, *LOOKS),
     *(*RUNNING, *PACES, *GATE),
-    *(*FINISH, *LEASES, *CONTROL),
+    *(*FINISH, *LEASES, *CONTROL, *PURGE),
     *(*SUBMISSIONS, *INSERTS, *TENANTS),
 )

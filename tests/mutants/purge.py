@@ -1,0 +1,43 @@
+"""Guards of what is deleted, and of what is added up."""
+
+from functools import partial
+
+from tests.mutants.mutant import Mutant
+
+_purge = partial(Mutant, file="jobs/store/purge.py", tests=("tests/store/test_purge.py",))
+_minutes = partial(Mutant, file="jobs/store/minutes.py", tests=("tests/store/test_minutes.py",))
+
+PURGE = (
+    _purge(
+        name="purge: whatever its status",
+        old="status IN ('{Status.DONE}', '{Status.CANCELLED}') AND finished_at",
+        new="finished_at",
+    ),
+    _purge(
+        name="purge: jobs of other tenants",
+        old="WHERE tenant_id = %(tenant)s AND id > %(after)s",
+        new="WHERE id > %(after)s",
+    ),
+    _purge(
+        name="purge: dead letters that were sent back",
+        old="WHERE id = ANY(%(ids)s) AND {_IS_OLD} LOCK SKIPPING ROWS",
+        new="WHERE id = ANY(%(ids)s) LOCK SKIPPING ROWS",
+    ),
+    _purge(name="purge: nothing is counted", old="    count_purged(lanes)\n", new=""),
+    _minutes(
+        name="sum up: rows that somebody else adds up",
+        old='rows.order_by("pk").select_for_update()',
+        new='rows.order_by("pk")',
+        databases=("postgresql",),
+    ),
+    _minutes(
+        name="sum up: young minutes",
+        old="minute__lt=Now() - period.after",
+        new="minute__lt=Now()",
+    ),
+    _minutes(
+        name="sum up: rows of other lanes",
+        old="LaneMinute.objects.filter(lane_id=lane_id, shard__lt=period.shard)",
+        new="LaneMinute.objects.filter(shard__lt=period.shard)",
+    ),
+)
