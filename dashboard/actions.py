@@ -167,7 +167,8 @@ def submit(request: HttpRequest) -> HttpResponse:
     form = SubmitForm(scope, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            submitted = services.submit(form.tenant_of_job(), form.new_job())
+            tenant, job = form.tenant_of_job(), form.new_job()
+            submitted = services.submit_by_hand(tenant, job, actor=actor_of(request))
         except JobQueueError as error:
             _show(form, error)
         else:

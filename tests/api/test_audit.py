@@ -1,6 +1,7 @@
 """The audit log: every action is in it, with its address, and nothing ever changes it."""
 
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -110,8 +111,22 @@ def test_actions_on_the_pages_have_an_address(
 
 def test_actions_on_the_command_line_have_none(alice: Tenant) -> None:
     call_command("tenants", "set", "alice", "--max-running", "3")
-    entry = AuditEntry.objects.get()
-    assert (entry.actor, entry.address) == ("command:tenants", None)
+    call_command("jobs", "submit", "echo", "--tenant", "alice", stdout=StringIO())
+    found = AuditEntry.objects.order_by("pk").values_list("actor", "action", "address")
+    assert list(found) == [
+        ("command:tenants", "change_limits", None),
+        ("command:jobs", "submit", None),
+    ]
+
+
+def test_who_submits_by_hand_is_written_down(operator: Client, alice: Tenant) -> None:
+    form = {"tenant": "alice", "task": "echo", "payload": "1", "queue": "default"}
+    form |= {"priority": "0", "delay_seconds": "0"}
+    page = operator.post("/jobs/new", form)
+    assert page.status_code == 302, page.content
+    entry = AuditEntry.objects.get(action="submit")
+    assert (entry.actor, entry.address, entry.tenant) == ("user:olga", "127.0.0.1", alice)
+    assert entry.target in page["Location"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ class Command(DomainCommand):
     def submit(self, options: dict[str, Any]) -> None:
         """Submit one job, by the rules of the REST API."""
         tenant = self._owner(options["tenant"])
-        submitted = services.submit(tenant, read_job(_body(options), tenant))
+        wanted = read_job(_body(options), tenant)
+        submitted = services.submit_by_hand(tenant, wanted, actor=self.actor)
         job = Job.objects.get(pk=submitted.job_id)
         self.answer(job_as_json(job), str(job.pk))
 
