@@ -6,14 +6,11 @@ are the same in every run; ask for more, and for others, with `FUZZ_EXAMPLES=500
 
 import json
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import schemathesis
-from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -45,7 +42,8 @@ CONFIG = {
     },
 }
 
-pytestmark = pytest.mark.django_db
+# Each call in a transaction of its own: a claim lets none that is open be idle for long.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 # Of all times, one that every field takes: how far ahead is too far, no schema can say.
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
@@ -119,16 +117,6 @@ def no_limits(settings: Any) -> None:
         "authentication_failures_per_minute": 1_000_000,
         "requests_per_minute": 1_000_000,
     }
-
-
-@pytest.fixture(autouse=True)
-def one_connection() -> Iterator[None]:
-    """A request ends without closing the connection, which the test's transaction is on."""
-    for signal in (request_started, request_finished):
-        signal.disconnect(close_old_connections)
-    yield
-    for signal in (request_started, request_finished):
-        signal.connect(close_old_connections)
 
 
 @pytest.fixture
