@@ -1,7 +1,7 @@
 """How long what has ended is kept: old jobs go, old counts are added up, in steps that are short.
 
 Whoever takes the steps rests after each, for `REST` times as long as it took, so that at most a
-fifth of the time of one connection is spent on it. What is kept longer is read again at each pass.
+seventh of the time of one connection is spent on it. What is kept longer is read again at each pass.
 """
 
 import time
@@ -16,7 +16,7 @@ from jobs.conf import conf
 from jobs.models import Lane, Tenant, Worker
 from jobs.store import Ages
 
-REST = 4
+REST = 6
 DAY = 86_400
 """Seconds."""
 SUM_UP_SECONDS = 3_600
