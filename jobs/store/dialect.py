@@ -154,7 +154,8 @@ def fetch_all(queries: Sequence[Query]) -> list[Rows]:
     raw = database.connection
     cursors = [psycopg.Cursor(raw) for _ in queries]
     try:
-        with database.wrap_database_errors, raw.pipeline():
+        together = raw.pipeline() if len(queries) > 1 else nullcontext()
+        with database.wrap_database_errors, together:
             for cursor, (statement, parameters) in zip(cursors, queries, strict=True):
                 cursor.execute(_postgresql(statement), parameters or None, binary=True)
     except Error:
@@ -162,7 +163,12 @@ def fetch_all(queries: Sequence[Query]) -> list[Rows]:
         if not database.in_atomic_block:
             database.close()
         raise
-    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    return [cursor.fetchall() if _has_rows(cursor) else [] for cursor in cursors]
+
+
+def _has_rows(cursor: psycopg.Cursor[Any]) -> bool:
+    """Whether the statement answers rows; `description` would describe each column for that."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
 
 
 def execute(statement: str, parameters: Mapping[str, Any]) -> int:
