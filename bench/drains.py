@@ -124,7 +124,7 @@ def many_tenants(settings: Settings) -> Iterator[Sample]:
 
 
 def _while_others_wait(drained: load.Drained) -> float:
-    """Jobs per second of all tenants, until only the first had jobs left: they pass five by five."""
+    """Jobs per second of all tenants, until only the first has jobs left: they pass by fives."""
     rows = drained.rows()
     others = rows.exclude(tenant_id=min(drained.tenants))
     began = rows.aggregate(at=Min("started_at"))["at"]
