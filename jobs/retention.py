@@ -1,7 +1,7 @@
 """How long what has ended is kept: old jobs go, old counts are added up, in steps that are short.
 
 Whoever takes the steps rests after each, for `REST` times as long as it took, so that at most a
-seventh of the time of one connection is spent on it. What is kept longer is read again at each pass.
+seventh of the time of one connection is spent on it. What is kept is read again at each pass.
 """
 
 import time
