@@ -4,13 +4,12 @@ Who may not operate the jobs of a tenant gets a 403.
 What cannot be undone answers a GET with the question whether it is meant, and with the count.
 """
 
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -18,14 +17,11 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.forms import SubmitForm
-from dashboard.queries import dead_letters
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import scope_of
 from jobs import services
 from jobs.access import actor_of
 from jobs.errors import InvalidInput, JobQueueError, QueueNotFound
-from jobs.models import Job, Tenant
-
-BATCH = 500
+from jobs.models import Job
 
 
 def _cancel(job: Job, actor: str) -> str:
@@ -72,72 +68,6 @@ def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
     except JobQueueError as error:
         messages.error(request, error.detail)
     return redirect("dead") if action == "discard" else _back(request, page)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def act_on_group(request: HttpRequest, action: str) -> HttpResponse:
-    """Redrive or discard the dead letters of a task and error type, or all of them.
-
-    The question carries their ids: jobs that die while it is read are not swept along.
-    """
-    scope = scope_of(request)
-    scope.require_operable(scope.ids)
-    if request.method != "POST":
-        return _ask_about_group(request, scope, action)
-    asked = _asked_ids(request)
-    moved = _move_group(scope, action, dead_letters.by_tenant(scope, asked), actor_of(request))
-    done = "redriven" if action == "redrive" else "discarded"
-    messages.success(request, f"{moved:,} of {len(asked):,} dead letters {done}.")
-    return _narrowed(scope, "dead")
-
-
-def _ask_about_group(request: HttpRequest, scope: Scope, action: str) -> HttpResponse:
-    task, error_type = request.GET.get("task", ""), request.GET.get("error_type")
-    ids = dead_letters.ids_of_group(scope, task, error_type)
-    return _ask(
-        request,
-        question=_group_question(action, len(ids), task, error_type),
-        verb=action,
-        back=reverse("dead"),
-        count=len(ids),
-        ids=",".join(map(str, ids)),
-    )
-
-
-def _asked_ids(request: HttpRequest) -> list[uuid.UUID]:
-    """The ids that the question was about."""
-    try:
-        ids = [uuid.UUID(text) for text in request.POST.get("ids", "").split(",") if text]
-    except ValueError as error:
-        raise BadRequest("That is not a list of ids.") from error
-    if len(ids) > dead_letters.GROUPED:
-        raise BadRequest(f"At most {dead_letters.GROUPED} at once.")
-    return ids
-
-
-def _group_question(action: str, count: int, task: str, error_type: str | None) -> str:
-    of_group = f" of {task}" if task else ""
-    of_group += f" that failed with {error_type}" if error_type else ""
-    noun = "dead letter" if count == 1 else "dead letters"
-    end = (
-        " They are deleted for good." if action == "discard" else " They run again from the start."
-    )
-    return f"{action.capitalize()} {count:,} {noun}{of_group}?{end}"
-
-
-def _move_group(
-    scope: Scope, action: str, by_tenant: Mapping[int, Sequence[uuid.UUID]], actor: str
-) -> int:
-    """Move them in batches, each with its audit entry; answers how many were moved."""
-    service = services.redrive if action == "redrive" else services.discard
-    tenants: dict[int, Tenant] = {tenant.pk: tenant for tenant in scope.tenants}
-    moved = 0
-    for tenant_id, ids in by_tenant.items():
-        for start in range(0, len(ids), BATCH):
-            batch = ids[start : start + BATCH]
-            moved += len(service(batch, actor=actor, tenant=tenants[tenant_id]))
-    return moved
 
 
 @require_POST
@@ -194,8 +124,3 @@ def _back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
     wanted = request.POST.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, request.is_secure())
     return HttpResponseRedirect(wanted if is_ours else fallback)
-
-
-def _narrowed(scope: Scope, name: str) -> HttpResponseRedirect:
-    narrowed = f"?tenant={scope.chosen.slug}" if scope.chosen else ""
-    return HttpResponseRedirect(reverse(name) + narrowed)

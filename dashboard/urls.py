@@ -17,7 +17,6 @@ urlpatterns = [
         JOB + r"/(?P<action>cancel|retry|redrive|discard)$", actions.act_on_job, name="act-on-job"
     ),
     path("dead/", views.dead, name="dead"),
-    re_path(r"^dead/(?P<action>redrive|discard)$", actions.act_on_group, name="act-on-group"),
     re_path(
         r"^queues/(?P<slug>[a-z0-9-]+)/(?P<queue>[^/]+)/(?P<action>pause|resume)$",
         actions.set_paused,

@@ -151,14 +151,16 @@ def dead(request: HttpRequest) -> HttpResponse:
     scope = scope_of(request)
     if not scope.tenants:
         return _page(request, scope, "no_tenant")
-    task, error_type = request.GET.get("task", ""), request.GET.get("error_type")
 
     def figures() -> Mapping[str, Any]:
-        rows = dead_letters.listed(scope, task, error_type)
-        return {"groups": dead_letters.groups(scope), "rows": rows, "listed": dead_letters.LISTED}
+        return {
+            "groups": dead_letters.groups(scope),
+            "rows": dead_letters.listed(scope),
+            "listed": dead_letters.LISTED,
+            "grouped": dead_letters.GROUPED,
+        }
 
-    group = {"task": task, "error_type": error_type}
-    return _live_page(request, scope, "dead", {"dead": figures}, group=group)
+    return _live_page(request, scope, "dead", {"dead": figures})
 
 
 @require_safe

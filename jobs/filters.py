@@ -15,6 +15,7 @@ from typing import Any
 
 from jobs.errors import InvalidInput
 from jobs.fields import moment
+from jobs.fingerprint import as_fingerprint
 from jobs.models import NAME_PATTERN
 from jobs.statuses import Status
 from jobs.submission import PRIORITY_WORDS
@@ -254,6 +255,7 @@ _READERS: Mapping[str, Reader] = {
     "id": ids_beginning_with,
     "error": plain,
     "error_type": plain,
+    "message": lambda value: as_fingerprint(plain(value)),
     "key": plain,
     "worker": plain,
     "priority": _priority,

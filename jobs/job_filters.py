@@ -29,6 +29,7 @@ from jobs.filters import (
     plain,
     status,
 )
+from jobs.fingerprint import pattern
 from jobs.lookup import in_status
 from jobs.models import Job, JobTag, Tenant
 
@@ -126,6 +127,8 @@ def _condition(term: Term, tenant: Tenant | None) -> Q:
             return _with_ids(term.values)
         case "error":
             return _any_of(_error, term)
+        case "message":
+            return _any_of(lambda kind: Q(error_message__regex=pattern(kind)), term)
         case "worker":
             return _any_of(lambda worker: Q(worker__istartswith=worker), term)
         case word if word == FREE_TEXT:

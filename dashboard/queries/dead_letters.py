@@ -1,68 +1,91 @@
-"""Dead letters, grouped by what went wrong."""
+"""Dead letters, grouped by what went wrong: task, type of the error, fingerprint of its message."""
 
 import uuid
-from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from zlib import crc32
 
-from django.db.models import Count, F, Min, QuerySet, Window
-from django.db.models import Max as Latest
-from django.db.models.functions import Now, RowNumber
+from django.db.models import QuerySet
+from django.db.models.functions import Left, Now
 
+from dashboard.queries.counts import Count
 from dashboard.scope import Scope
+from jobs.filters import spelled
+from jobs.fingerprint import LOOKED_AT, fingerprint
 from jobs.lookup import in_status
 from jobs.models import Job
 from jobs.statuses import Status
 
 GROUPED = 10_000
-"""So many of the newest dead letters are grouped, and at most so many are moved by one click."""
-
+"""So many of the newest dead letters are grouped."""
+SHOWN = 100
 LISTED = 50
 
 
-def dead_letters(scope: Scope, task: str = "", error_type: str | None = None) -> QuerySet[Job]:
-    """The dead letters in scope, newest first; of one group if told."""
-    found = in_status(scope.jobs(), Status.DLQ)
-    if task:
-        found = found.filter(task=task)
-    if error_type is not None:
-        found = found.filter(error_type=error_type)
-    return found.order_by("-pk")
+@dataclass
+class Group:
+    """Dead letters of one kind; `sample` and `message` are of the newest."""
+
+    task: str
+    error_type: str
+    kind: str
+    sample: uuid.UUID
+    message: str
+    first_at: datetime
+    last_at: datetime
+    total: int = 0
+
+    @property
+    def key(self) -> str:
+        """What tells it from the others on a page."""
+        return f"{crc32(self.filter.encode()):08x}"
+
+    @property
+    def filter(self) -> str:
+        """What finds all of its dead letters, also those that were not counted."""
+        terms = {"task": self.task, "error_type": self.error_type, "message": self.kind}
+        return " ".join(["status:DLQ", *(spelled(word, value) for word, value in terms.items())])
+
+    def add(self, died: datetime) -> None:
+        """Count one that died then."""
+        self.total += 1
+        self.first_at, self.last_at = min(self.first_at, died), max(self.last_at, died)
 
 
-def groups(scope: Scope) -> list[Any]:
-    """One dead letter, the newest, of each task and error type, with the group's figures on it."""
-    newest = dead_letters(scope).values("pk")[:GROUPED]
-    group = [F("task"), F("error_type")]
-    found = (
-        Job.objects.filter(pk__in=newest)
-        .only("task", "error_type", "error_message", "reason")
-        .annotate(
-            now=Now(),
-            rank=Window(RowNumber(), partition_by=group, order_by=F("id").desc()),
-            total=Window(Count("id"), partition_by=group),
-            first_at=Window(Min("finished_at"), partition_by=group),
-            last_at=Window(Latest("finished_at"), partition_by=group),
-        )
-        .filter(rank=1)
-    )
-    return sorted(found, key=lambda job: (-job.total, job.task, job.error_type))
+class Groups(NamedTuple):
+    """The largest groups; all counts are capped if more dead letters than these were there."""
+
+    largest: list[tuple[Group, Count]]
+    kinds: int
+    is_capped: bool
 
 
-def listed(scope: Scope, task: str = "", error_type: str | None = None) -> list[Any]:
+def dead_letters(scope: Scope) -> QuerySet[Job]:
+    """The dead letters in scope, newest first."""
+    return in_status(scope.jobs(), Status.DLQ).order_by("-pk")
+
+
+def groups(scope: Scope) -> Groups:
+    """The newest dead letters by what went wrong."""
+    rows = dead_letters(scope).values_list(
+        "task", "error_type", Left("error_message", LOOKED_AT), "finished_at", "pk"
+    )[: GROUPED + 1]
+    found: dict[tuple[str, str, str], Group] = {}
+    counted = 0
+    for counted, (task, error_type, message, died, pk) in enumerate(rows, 1):
+        if counted > GROUPED:
+            break
+        key = task, error_type, fingerprint(message)
+        if key not in found:
+            found[key] = Group(*key, sample=pk, message=message, first_at=died, last_at=died)
+        found[key].add(died)
+    largest = sorted(found.values(), key=lambda group: (-group.total, group.filter))[:SHOWN]
+    is_capped = counted > GROUPED
+    return Groups([(one, Count(one.total, is_capped)) for one in largest], len(found), is_capped)
+
+
+def listed(scope: Scope) -> list[Any]:
     """The newest dead letters, each with `now`."""
-    found = dead_letters(scope, task, error_type).defer("payload", "result")
+    found = dead_letters(scope).defer("payload", "result")
     return list(found.annotate(now=Now())[:LISTED])
-
-
-def ids_of_group(scope: Scope, task: str, error_type: str | None) -> list[uuid.UUID]:
-    """The ids of a group's dead letters, at most `GROUPED` of them."""
-    return list(dead_letters(scope, task, error_type).values_list("pk", flat=True)[:GROUPED])
-
-
-def by_tenant(scope: Scope, ids: Collection[uuid.UUID]) -> dict[int, list[uuid.UUID]]:
-    """Those of the ids that are dead letters in scope, by tenant."""
-    found: dict[int, list[uuid.UUID]] = {}
-    rows = dead_letters(scope).filter(pk__in=ids).values_list("tenant_id", "pk")
-    for tenant_id, job_id in rows:
-        found.setdefault(tenant_id, []).append(job_id)
-    return found

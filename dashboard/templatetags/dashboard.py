@@ -307,15 +307,6 @@ def query(context: RequestContext, **changes: Any) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def group_query(context: RequestContext, job: Job) -> str:
-    """What names the group of a dead letter. An error without a type is a group of its own."""
-    group = {"task": job.task, "error_type": job.error_type}
-    if tenant := context["request"].GET.get("tenant"):
-        group["tenant"] = tenant
-    return "?" + urlencode(group)
-
-
-@register.simple_tag(takes_context=True)
 def tenant_query(context: RequestContext) -> str:
     """What keeps a link to another page narrowed to the same tenant."""
     slug = context["request"].GET.get("tenant", "") if "request" in context else ""

@@ -7,6 +7,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
+from jobs import operations
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
@@ -37,7 +38,8 @@ def test_no_page_breaks_the_policy_or_its_width(
         "/jobs/?filter=quue:none -tag:test",
         "/jobs/new",
         "/dead/",
-        "/dead/discard",
+        "/operations/",
+        "/operations/new?action=discard&filter=status:DLQ",
         *details,
     ):
         page.goto(path)
@@ -112,27 +114,22 @@ def test_a_dead_letter_is_redriven_by_hand(open_page: OpenPage, jobs: dict[Statu
     assert Job.objects.get(pk=jobs[Status.DLQ].pk).status == Status.PENDING
 
 
-def test_discarding_asks_with_the_count(open_page: OpenPage, jobs: dict[Status, Job]) -> None:
+def test_a_group_is_discarded_after_a_question_and_followed_to_its_end(
+    open_page: OpenPage, jobs: dict[Status, Job]
+) -> None:
     page = open_page("/dead/")
 
-    page.get_by_role("link", name="Discard").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Discard 1 dead letter")
+    page.locator("table.groups").get_by_role("link", name="Discard").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Discard 1 job?")
     page.get_by_role("button", name="Yes, discard 1").click()
+    badge = page.locator("h1 .badge")
+    expect(badge).to_have_text("running")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.evaluate("window.marked = true")
 
-    expect(page.locator("#messages")).to_contain_text("1 of 1 dead letters discarded")
+    while operations.step("w") == 0:
+        pass
+
+    expect(badge).to_have_text("done")
+    assert page.evaluate("window.marked") is True
     assert not Job.objects.filter(pk=jobs[Status.DLQ].pk).exists()
-
-
-def test_the_api_is_documented_by_this_server_alone(open_page: OpenPage, server: str) -> None:
-    asked: list[str] = []
-
-    def listen(page: Page) -> None:
-        page.on("request", lambda request: asked.append(request.url))
-
-    page = open_page("/api/docs/", prepare=listen)
-
-    operation = page.locator("#operations-jobs-submit_job")
-    expect(operation).to_be_visible(timeout=60_000)
-    operation.click()
-    expect(operation.get_by_text("idempotency_mismatch").first).to_be_visible()
-    assert {url for url in asked if not url.startswith((server, "data:"))} == set()

@@ -61,17 +61,6 @@ def test_a_stranger_moves_nothing(stranger: Client, alice: Tenant, action: str) 
     assert Job.objects.get(pk=job.pk).status == Status.DLQ
 
 
-def test_a_stranger_discards_only_their_own_dead_letters(
-    stranger: Client, alice: Tenant, mallory: Tenant
-) -> None:
-    hers, theirs = make_job(alice, Status.DLQ), make_job(mallory, Status.DLQ)
-
-    stranger.post(reverse("act-on-group", args=["discard"]), {"ids": f"{hers.pk},{theirs.pk}"})
-
-    assert Job.objects.filter(pk=hers.pk).exists()
-    assert not Job.objects.filter(pk=theirs.pk).exists()
-
-
 def test_a_stranger_cannot_pause_a_queue(stranger: Client, alice: Tenant) -> None:
     job = make_job(alice)
 

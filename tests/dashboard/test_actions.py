@@ -1,7 +1,6 @@
 """What people do on the pages reaches the services, is audited, and asks before it destroys."""
 
 import json
-import uuid
 
 import pytest
 from django.test import Client
@@ -14,11 +13,6 @@ from tests.factories import make_job
 
 def act(client: Client, job: Job, action: str, **data: str):  # type: ignore[no-untyped-def]
     return client.post(reverse("act-on-job", args=[job.pk, action]), data, follow=True)
-
-
-def confirm(client: Client, url: str):  # type: ignore[no-untyped-def]
-    """Say yes to the question that this address asks."""
-    return client.post(url, {"ids": client.get(url).context["ids"]}, follow=True)
 
 
 @pytest.mark.parametrize(
@@ -111,75 +105,6 @@ def test_actions_need_the_token_of_the_form(alice: Tenant, ann: Client) -> None:
     assert answer.status_code == 403
     assert b"out of date" in answer.content
     assert Job.objects.get(pk=job.pk).status == Status.PENDING
-
-
-def test_dead_letters_are_grouped_by_task_and_error(ann: Client, alice: Tenant) -> None:
-    for error in ("TimeoutError", "TimeoutError", "KeyError"):
-        make_job(alice, Status.DLQ, error_type=error, error_message=f"message of {error}")
-
-    groups = ann.get(reverse("dead")).context["dead"]["groups"]
-
-    assert [(g.task, g.error_type, g.total) for g in groups] == [
-        ("echo", "TimeoutError", 2),
-        ("echo", "KeyError", 1),
-    ]
-
-
-@pytest.mark.parametrize("action", ["redrive", "discard"])
-def test_a_group_is_moved_after_its_count_was_confirmed(
-    ann: Client, alice: Tenant, action: str
-) -> None:
-    for error in ("TimeoutError", "TimeoutError", "KeyError"):
-        make_job(alice, Status.DLQ, error_type=error)
-    url = reverse("act-on-group", args=[action]) + "?task=echo&error_type=TimeoutError"
-
-    question = ann.get(url).content.decode()
-    assert f"{action.capitalize()} 2 dead letters of echo" in question
-    assert Job.objects.filter(status=Status.DLQ).count() == 3
-
-    page = confirm(ann, url).content.decode()
-    assert "2 of 2 dead letters" in page
-    assert Job.objects.get(status=Status.DLQ).error_type == "KeyError"
-
-
-@pytest.mark.parametrize("action", ["redrive", "discard"])
-def test_what_dies_while_the_question_is_read_is_left_alone(
-    ann: Client, alice: Tenant, action: str
-) -> None:
-    make_job(alice, Status.DLQ)
-    url = reverse("act-on-group", args=[action])
-    ids = ann.get(url).context["ids"]
-    late = make_job(alice, Status.DLQ)
-
-    page = ann.post(url, {"ids": ids}, follow=True).content.decode()
-
-    assert "1 of 1 dead letters" in page
-    assert Job.objects.get(status=Status.DLQ) == late
-
-
-@pytest.mark.parametrize("ids", ["x", ",".join([str(uuid.UUID(int=1))] * 10_001)])
-def test_what_no_question_was_about_is_refused(ann: Client, alice: Tenant, ids: str) -> None:
-    assert ann.post(reverse("act-on-group", args=["discard"]), {"ids": ids}).status_code == 400
-
-
-def test_errors_without_a_type_are_a_group_of_their_own(ann: Client, alice: Tenant) -> None:
-    make_job(alice, Status.DLQ, error_type="")
-    make_job(alice, Status.DLQ, error_type="KeyError")
-
-    confirm(ann, reverse("act-on-group", args=["discard"]) + "?task=echo&error_type=")
-
-    assert Job.objects.get().error_type == "KeyError"
-
-
-def test_a_group_of_several_tenants_is_audited_for_each(
-    operator: Client, alice: Tenant, mallory: Tenant
-) -> None:
-    for tenant in (alice, mallory):
-        make_job(tenant, Status.DLQ)
-
-    confirm(operator, reverse("act-on-group", args=["redrive"]))
-
-    assert {entry.tenant for entry in AuditEntry.objects.all()} == {alice, mallory}
 
 
 def test_a_queue_is_paused_and_resumed(ann: Client, alice: Tenant) -> None:

@@ -64,12 +64,6 @@ def test_an_onlooker_moves_no_job(onlooker: Client, job: Job, action: str) -> No
     assert onlooker.get(reverse("act-on-job", args=[job.pk, action])).status_code == 403
 
 
-@pytest.mark.parametrize("action", ["redrive", "discard"])
-def test_an_onlooker_moves_no_group(onlooker: Client, job: Job, action: str) -> None:
-    assert onlooker.post(reverse("act-on-group", args=[action])).status_code == 403
-    assert Job.objects.get(pk=job.pk).status == Status.DLQ
-
-
 def test_an_onlooker_pauses_and_submits_nothing(onlooker: Client, alice: Tenant, job: Job) -> None:
     form = {"tenant": alice.slug, "task": "echo", "queue": "q", "payload": "{}"}
 
@@ -95,6 +89,7 @@ def test_an_onlooker_sees_neither_payloads_nor_actions(onlooker: Client, alice: 
         assert "/cancel" not in page
         assert "/redrive" not in page
         assert "/pause" not in page
+        assert reverse("start-operation") not in page
         assert reverse("submit") not in page
     assert "Withheld" in onlooker.get(_page(done)).content.decode()
     assert "withheld" in onlooker.get(reverse("jobs")).content.decode()
