@@ -362,8 +362,8 @@ LOOKS = (
     ),
     _look(
         name="look: one of several lines is for claims at once",
-        old="if len(lines) == 1 and _is_simple(first) else None",
-        new="if _is_simple(first) else None",
+        old="if len(lines) == 1 and is_simple(first) else None",
+        new="if is_simple(first) else None",
     ),
     _look(
         name="look: the room of a lane is that of its tasks",

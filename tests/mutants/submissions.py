@@ -108,8 +108,8 @@ INSERTS = (
     ),
     _services(
         name="limits of tenants and lanes: changed without the gate",
-        old="        store.pass_gate_alone()\n        target.save",
-        new="        target.save",
+        old="        store.pass_gate_alone()\n        target.refresh_from_db",
+        new="        target.refresh_from_db",
         tests=(f"{_GUARDS}::TestGate",),
         databases=_ONLY_POSTGRESQL,
     ),
