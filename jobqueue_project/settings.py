@@ -271,7 +271,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        # It tells the traceback of a failed task, and so what that was given; our log tells the rest.
+        # It tells the traceback of each failed task, and so its payload; our log tells the rest.
         "django.tasks": {"level": "WARNING"},
         "jobs": {"level": "INFO"},
         "workers": {"level": "INFO"},
