@@ -38,13 +38,16 @@ API = {
 }
 PAGES = {
     "overview": ["/", "/?tenant=alice"],
-    "jobs": ["/jobs/", "/jobs/?tenant=alice", "/jobs/?status=DLQ", "/jobs/?tag=canary"],
+    "jobs": ["/jobs/", "/jobs/?tenant=alice", "/jobs/?filter=queue:orders"],
     "submit": ["/jobs/new"],
     "job": ["/jobs/{id}/"],
     "stored-json": ["/jobs/{id}/payload.json", "/jobs/{id}/result.json"],
     "act-on-job": [f"/jobs/{{id}}/{act}" for act in ("cancel", "retry", "redrive", "discard")],
-    "dead": ["/dead/", "/dead/?tenant=alice", "/dead/?queue=orders"],
-    "act-on-group": ["/dead/redrive", "/dead/discard"],
+    "dead": ["/dead/", "/dead/?tenant=alice"],
+    "operations": ["/operations/", "/operations/?tenant=alice"],
+    "start-operation": ["/operations/new?action=cancel&filter=queue:orders"],
+    "operation": ["/operations/{id}/"],
+    "cancel-operation": ["/operations/{id}/cancel"],
     "set-paused": ["/queues/alice/orders/pause", "/queues/alice/orders/resume"],
     "workers": ["/workers/"],
 }
