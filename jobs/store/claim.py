@@ -1,6 +1,5 @@
 """Ready jobs become running ones, exactly within the limits."""
 
-import heapq
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -114,29 +113,45 @@ def _in_order(jobs: Iterable[ClaimedJob]) -> list[ClaimedJob]:
 def _quotas(
     of_lanes: Mapping[int, int], lines: Mapping[int, Line], rooms: Rooms, after: Marks
 ) -> dict[int, int]:
-    """How many jobs of each line may be taken within its limits."""
-    wanted = _wanted(of_lanes, list(lines.values()), rooms, after)
-    taken = {key: rooms.take(line, wanted[key]) for key, line in lines.items()}
-    return {key: jobs for key, jobs in taken.items() if jobs}
-
-
-def _wanted(
-    quotas: Mapping[int, int], lines: Sequence[Line], rooms: Rooms, after: Marks
-) -> Counter[int]:
-    """How many of the best jobs of each lane, up to its quota, are in which of its lines."""
-    wanted: Counter[int] = Counter()
+    """How many jobs of each line may be taken within its limits: of each lane the best."""
+    taken: Counter[int] = Counter()
     of_lane: dict[int, list[Line]] = defaultdict(list)
-    for line in lines:
+    for line in lines.values():
         of_lane[line.lane_id].append(line)
+    best = _best(of_lanes, of_lane, rooms, after)
     for lane_id, own in of_lane.items():
-        quota = rooms.within(quotas[lane_id], own[0].tenant_limit, own[0].lane_limit)
-        if len(own) == 1:
-            wanted[own[0].id] = quota
+        quota = of_lanes[lane_id]
+        if lane_id not in best:
+            taken[own[0].id] = rooms.take(own[0], quota)
             continue
-        most = {x.id: rooms.within(quota, x.task_limit, x.shared_limit) for x in own}
-        heads = _heads({line_id: jobs for line_id, jobs in most.items() if jobs}, after)
-        wanted.update(line_id for *_, line_id in heapq.nsmallest(quota, heads))
-    return wanted
+        for line_id in best[lane_id]:
+            if quota and rooms.take(lines[line_id], 1):
+                taken[line_id] += 1
+                quota -= 1
+    return +taken
+
+
+def _best(
+    quotas: Mapping[int, int], of_lane: Mapping[int, Sequence[Line]], rooms: Rooms, after: Marks
+) -> dict[int, list[int]]:
+    """The lines of the best ready jobs, job by job, of lanes where lines share places.
+
+    Those are the lanes with several lines, and those whose task has a limit in common with others.
+    """
+    limits = {
+        line: (line.task_limit, line.shared_limit) for own in of_lane.values() for line in own
+    }
+    users = Counter(limit.holder for both in limits.values() for limit in both if limit)
+    best: dict[int, list[int]] = {
+        lane_id: []
+        for lane_id, own in of_lane.items()
+        if len(own) > 1 or any(limit and users[limit.holder] > 1 for limit in limits[own[0]])
+    }
+    chosen = {line.id: line for line in limits if line.lane_id in best}
+    most = {key: rooms.within(quotas[x.lane_id], *x.limits) for key, x in chosen.items()}
+    for *_, line_id in sorted(_heads({key: jobs for key, jobs in most.items() if jobs}, after)):
+        best[chosen[line_id].lane_id].append(line_id)
+    return best
 
 
 def _ready(lane: str, line: str, quota: str, place: str, behind: str = "") -> str:

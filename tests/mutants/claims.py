@@ -139,20 +139,8 @@ GRANTS = (
     ),
     _claim(
         name="claim: the lines of a lane are taken one after the other",
-        old="heapq.nsmallest(quota, heads)",
-        new="heads[:quota]",
-        tests=(f"{_LINES}::TestSeveralLines",),
-    ),
-    _claim(
-        name="claim: the best of a lane are chosen beyond its limits",
-        old="quota = rooms.within(quotas[lane_id], own[0].tenant_limit, own[0].lane_limit)",
-        new="quota = quotas[lane_id]",
-        tests=(f"{_LINES}::TestSeveralLines",),
-    ),
-    _claim(
-        name="claim: the best of a lane are chosen beyond the limits of tasks",
-        old="rooms.within(quota, x.task_limit, x.shared_limit)",
-        new="quota",
+        old="sorted(_heads(",
+        new="list(_heads(",
         tests=(f"{_LINES}::TestSeveralLines",),
     ),
     _claim(

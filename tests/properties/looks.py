@@ -1,7 +1,6 @@
 """What a worker sees of the queue and what it may take of it, by the model."""
 
 import uuid
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -101,24 +100,11 @@ class View:
     def _opens_in(self, lane: Lane) -> int:
         return min(self.world.opens_in(lane, task) for task, _ in self.lines(lane))
 
-    def check_best_first(
-        self, got: Collection[uuid.UUID], ready: Sequence[uuid.UUID], *, is_alone: bool
-    ) -> None:
-        """Nobody was passed over by a lesser one, unless limits stood in the way.
-
-        Where other lanes are claimed beside it, they may have been given places that they have no
-        jobs for.
-        """
+    def check_best_first(self, got: Collection[uuid.UUID], ready: Sequence[uuid.UUID]) -> None:
+        """Nobody was passed over by a lesser one, unless the limits of its task were reached."""
         for left in set(ready) - set(got):
-            job = self.world.jobs[left]
-            is_limited = self.world.left(*holders(job.lane, job.task)) is not None
-            is_full = self._of_task(job.lane, job.task) == 0
+            passed = self.world.jobs[left]
+            is_full = self._of_task(passed.lane, passed.task) == 0
             for taken in got:
-                is_same_line = self.world.jobs[taken].line == job.line
-                if is_same_line or not (is_full or (is_limited and not is_alone)):
+                if not is_full or self.world.jobs[taken].task == passed.task:
                     assert self.places[taken][1] < self.places[left][1]
-
-    def has_split_task(self, lane: Lane) -> bool:
-        """Whether a limited task has several lines there: one after the other gets its places."""
-        lines = Counter(task for task, _ in self.lines(lane))
-        return any(n > 1 and self._of_task(lane, task) is not None for task, n in lines.items())

@@ -165,8 +165,8 @@ class Lifecycle(RuleBasedStateMachine):
             ready = [x for x in view.ready[lane] if not lines or places[x][0] in lines]
             assert len(got) <= share.quota
             assert got <= set(ready)
-            view.check_best_first(got, ready, is_alone=len(shares) == 1)
-            if len(shares) == 1 and len(got) < share.quota and not view.has_split_task(lane):
+            view.check_best_first(got, ready)
+            if len(shares) == 1 and len(got) < share.quota:
                 self.check_nobody_waits_in_vain(set(ready) - got, share)
         # In an order that does not hang on the speed of the machine.
         self.claimed += sorted(claimed, key=lambda job: job.id)

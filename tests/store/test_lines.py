@@ -171,6 +171,32 @@ class TestSeveralLines:
         claimed = claim(lane_of(alice), quota=1 if limit == "the quota" else 9)
         assert [job.task for job in claimed] == [best]
 
+    @pytest.mark.parametrize("best", [(), ("gpu",)])
+    def test_last_place_of_a_task_goes_to_its_best_job(
+        self, alice: Tenant, best: tuple[str, ...]
+    ) -> None:
+        services.set_task_limit(alice, "echo", actor=ACTOR, max_running=1)
+        for tags in ((), ("gpu",)):
+            submit(alice, worker_tags=tags, priority=5 if tags == best else 0)
+        (job,) = claim(lane_of(alice), tags=["gpu"])
+        assert job.priority == 5
+
+    def test_places_that_a_full_task_leaves_go_to_others(self, alice: Tenant) -> None:
+        services.set_task_limit(alice, "echo", actor=ACTOR, max_running=1)
+        for tags in ((), ("gpu",)):
+            submit(alice, worker_tags=tags, priority=5)
+        submit(alice, task="another")
+        claimed = claim(lane_of(alice), quota=2, tags=["gpu"])
+        assert [job.task for job in claimed] == ["echo", "another"]
+
+    def test_lane_takes_no_places_that_it_has_no_jobs_for(self, alice: Tenant) -> None:
+        services.set_task_limit(alice, "echo", actor=ACTOR, max_running=3)
+        submit(alice, 2, queue="a")
+        submit(alice, queue="b", priority=5)
+        submit(alice, queue="b", task="another")
+        claimed = claim(lane_of(alice, "a"), lane_of(alice, "b"), quota=3)
+        assert len(claimed) == 4
+
     def test_best_come_first_whatever_line_they_are_in(self, alice: Tenant) -> None:
         for task, priority in (("a", 1), ("b", 5), ("a", 3), ("b", 0), ("c", 4)):
             submit(alice, task=task, priority=priority)
