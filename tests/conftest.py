@@ -19,6 +19,7 @@ from jobs import wakeup
 from jobs.api import rate_limits
 from jobs.backend import recent_tenants
 from jobs.models import Tenant
+from jobs.store import gate
 from tests.one_writer import watch
 from tests.postgres import Server, own_server
 
@@ -44,6 +45,12 @@ def remembers_no_tenants() -> None:
 def wakes_with_short_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that wakes workers does not wait for long to be needed again."""
     monkeypatch.setattr(wakeup, "IDLE_SECONDS", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def claims_may_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's transaction may go on for long after a claim in it."""
+    monkeypatch.setattr(gate, "FROZEN_SECONDS", 120)
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,9 @@ PATIENCE_SECONDS = 10
 _GATE = 7_204_001
 """Key of the advisory lock; of no meaning, only the same everywhere."""
 
-# A claim is over in milliseconds. One that is frozen in its midst is thrown out after seconds, and
-# not after the minute that others have: nobody could change a setting until then.
-_WITH_OTHERS = f"""
-SELECT pg_advisory_xact_lock_shared({_GATE}),
-    set_config('idle_in_transaction_session_timeout', '5s', TRUE)"""
+FROZEN_SECONDS = 5
+"""A claim is over in milliseconds. One that is frozen in its midst is thrown out after so long, and
+not after the minute that others have: nobody could change a setting until then."""
 _ALONE = f"SET LOCAL lock_timeout = '{TURN}'; SELECT pg_advisory_xact_lock({_GATE})"
 _AS_BEFORE = "SET LOCAL lock_timeout TO DEFAULT"
 
@@ -33,7 +31,12 @@ def gate() -> list[str]:
 
     A statement of its own, so that what follows it sees the settings in force.
     """
-    return [_WITH_OTHERS] if is_postgresql() else []
+    if not is_postgresql():
+        return []
+    return [
+        f"SELECT pg_advisory_xact_lock_shared({_GATE}),"
+        f" set_config('idle_in_transaction_session_timeout', '{FROZEN_SECONDS}s', TRUE)"
+    ]
 
 
 def pass_gate_alone() -> None:
