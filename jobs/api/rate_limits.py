@@ -3,9 +3,12 @@
 Counts live in the cache that the web processes share (django-ratelimit, fixed windows of a
 minute). A tenant's own limit on submissions is exact and belongs to the store, not to this file.
 A process takes the calls of a key from that count in slices, so that few calls touch the cache.
+While the cache is away nothing is counted and every call passes: a quota may fail open, but a
+heartbeat that is refused lets its job run twice.
 Headers: draft-ietf-httpapi-ratelimit-headers.
 """
 
+import logging
 import math
 import time
 from typing import Any
@@ -28,6 +31,9 @@ SLICES = 1_000
 """A key's calls of a minute are handed to processes in so many slices; a few are not sliced."""
 _calls_left: dict[str, int] = {}
 """What is left of each key's slice, by its prefix. Threads that race may call once too often."""
+TROUBLE_IS_TOLD_EVERY = 60.0
+_last_told = -math.inf
+_log = logging.getLogger(__name__)
 
 
 def count_failure(request: Request) -> None:
@@ -77,13 +83,32 @@ class CallsPerKey(BaseThrottle):
 
 
 def _seconds_to_wait(request: Request, group: str, key: Any, limit: int) -> int:
-    """Count one; 0 within the limit, otherwise the seconds until the window ends."""
-    usage = get_usage(
-        request._request, group=f"jobs.{group}", key=key, rate=f"{limit}/m", increment=True
-    )
+    """Count one; 0 within the limit, otherwise the seconds until the window ends.
+
+    0 as well where the cache cannot count, whatever it raises.
+    """
+    try:
+        usage = get_usage(
+            request._request, group=f"jobs.{group}", key=key, rate=f"{limit}/m", increment=True
+        )
+    except Exception:
+        _tell_of_trouble()
+        return 0
     if usage is None or not usage["should_limit"]:
         return 0
+    if not usage["count"]:  # the cache gave no answer, which the library takes for a refusal
+        _tell_of_trouble()
+        return 0
     return max(1, int(usage["time_left"]))
+
+
+def _tell_of_trouble() -> None:
+    """Log that nothing is counted, once in a while: there may be thousands of calls a second."""
+    global _last_told
+    now = time.monotonic()
+    if now >= _last_told + TROUBLE_IS_TOLD_EVERY:
+        _last_told = now
+        _log.warning("the cache is away: calls and wrong keys are not counted", exc_info=True)
 
 
 def refusal_headers(error: TooManyRequests) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """Keys and who may do what. Rows 74 to 81 of the bad-input matrix."""
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import caches
 from django.test import override_settings
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -276,3 +278,28 @@ def test_calls_are_counted_in_slices_that_are_no_more_than_the_limit(
     statuses = [api.get("/queues").status_code for _ in range(13)]  # may span two windows
     assert statuses[:6] == [200] * 6
     assert 429 in statuses
+
+
+@pytest.mark.parametrize(
+    "trouble", [ConnectionError("refused"), TimeoutError(), RuntimeError("redis says no"), None]
+)
+def test_calls_pass_while_the_cache_is_away(
+    api: Caller,
+    nobody: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    trouble: Exception | None,
+) -> None:
+    def away(*args: Any, **options: Any) -> None:
+        if trouble:
+            raise trouble
+
+    for method in ("add", "incr", "get"):
+        monkeypatch.setattr(type(caches["default"]), method, away)
+    monkeypatch.setattr(rate_limits, "_last_told", -math.inf)
+    assert [api.get("/queues").status_code for _ in range(3)] == [200] * 3
+    assert api.post("/leases", {"worker": "w"}).status_code == 200
+    wrong = nobody.get("/jobs", headers={"Authorization": "Bearer jq_wrong"})
+    problem(wrong, 401, "authentication_failed")
+    told = [record for record in caplog.records if record.name == rate_limits.__name__]
+    assert len(told) == 1
