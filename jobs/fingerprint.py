@@ -13,8 +13,11 @@ REST = "…"
 
 # Written as themselves, for the regular expressions of PostgreSQL have another spelling.
 _CONTROLS = "\x01-\x09\x0b-\x1f\x7f"
-_WORD = f"[A-Za-z0-9_#{REST}{_CONTROLS}-]*"
-_VARYING = f"{_WORD}[0-9#{REST}{_CONTROLS}]{_WORD}"
+_VARIES = f"0-9#{REST}{_CONTROLS}"
+_WORD = f"[A-Za-z_{_VARIES}-]*"
+# There is one way alone to match a word: with several, a search would try all of their
+# combinations, and a text that somebody made for that would hold it up for ever.
+_VARYING = f"[A-Za-z_-]*[{_VARIES}]{_WORD}"
 _varying = re.compile(_VARYING)
 _part_of_a_word = re.compile(f"{_WORD}\\Z")
 
