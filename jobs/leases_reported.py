@@ -39,7 +39,10 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker is told about one lease: the job as it stands now, or why it was refused."""
+    """What a worker is told about one lease: the job as it stands now, or why it was refused.
+
+    The job may have another fence by now: whatever it says of a lease is then another worker's.
+    """
 
     job_id: uuid.UUID
     fence: int
@@ -112,12 +115,10 @@ def heartbeat(
     )
     see_again({jobs[job_id].worker for job_id in extended})
 
-    def judge(job: Job, lease: Lease) -> Refusal | None:
-        if job.pk in extended:
-            return None
-        return Refusal.TIMED_OUT if _has_timed_out(job, lease) else Refusal.LEASE_LOST
+    def judge(job: Job, lease: Lease, attempt: Attempt | None) -> Refusal:
+        return Refusal.TIMED_OUT if _has_timed_out(attempt) else Refusal.LEASE_LOST
 
-    return _answers(visible, leases, judge)
+    return _answers(visible, leases, extended, judge)
 
 
 def acknowledge(visible: QuerySet[Job], reports: Sequence[Done]) -> list[Answer]:
@@ -133,21 +134,23 @@ def acknowledge(visible: QuerySet[Job], reports: Sequence[Done]) -> list[Answer]
         ]
     )
 
-    def judge(job: Job, report: Done) -> Refusal | None:
-        if job.pk in recorded:
-            return None
+    def judge(job: Job, report: Done, attempt: Attempt | None) -> Refusal | None:
         if job.pk in too_large and _is_held(job, report):
             return Refusal.TOO_LARGE
-        if job.status == Status.DONE and job.result is not None:
+        is_done = job.status == Status.DONE and job.fence == report.fence
+        if is_done and job.result is not None:
             is_same = bytes(job.result) == report.result
             return None if is_same else Refusal.ALREADY_FINISHED
-        return _refusal(job, report)
+        return _refusal(job, report, attempt)
 
-    return _answers(visible, reports, judge)
+    return _answers(visible, reports, recorded, judge)
 
 
 def fail(visible: QuerySet[Job], reports: Sequence[Failed]) -> list[Answer]:
-    """Record failures: each job is retried after a wait, or becomes a dead letter."""
+    """Record failures: each job is retried after a wait, or becomes a dead letter.
+
+    What was recorded is kept, so a failure repeated is answered as before, whoever has the job now.
+    """
     jobs = _find(visible, reports)
     recorded = _record(
         [
@@ -157,28 +160,27 @@ def fail(visible: QuerySet[Job], reports: Sequence[Failed]) -> list[Answer]:
         ]
     )
 
-    def judge(job: Job, report: Failed) -> Refusal | None:
-        if job.pk in recorded or _was_recorded(job, report):
-            return None
-        return _refusal(job, report)
+    def judge(job: Job, report: Failed, attempt: Attempt | None) -> Refusal | None:
+        return None if _was_recorded(job, report, attempt) else _refusal(job, report, attempt)
 
-    return _answers(visible, reports, judge)
+    return _answers(visible, reports, recorded, judge)
 
 
 def release(visible: QuerySet[Job], leases: Sequence[Lease]) -> list[Answer]:
-    """Give jobs back, their attempts unspent; one whose cancellation was asked for ends so."""
+    """Give jobs back, their attempts unspent; one whose cancellation was asked for ends so.
+
+    Nothing is kept of it: repeated, it is answered as before until somebody else gets the job.
+    """
     jobs = _find(visible, leases)
     with transaction.atomic():
         released = store.release([x for x in leases if _is_held(jobs.get(x.job_id), x)])
         transaction.on_commit(wakeup.signal)
 
-    def judge(job: Job, lease: Lease) -> Refusal | None:
-        was_released = job.status in {Status.PENDING, Status.CANCELLED} and not _attempt(job, lease)
-        if job.pk in released or was_released:
-            return None
-        return _refusal(job, lease)
+    def judge(job: Job, lease: Lease, attempt: Attempt | None) -> Refusal | None:
+        was_released = job.status in {Status.PENDING, Status.CANCELLED} and not attempt
+        return None if was_released else _refusal(job, lease, attempt)
 
-    return _answers(visible, leases, judge)
+    return _answers(visible, leases, released, judge)
 
 
 def _find(visible: QuerySet[Job], reports: Iterable[_Reported]) -> dict[uuid.UUID, Job]:
@@ -207,42 +209,66 @@ def _record(outcomes: Sequence[Outcome]) -> Collection[uuid.UUID]:
 def _answers(
     visible: QuerySet[Job],
     reports: Sequence[R],
-    judge: Callable[[Job, R], Refusal | None],
+    accepted: Collection[uuid.UUID],
+    judge: Callable[[Job, R, Attempt | None], Refusal | None],
 ) -> list[Answer]:
-    """What each is told, by how its job stands now. A stranger's job is no job."""
+    """What each is told. What the store has just `accepted` stays so, whoever has the job by now.
+
+    The others are judged by how their jobs stand, and by what was recorded of their leases. A
+    stranger's job is no job.
+    """
     asked = visible.filter(pk__in=[report.job_id for report in reports])
     jobs = {job.pk: job for job in asked.only(*_READ, "result")}
-    return [_answer(jobs.get(report.job_id), report, judge) for report in reports]
+    attempts = _attempts([x for x in reports if x.job_id in jobs and x.job_id not in accepted])
+
+    def refusal(report: R) -> Refusal | None:
+        if report.job_id in accepted:
+            return None
+        job, attempt = jobs.get(report.job_id), attempts.get((report.job_id, report.fence))
+        if job is None:
+            return Refusal.NOT_FOUND
+        is_known = attempt is not None or _is_latest(job, report)
+        return judge(job, report, attempt) if is_known else Refusal.LEASE_LOST
+
+    return [_answer(report, jobs.get(report.job_id), refusal(report)) for report in reports]
 
 
-def _answer(job: Job | None, report: R, judge: Callable[[Job, R], Refusal | None]) -> Answer:
-    if job is None:
-        refusal: Refusal | None = Refusal.NOT_FOUND
-    elif job.fence != report.fence or (job.worker and not _is_leased_out(job)):
-        refusal = Refusal.LEASE_LOST
-    else:
-        refusal = judge(job, report)
+def _answer(report: _Reported, job: Job | None, refusal: Refusal | None) -> Answer:
     if refusal is None:
         return Answer(report.job_id, report.fence, job)
     return Answer(report.job_id, report.fence, None, refusal, _TELLING[refusal])
 
 
-def _refusal(job: Job, report: _Reported) -> Refusal:
-    """Why a report under the latest fence comes too late."""
-    attempt = _attempt(job, report)
-    if attempt and attempt.outcome == AttemptOutcome.TIMED_OUT:
+def _is_latest(job: Job, report: _Reported) -> bool:
+    """Whether nobody was granted the job since, and none of our own workers had it."""
+    return job.fence == report.fence and (not job.worker or _is_leased_out(job))
+
+
+def _refusal(job: Job, report: _Reported, attempt: Attempt | None) -> Refusal:
+    """Why a report comes too late."""
+    if _has_timed_out(attempt):
         return Refusal.TIMED_OUT
-    has_reported = job.status == Status.DONE or (attempt and attempt.outcome != AttemptOutcome.LOST)
-    return Refusal.ALREADY_FINISHED if has_reported else Refusal.LEASE_LOST
+    is_done = job.status == Status.DONE and job.fence == report.fence
+    has_failed = attempt is not None and attempt.outcome != AttemptOutcome.LOST
+    return Refusal.ALREADY_FINISHED if is_done or has_failed else Refusal.LEASE_LOST
 
 
-def _attempt(job: Job, report: _Reported) -> Attempt | None:
-    """What was recorded of the lease if it failed; there is none if it was given back."""
-    return Attempt.objects.filter(job_id=job.pk, fence=report.fence).first()
+def _attempts(reports: Sequence[_Reported]) -> dict[tuple[uuid.UUID, int], Attempt]:
+    """What was recorded of leases over REST that failed; of those given back there is nothing."""
+    if not reports:
+        return {}
+    fences = {report.fence for report in reports}
+    found = Attempt.objects.filter(
+        job_id__in=[report.job_id for report in reports], fence__in=fences
+    )
+    return {(x.job_id, x.fence): x for x in found if is_remote_worker(x.worker)}
 
 
-def _was_recorded(job: Job, report: Failed) -> bool:
-    attempt = _attempt(job, report)
+def _has_timed_out(attempt: Attempt | None) -> bool:
+    return attempt is not None and attempt.outcome == AttemptOutcome.TIMED_OUT
+
+
+def _was_recorded(job: Job, report: Failed, attempt: Attempt | None) -> bool:
     same = _failure(job, report)
     return bool(
         attempt
@@ -255,11 +281,6 @@ def _was_recorded(job: Job, report: Failed) -> bool:
 def _is_overdue(job: Job) -> bool:
     seconds = job.timeout_seconds or conf().default_timeout_seconds
     return _ran_seconds(job) > seconds
-
-
-def _has_timed_out(job: Job, lease: Lease) -> bool:
-    attempt = _attempt(job, lease)
-    return bool(attempt and attempt.outcome == AttemptOutcome.TIMED_OUT)
 
 
 def _timed_out(job: Job) -> Outcome:

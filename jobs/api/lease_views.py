@@ -156,6 +156,7 @@ def _results(answers: Sequence[Answer]) -> Response:
 
 def _result(answer: Answer) -> dict[str, Any]:
     job = answer.job
+    own = job if job and job.fence == answer.fence else None  # another worker's is not told
     return {
         "job_id": str(answer.job_id),
         "fence": answer.fence,
@@ -163,6 +164,6 @@ def _result(answer: Answer) -> dict[str, Any]:
         "code": answer.refusal.value if answer.refusal else None,
         "detail": answer.detail or None,
         "status": job.status if job else None,
-        "cancel_requested": bool(job and job.cancel_requested),
-        "lease_expires_at": instant(job.lease_expires_at) if job else None,
+        "cancel_requested": bool(own and own.cancel_requested),
+        "lease_expires_at": instant(own.lease_expires_at) if own else None,
     }

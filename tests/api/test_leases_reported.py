@@ -5,7 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from jobs import store
 from jobs.conf import conf
@@ -148,6 +150,67 @@ class TestOutcomes:
         (again,) = lease(api)
         assert (again["attempt"], again["fence"]) == (1, 2)
         assert told(api, "release", held(job)) == ["lease_lost"]
+
+    @pytest.mark.parametrize(
+        ("call", "writer"), [("release", "release"), ("fail", "finish"), ("heartbeat", "extend")]
+    )
+    def test_a_report_that_was_recorded_is_accepted_whoever_has_the_job_now(
+        self, api: Caller, monkeypatch: pytest.MonkeyPatch, call: str, writer: str
+    ) -> None:
+        job = lease_one(api)
+        write = getattr(store, writer)
+
+        def overtaken(*arguments: Any, **options: Any) -> Any:
+            """Record it, and let another worker be the first to see that."""
+            recorded = write(*arguments, **options)
+            if call == "heartbeat":
+                take_away(job)
+            Job.objects.filter(pk=job["id"]).update(run_at=F("created_at"))
+            store.promote()
+            assert lease(api, worker="other")[0]["fence"] == 2
+            return recorded
+
+        monkeypatch.setattr(store, writer, overtaken)
+        (result,) = report(api, call, held(job))
+        assert (result["ok"], result["status"]) == (True, "RUNNING")
+        assert result["lease_expires_at"] is None  # that lease is another worker's
+
+    def test_a_failure_repeated_after_the_job_was_leased_again_is_accepted(
+        self, api: Caller
+    ) -> None:
+        job = lease_one(api)
+        same = held(job, error={"message": "no"}, retry_in_seconds=0)
+        assert told(api, "fail", same) == [None]
+        store.promote()
+        (again,) = lease(api)
+        before = Job.objects.values().get()
+        assert told(api, "fail", same) == [None]
+        assert told(api, "fail", held(job)) == ["already_finished"]
+        assert told(api, "ack", held(job)) == ["already_finished"]
+        assert Job.objects.values().get() == before
+        assert told(api, "ack", held(again)) == [None]
+        assert told(api, "fail", same) == [None]
+
+    def test_a_failure_of_our_own_worker_is_out_of_reach_under_an_older_fence(
+        self, api: Caller, alice: Tenant
+    ) -> None:
+        job = make_job(alice, Status.FAILED)
+        Job.objects.filter(pk=job.pk).update(fence=F("fence") + 1, worker="rest/k/w")
+        assert told(api, "fail", {"job_id": str(job.pk), "fence": job.fence}) == ["lease_lost"]
+
+    @pytest.mark.parametrize(
+        ("call", "more"), [("release", {}), ("fail", {"retry_in_seconds": 600}), ("ack", {})]
+    )
+    def test_many_jobs_are_answered_in_as_many_questions_as_one(
+        self, api: Caller, call: str, more: dict[str, Any]
+    ) -> None:
+        jobs = [lease_one(api) for _ in range(5)]
+        for questions in (0, 1):  # as it is told first, and repeated
+            with CaptureQueriesContext(connection) as seen:
+                assert told(api, call, *[held(job, **more) for job in jobs]) == [None] * 5
+            texts = [one["sql"] for one in seen if one["sql"].startswith("SELECT")]
+            assert sum('FROM "jobs_attempt"' in text for text in texts) == questions
+            assert sum('FROM "jobs_job"' in text for text in texts) == 2
 
     @pytest.mark.parametrize("call", ["ack", "fail", "release", "heartbeat"])
     @pytest.mark.parametrize("is_leased_again", [False, True])
