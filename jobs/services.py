@@ -141,13 +141,15 @@ def cancel(job: Job, *, actor: str) -> Job:
         return _moved_one(job, Move.CANCEL, actor, moved, settled={Status.CANCELLED})
 
 
-def retry(job: Job, *, actor: str) -> Job:
-    """Make a FAILED job ready now, or redrive a dead letter.
+def retry(job: Job, *, actor: str, may_redrive: bool = True) -> Job:
+    """Make a FAILED job ready now, or redrive a dead letter if the caller may do that.
 
     Raises `StatusConflict` for every other status.
     """
     with transaction.atomic():
-        moved = store.retry([job.pk]) or store.redrive([job.pk])
+        moved = store.retry([job.pk])
+        if not moved and may_redrive:
+            moved = store.redrive([job.pk])
         return _moved_one(job, Move.RETRY, actor, moved)
 
 

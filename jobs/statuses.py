@@ -85,11 +85,11 @@ class BulkAction(StrEnum):
 
 ACTED_ON: Mapping[BulkAction, frozenset[Status]] = {
     BulkAction.CANCEL: WAITING | {Status.RUNNING},
-    BulkAction.RETRY: frozenset({Status.FAILED, Status.DLQ}),
+    BulkAction.RETRY: frozenset({Status.FAILED}),
     BulkAction.REDRIVE: frozenset({Status.DLQ}),
     BulkAction.DISCARD: frozenset({Status.DLQ}),
 }
-"""The statuses in which an action does something to a job; the same as for a single one."""
+"""The statuses in which an action does something to a job."""
 
 
 class OperationState(StrEnum):

@@ -86,15 +86,14 @@ class Redrive(TenantView):
         rate = given.pop("rate_per_second", None)
         chosen = _chosen(self.jobs, given)
         if rate is not None:
-            return accepted(
-                operations.start(
-                    self.tenant,
-                    BulkAction.REDRIVE,
-                    narrowed(self.key, _as_filter(given)),
-                    actor=self.actor,
-                    rate_per_second=rate,
-                )
+            begun = operations.start(
+                self.tenant,
+                BulkAction.REDRIVE,
+                narrowed(self.key, _as_filter(given)),
+                actor=self.actor,
+                rate_per_second=rate,
             )
+            return accepted(begun, self.key)
         wanted = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_REDRIVE + 1])
         moved = services.redrive(
             wanted[:MAX_REDRIVE],

@@ -26,12 +26,13 @@ from jobs.api.schema import (
 )
 from jobs.api.view import TenantView
 from jobs.conf import conf
-from jobs.errors import InvalidInput, PayloadTooLarge
+from jobs.errors import InsufficientScope, InvalidInput, PayloadTooLarge
 from jobs.job_filters import JOB_FILTERS
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_request import read_bulk, read_job
 from jobs.job_rows import attempts_of
-from jobs.keys import Scope
+from jobs.keys import Scope, allows
+from jobs.statuses import Status
 from jobs.why import explain
 
 
@@ -152,8 +153,14 @@ class RetryJob(TenantView):
         problems=("status_conflict",),
     )
     def post(self, request: Request, job_id: str) -> Response:
-        """A failed job skips the rest of its backoff; a dead letter starts afresh."""
-        return Response(job_as_json(services.retry(self.job(job_id), actor=self.actor)))
+        """A failed job skips the rest of its backoff; a dead letter starts afresh.
+
+        As that redrives it, it needs the scope `admin`.
+        """
+        job, may_redrive = self.job(job_id), allows(self.key, Scope.ADMIN)
+        if job.status == Status.DLQ and not may_redrive:
+            raise InsufficientScope("Retrying a dead letter needs a key with the scope 'admin'.")
+        return Response(job_as_json(services.retry(job, actor=self.actor, may_redrive=may_redrive)))
 
 
 class WhyJob(TenantView):

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import operations
+from jobs.api.authentication import HasScope
 from jobs.api.parsers import body_of
 from jobs.api.row_pages import read_rows, rows_as_page
 from jobs.api.schema import (
@@ -91,8 +92,8 @@ OPERATION = record(
         "filter": TEXT,
         "state": {"type": "string", "enum": [state.value for state in OperationState]},
         "rate_per_second": nullable("number"),
-        "expected": COUNT,
-        "expected_is_capped": {"type": "boolean"},
+        "expected": nullable("integer", minimum=0),
+        "expected_is_capped": nullable("boolean"),
         "matched": COUNT,
         "done": COUNT,
         "skipped": COUNT,
@@ -112,16 +113,17 @@ PREVIEW = record(
 )
 
 
-def operation_as_json(operation: Operation) -> dict[str, Any]:
-    """The operation and how far it came."""
+def operation_as_json(operation: Operation, key: ApiKey) -> dict[str, Any]:
+    """The operation and how far it came; what was counted, for a key that may read."""
+    may_count = allows(key, Scope.READ)
     return {
         "id": str(operation.pk),
         "action": operation.action,
         "filter": operation.filter,
         "state": operation.state,
         "rate_per_second": operation.rate_per_second,
-        "expected": operation.expected,
-        "expected_is_capped": operation.is_expected_capped,
+        "expected": operation.expected if may_count else None,
+        "expected_is_capped": operation.is_expected_capped if may_count else None,
         "matched": operation.matched,
         "done": operation.done,
         "skipped": operation.skipped,
@@ -131,10 +133,10 @@ def operation_as_json(operation: Operation) -> dict[str, Any]:
     }
 
 
-def accepted(operation: Operation) -> Response:
+def accepted(operation: Operation, key: ApiKey) -> Response:
     """202 with the operation, and with its address."""
     where = reverse("api-operation", args=[operation.pk])
-    return Response(operation_as_json(operation), status=202, headers={"Location": where})
+    return Response(operation_as_json(operation, key), status=202, headers={"Location": where})
 
 
 def narrowed(key: ApiKey, wanted: str) -> str:
@@ -142,19 +144,42 @@ def narrowed(key: ApiKey, wanted: str) -> str:
     return f"{spelled('queue', *key.queues)} {wanted}" if key.queues else wanted
 
 
+class MayLook(HasScope):
+    """Lets a key that can begin operations look at those, too, without the scope `read`."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Whether the call may go on. Raises `InsufficientScope` with what is missing."""
+        can_begin = isinstance(request.auth, ApiKey) and allows(request.auth, Scope.SUBMIT)
+        if can_begin and request.method in {"GET", "HEAD"}:
+            return True
+        return super().has_permission(request, view)
+
+
 class OperationsView(TenantView):
     """What every call about operations needs."""
 
-    def require(self, action: BulkAction) -> None:
-        """Raise `InsufficientScope` unless the key may do this to single jobs."""
-        if not allows(self.key, SCOPES[action]):
-            raise InsufficientScope(f"This needs a key with the scope {SCOPES[action].value!r}.")
+    permission_classes = (MayLook,)
+
+    def require(self, scope: Scope) -> None:
+        """Raise `InsufficientScope` unless the key has this scope."""
+        if not allows(self.key, scope):
+            raise InsufficientScope(f"This needs a key with the scope {scope.value!r}.")
+
+    def as_json(self, operation: Operation) -> dict[str, Any]:
+        """The operation as the key may see it."""
+        return operation_as_json(operation, self.key)
 
     @property
     def visible(self) -> QuerySet[Operation]:
         """Those of the tenant; a key that is limited to some queues sees its own."""
         own = Operation.objects.filter(tenant=self.tenant)
         return own.filter(actor=self.actor) if self.key.queues else own
+
+    @property
+    def readable(self) -> QuerySet[Operation]:
+        """Of the visible ones, those that the key began if it may not read."""
+        may_read = allows(self.key, Scope.READ)
+        return self.visible if may_read else self.visible.filter(actor=self.actor)
 
 
 class Operations(OperationsView):
@@ -175,7 +200,8 @@ class Operations(OperationsView):
 
         It is about jobs that are there now, in a status that allows the action, and comes to each
         of them once. A count stops at 10,000, or where too many jobs had to be looked at; then it
-        is capped. Redriving and discarding need the scope `admin`.
+        is capped. Redriving and discarding need the scope `admin`; counting needs `read`, without
+        which `expected` is null.
         """
         self.read_query({})
         given = read_fields(body_of(request), OPERATION_FIELDS)
@@ -183,13 +209,15 @@ class Operations(OperationsView):
             if name not in given:
                 raise InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
         action, wanted = given["action"], narrowed(self.key, given["filter"])
-        self.require(action)
+        self.require(SCOPES[action])
         if given.get("dry_run"):
+            self.require(Scope.READ)
             return Response(_preview_as_json(action, wanted, self))
         rate = given.get("rate_per_second")
-        return accepted(
-            operations.start(self.tenant, action, wanted, actor=self.actor, rate_per_second=rate)
+        begun = operations.start(
+            self.tenant, action, wanted, actor=self.actor, rate_per_second=rate
         )
+        return accepted(begun, self.key)
 
     @described(
         "list_operations",
@@ -198,9 +226,12 @@ class Operations(OperationsView):
         parameters=list_parameters({}),
     )
     def get(self, request: Request) -> Response:
-        """A page of the tenant's operations, also of those that have ended."""
+        """A page of the tenant's operations, also of those that have ended.
+
+        A key with the scope `submit` alone sees those that it began.
+        """
         page = read_rows(request, self.tenant)
-        return Response(rows_as_page(request, page, self.visible, operation_as_json))
+        return Response(rows_as_page(request, page, self.readable, self.as_json))
 
 
 class OneOperation(OperationsView):
@@ -211,7 +242,7 @@ class OneOperation(OperationsView):
     @described("get_operation", "One operation and how far it came", answers={200: OPERATION})
     def get(self, request: Request, operation_id: str) -> Response:
         """`matched` is the sum of `done` and `skipped`: the latter had changed meanwhile."""
-        return Response(operation_as_json(operations.get_operation(self.visible, operation_id)))
+        return Response(self.as_json(operations.get_operation(self.readable, operation_id)))
 
 
 class CancelOperation(OperationsView):
@@ -228,8 +259,8 @@ class CancelOperation(OperationsView):
     def post(self, request: Request, operation_id: str) -> Response:
         """On none once this has answered; what was done stays done."""
         operation = operations.get_operation(self.visible, operation_id)
-        self.require(BulkAction(operation.action))
-        return Response(operation_as_json(operations.cancel(operation, actor=self.actor)))
+        self.require(SCOPES[BulkAction(operation.action)])
+        return Response(self.as_json(operations.cancel(operation, actor=self.actor)))
 
 
 def _preview_as_json(action: BulkAction, wanted: str, view: OperationsView) -> dict[str, Any]:

@@ -73,13 +73,9 @@ def hold_operation(runner: str, seconds: float) -> uuid.UUID | None:
     return as_uuid(row[0]) if row else None
 
 
-def _retry_or_redrive(job_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    return retry(job_ids) + redrive(job_ids)
-
-
 _ACTS: Mapping[BulkAction, Callable[[Sequence[uuid.UUID]], list[uuid.UUID]]] = {
     BulkAction.CANCEL: cancel,
-    BulkAction.RETRY: _retry_or_redrive,
+    BulkAction.RETRY: retry,
     BulkAction.REDRIVE: redrive,
     BulkAction.DISCARD: discard,
 }

@@ -123,18 +123,22 @@ def test_a_list_of_operations_has_pages(api: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "allowed"),
-    [("submit", {"cancel", "retry"}), ("admin", {"cancel", "retry", "redrive", "discard"})],
+    ("scopes", "allowed"),
+    [
+        (["submit"], {"cancel", "retry"}),
+        (["submit", "read"], {"cancel", "retry"}),
+        (["admin"], {"cancel", "retry", "redrive", "discard"}),
+    ],
 )
 def test_a_scope_allows_what_it_does_on_single_jobs(
-    alice: Tenant, caller_of: Callable[..., Caller], scope: str, allowed: set[str]
+    alice: Tenant, caller_of: Callable[..., Caller], scopes: list[str], allowed: set[str]
 ) -> None:
-    caller = caller_of(alice, scope)
+    caller, may_count = caller_of(alice, *scopes), scopes != ["submit"]
     for action in ("cancel", "retry", "redrive", "discard"):
         for dry_run in (True, False):
             body = {"action": action, "filter": "queue:mail", "dry_run": dry_run}
             response = caller.post("/operations", body)
-            if action in allowed:
+            if action in allowed and (may_count or not dry_run):
                 assert response.status_code in {200, 202}
             else:
                 problem(response, 403, "insufficient_scope")
@@ -151,6 +155,29 @@ def test_cancelling_needs_the_scope_of_the_action(
     problem(reader.post("/operations", REDRIVE), 403, "insufficient_scope")
     assert submitter.post(f"/operations/{retry}/cancel").json()["state"] == "CANCELLED"
     assert reader.get(f"/operations/{retry}").status_code == 200
+
+
+def test_a_key_that_may_not_read_counts_nothing_and_sees_what_it_began(
+    api: Caller, alice: Tenant, caller_of: Callable[..., Caller]
+) -> None:
+    make_job(alice, Status.FAILED, queue="mail")
+    submitter, worker = caller_of(alice, "submit"), caller_of(alice, "work")
+    retry = {**REDRIVE, "action": "retry"}
+    others = accepted(api.post("/operations", retry))
+    assert (others["expected"], others["expected_is_capped"]) == (1, False)
+    refused = problem(
+        submitter.post("/operations", {**retry, "dry_run": True}), 403, "insufficient_scope"
+    )
+    assert "'read'" in refused["detail"]
+    own = accepted(submitter.post("/operations", retry))
+    assert (own["expected"], own["expected_is_capped"]) == (None, None)
+    assert submitter.get(f"/operations/{own['id']}").json() == own
+    assert submitter.get("/operations").json()["results"] == [own]
+    assert submitter.post(f"/operations/{own['id']}/cancel").json()["expected"] is None
+    problem(submitter.get(f"/operations/{others['id']}"), 404, "not_found")
+    problem(worker.get("/operations"), 403, "insufficient_scope")
+    problem(worker.get(f"/operations/{own['id']}"), 403, "insufficient_scope")
+    problem(Caller(None).get("/operations"), 401, "not_authenticated")
 
 
 def test_a_strangers_operation_is_as_absent_as_a_random_one(

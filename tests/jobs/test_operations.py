@@ -62,7 +62,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     ("action", "moved"),
     [
         (BulkAction.CANCEL, dict.fromkeys(RUNNABLE, Status.CANCELLED)),
-        (BulkAction.RETRY, {Status.FAILED: Status.PENDING, Status.DLQ: Status.PENDING}),
+        (BulkAction.RETRY, {Status.FAILED: Status.PENDING}),
         (BulkAction.REDRIVE, {Status.DLQ: Status.PENDING}),
         (BulkAction.DISCARD, {Status.DLQ: "gone"}),
     ],
@@ -138,7 +138,7 @@ def make_older(*made: Operation, hours: int = 2) -> None:
 
 def test_a_job_that_dies_again_is_not_redriven_again(alice: Tenant, small_steps: None) -> None:
     jobs = make_dead(alice, 5)
-    operation = begin(alice, BulkAction.RETRY, "task:echo")
+    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
     while operation.state == OperationState.RUNNING:
         operations.step(WORKER)
         operation.refresh_from_db()
