@@ -30,6 +30,8 @@ REST = 4
 MAX_TROUBLE_SECONDS = 10.0
 MAX_WAITING = 2_000
 """So many workers of one tenant wait in one process; the others are told to come again."""
+MAX_COUNTED = 1_000
+"""So many jobs of a line are counted in one look; where there may be more, another follows."""
 
 _log = logging.getLogger(__name__)
 
@@ -105,9 +107,10 @@ class Watcher:
         ears = _Ears()
         while self._waiters:
             began = time.monotonic()
-            self._wake_for(self._look())
+            seen = self._look()
+            is_settled = not self._wake_for(seen) or all(x.jobs < MAX_COUNTED for x in seen)
             time.sleep(min(1.0, max(LOOK_SECONDS, REST * (time.monotonic() - began))))
-            until = time.monotonic() + conf().poll_interval_seconds
+            until = time.monotonic() + (conf().poll_interval_seconds if is_settled else 0)
             while self._waiters and not ears.heard() and time.monotonic() < until:
                 continue
 
@@ -115,11 +118,12 @@ class Watcher:
         with self._lock:
             wishes = [waiter.wish for waiter in self._waiters]
         see_again({wish.worker for wish in wishes})
-        wanted = sum(wish.max_jobs for wish in wishes)
+        wanted = min(MAX_COUNTED, sum(wish.max_jobs for wish in wishes))
         return offers({wish.tenant.pk for wish in wishes}, most=wanted) if wishes else []
 
-    def _wake_for(self, seen: Sequence[Offer]) -> None:
-        """Wake who comes first, and no more than there are jobs for."""
+    def _wake_for(self, seen: Sequence[Offer]) -> int:
+        """Wake who comes first, and no more than there are jobs for; answers how many."""
+        woken = 0
         left = Counter({offer.line.id: offer.jobs for offer in seen})
         of_tenant: dict[int, list[Line]] = defaultdict(list)
         for offer in seen:
@@ -131,6 +135,8 @@ class Watcher:
                     _take(left, able, waiter.wish.max_jobs)
                     del self._waiters[waiter]
                     waiter.wake()
+                    woken += 1
+        return woken
 
 
 def _take(left: Counter[int], lines: Sequence[int], jobs: int) -> None:

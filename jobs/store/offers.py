@@ -19,8 +19,8 @@ class Offer(NamedTuple):
     jobs: int
 
 
-# The ready jobs of a line are counted through their index, up to a number: the cost grows with the
-# lines of the tenants, and not with their jobs. MATERIALIZED: otherwise each is counted twice.
+# For each line of the tenants, up to `most` entries of the index of ready jobs are read: their
+# product is what a look can cost. MATERIALIZED: otherwise each is counted twice.
 _READY = f"""
 WITH ready AS MATERIALIZED (
     SELECT line.lane_id, line.id AS line_id, (

@@ -207,6 +207,46 @@ def test_no_more_are_woken_than_there_are_jobs_for(alice: Tenant, mallory: Tenan
 
 
 @pytest.mark.django_db
+def test_a_look_counts_so_many_jobs_however_many_are_wanted(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(tenant_ids: Any, *, most: int) -> list[Any]:
+        counted.append(most)
+        return []
+
+    async def waiters(number: int) -> list[Waiter]:
+        return [Waiter(wish_of(alice, max_jobs=100)) for _ in range(number)]
+
+    monkeypatch.setattr(leases_waiting, "offers", count)
+    watcher = Watcher()
+    for number in (1, 20):
+        watcher._waiters = dict.fromkeys(asyncio.run(waiters(number)))
+        watcher._look()
+    assert counted == [100, leases_waiting.MAX_COUNTED]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_for_jobs_beyond_those_counted_is_woken_by_the_next_look(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.JOBQUEUE = {"poll_interval_seconds": 10 * PATIENCE_SECONDS}
+    monkeypatch.setattr(leases_waiting, "MAX_COUNTED", 1)
+    for _ in range(4):
+        make_job(alice, task="remote:x")
+
+    async def wait() -> None:
+        waiters = [Waiter(wish_of(alice)) for _ in range(4)]
+        watcher = Watcher()
+        for waiter in waiters:
+            watcher.join(waiter)
+        await asyncio.wait_for(asyncio.gather(*(x.woken for x in waiters)), PATIENCE_SECONDS)
+
+    asyncio.run(wait())
+
+
+@pytest.mark.django_db
 def test_a_tenant_has_so_many_places_to_wait(alice: Tenant, mallory: Tenant) -> None:
     async def is_full() -> tuple[bool, bool]:
         watcher = Watcher()
