@@ -1,6 +1,7 @@
 """What is counted about tenants and lanes. Reads only, each through an index on the live rows.
 
-Finished jobs are never counted: their totals are the sums of `LaneMinute`.
+What a tenant asks for is counted up to `CAP`, so that its backlog does not make it wait. Finished
+jobs are never counted: their totals are the sums of `LaneMinute`.
 """
 
 from collections import Counter, defaultdict
@@ -17,6 +18,7 @@ from jobs.conf import conf
 from jobs.lookup import in_status, newest
 from jobs.models import Job, Lane, LaneMinute, Tenant, Worker
 from jobs.statuses import UNUSUAL, Status
+from jobs.store.depths import CAP, counted_by_lane, lanes_with_counts
 
 LIVE = (Status.SCHEDULED, Status.BLOCKED, Status.PENDING, Status.RUNNING, Status.FAILED)
 ENDED = ("done", "failed", "dead", "cancelled")
@@ -34,43 +36,56 @@ class LaneFigures:
     oldest_waiting_seconds: float | None = None
 
 
-def lanes(tenant: Tenant | None = None) -> list[LaneFigures]:
-    """The lanes of one tenant, or of all, by tenant and queue."""
+def lanes() -> list[LaneFigures]:
+    """The lanes of all tenants, by tenant and queue, with all of their jobs counted."""
     chosen = Lane.objects.select_related("tenant").order_by("tenant__slug", "queue")
-    if tenant is not None:
-        chosen = chosen.filter(tenant=tenant)
     found = {lane.pk: LaneFigures(lane) for lane in chosen}
     for status in (*LIVE, Status.DLQ):
-        for row in _by_lane(status, tenant, list(found)):
+        for row in _by_lane(status):
             if row["lane_id"] in found:  # and not made since the lanes were read
                 found[row["lane_id"]].depth[status] = row["count"]
                 if status is Status.PENDING:
-                    age = (timezone.now() - row["oldest"]).total_seconds()
-                    found[row["lane_id"]].oldest_waiting_seconds = max(0.0, age)
+                    found[row["lane_id"]].oldest_waiting_seconds = _seconds(
+                        row["oldest"], timezone.now()
+                    )
     return list(found.values())
 
 
-def _by_lane(status: Status, tenant: Tenant | None, lane_ids: list[int]) -> QuerySet[Any, Any]:
+def _by_lane(status: Status) -> QuerySet[Any, Any]:
     """A count for each lane; of the PENDING ones also when the oldest became ready."""
-    rows = in_status(Job.objects.order_by(), status)
-    if status is Status.PENDING:
-        own = rows if tenant is None else rows.filter(lane_id__in=lane_ids)
-        return own.values("lane_id").annotate(count=Count("*"), oldest=Min("run_at"))
-    own = rows if tenant is None else rows.filter(tenant_id=tenant.pk)
-    return own.values("lane_id").annotate(count=Count("*"))
+    counted = {"count": Count("*")} | ({"oldest": Min("run_at")} if status == "PENDING" else {})
+    return in_status(Job.objects.order_by(), status).values("lane_id").annotate(**counted)
+
+
+def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures]:
+    """The lanes of a tenant by queue, or the one of that queue; counts stop at `CAP`."""
+    chosen = lanes_with_counts([tenant.pk]).order_by("queue")
+    if queue is not None:
+        chosen = chosen.filter(queue=queue)
+    found = {lane.pk: _capped(lane) for lane in chosen}
+    for status in (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ):
+        for lane_id, count in counted_by_lane(tenant.pk, status):
+            if lane_id in found:
+                found[lane_id].depth[status] = min(count, CAP)
+    return list(found.values())
+
+
+def _capped(lane: Any) -> LaneFigures:
+    depth: Counter[str] = Counter(
+        {Status.PENDING: min(lane.waiting, CAP), Status.RUNNING: lane.running}
+    )
+    age = None if lane.oldest is None else _seconds(lane.oldest, lane.now)
+    return LaneFigures(lane, depth, age)
 
 
 def status_counts(tenant: Tenant) -> dict[str, int]:
-    """How many jobs of the tenant are in each status; DONE are all that ever were."""
+    """How many jobs of the tenant are in each status, up to `CAP`; DONE are all that ever were."""
     jobs = Job.objects.filter(tenant_id=tenant.pk).order_by()
     lane_ids = list(Lane.objects.filter(tenant=tenant).values_list("pk", flat=True))
-    waiting = in_status(Job.objects.filter(lane_id__in=lane_ids), Status.PENDING)
-    unusual = in_status(jobs, *UNUSUAL).values_list("status").annotate(count=Count("*"))
+    ready = in_status(Job.objects.filter(lane_id__in=lane_ids).order_by(), Status.PENDING)
     return {
-        **dict.fromkeys(Status, 0),
-        **dict(unusual),
-        Status.PENDING: waiting.count(),
-        Status.RUNNING: in_status(jobs, Status.RUNNING).count(),
+        **{status: in_status(jobs, status)[:CAP].count() for status in (Status.RUNNING, *UNUSUAL)},
+        Status.PENDING: ready[:CAP].count(),
         Status.DONE: ended_totals(LaneMinute.objects.filter(tenant_id=tenant.pk))["done"],
     }
 

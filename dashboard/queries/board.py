@@ -11,6 +11,7 @@ from dashboard.queries.unserved import Unserved, unserved
 from dashboard.scope import Scope
 from jobs.models import Tenant, Worker
 from jobs.statuses import UNUSUAL, Status
+from jobs.store.depths import lanes_with_counts
 
 MAX_ROWS = 50
 
@@ -55,7 +56,7 @@ class Board:
     @cached_property
     def lanes(self) -> list[Any]:
         """Their lanes with counts, the fullest first."""
-        return list(counts.lanes_with_counts(self.scope.ids))
+        return list(lanes_with_counts(self.scope.ids))
 
     @cached_property
     def day(self) -> dict[int, history.Ended]:

@@ -3,15 +3,13 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from django.db.models import BigIntegerField, DateTimeField, F, QuerySet
+from django.db.models import BigIntegerField, DateTimeField, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
-from jobs.models import Lane, Tenant
+from jobs.models import Tenant
 from jobs.statuses import UNUSUAL, Status
-
-CAP = 10_000
-"""Where counting stops; a page then says `10,000+`."""
+from jobs.store.depths import CAP
 
 _UNUSUAL = ", ".join(f"'{status}'" for status in UNUSUAL)
 
@@ -74,42 +72,3 @@ def tenants_with_counts(tenant_ids: Collection[int]) -> QuerySet[Tenant]:
     """The tenants, each with `now` and a count named after each of the `UNUSUAL` statuses."""
     counts = {status.value.lower(): capped(status) for status in UNUSUAL}
     return Tenant.objects.filter(pk__in=tenant_ids).annotate(now=Now(), **counts)
-
-
-def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
-    """The lanes, each with `now`, `waiting`, `oldest` (became ready then) and `running`.
-
-    `oldest` looks at the first thousand of each line in the order they run.
-    """
-    return (
-        Lane.objects.filter(tenant_id__in=tenant_ids)
-        .annotate(
-            now=Now(),
-            waiting=RawSQL(
-                """(SELECT count(*) FROM (
-                    SELECT 1 FROM jobs_job
-                    WHERE jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'PENDING'
-                    LIMIT %s) AS counted)""",
-                (CAP + 1,),
-                output_field=BigIntegerField(),
-            ),
-            oldest=RawSQL(
-                """(SELECT min((SELECT min(run_at) FROM (
-                    SELECT run_at FROM jobs_job
-                    WHERE jobs_job.lane_id = line.lane_id AND jobs_job.line_id = line.id
-                        AND jobs_job.status = 'PENDING'
-                    ORDER BY priority * -1, run_at, id LIMIT 1000) AS first))
-                FROM jobs_line AS line WHERE line.lane_id = jobs_lane.id)""",
-                (),
-                output_field=DateTimeField(),
-            ),
-            running=RawSQL(
-                """(SELECT count(*) FROM jobs_job
-                    WHERE jobs_job.tenant_id = jobs_lane.tenant_id
-                        AND jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'RUNNING')""",
-                (),
-                output_field=BigIntegerField(),
-            ),
-        )
-        .order_by(F("waiting").desc(), F("running").desc(), "queue", "pk")
-    )

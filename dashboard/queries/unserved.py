@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from django.db.models import BigIntegerField, DateTimeField, Exists, OuterRef
 from django.db.models.expressions import RawSQL
 
-from dashboard.queries.counts import CAP
 from jobs.lookup import in_status
 from jobs.models import Job, Line, Worker
 from jobs.statuses import Status
+from jobs.store.depths import CAP
 from jobs.why import Gate, Need, missing_worker
 
 PATIENCE = timedelta(seconds=5)

@@ -41,7 +41,7 @@ class Queues(TenantView):
     @described("list_queues", "The queues with depth, oldest age and limits", answers={200: LANES})
     def get(self, request: Request) -> Response:
         """All that the key may use, by name."""
-        lanes = [one for one in figures.lanes(self.tenant) if may_use(self.key, one.lane.queue)]
+        lanes = [one for one in figures.lanes_of(self.tenant) if may_use(self.key, one.lane.queue)]
         return Response({"results": [_lane_as_json(lane) for lane in lanes], "next": None})
 
 
@@ -141,9 +141,8 @@ class Figures(TenantView):
 
 
 def _lane_named(tenant: Tenant, queue: str) -> dict[str, Any]:
-    for lane in figures.lanes(tenant):
-        if lane.lane.queue == queue:
-            return _lane_as_json(lane)
+    for lane in figures.lanes_of(tenant, queue):
+        return _lane_as_json(lane)
     raise _no_queue(tenant, queue)
 
 

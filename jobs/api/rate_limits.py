@@ -32,7 +32,8 @@ SLICES = 1_000
 _calls_left: dict[str, int] = {}
 """What is left of each key's slice, by its prefix. Threads that race may call once too often."""
 TROUBLE_IS_TOLD_EVERY = 60.0
-_last_told = -math.inf
+"""Seconds."""
+_told_at: dict[str, float] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -92,23 +93,22 @@ def _seconds_to_wait(request: Request, group: str, key: Any, limit: int) -> int:
             request._request, group=f"jobs.{group}", key=key, rate=f"{limit}/m", increment=True
         )
     except Exception:
-        _tell_of_trouble()
+        _tell_of_trouble(group)
         return 0
     if usage is None or not usage["should_limit"]:
         return 0
     if not usage["count"]:  # the cache gave no answer, which the library takes for a refusal
-        _tell_of_trouble()
+        _tell_of_trouble(group)
         return 0
     return max(1, int(usage["time_left"]))
 
 
-def _tell_of_trouble() -> None:
+def _tell_of_trouble(group: str) -> None:
     """Log that nothing is counted, once in a while: there may be thousands of calls a second."""
-    global _last_told
     now = time.monotonic()
-    if now >= _last_told + TROUBLE_IS_TOLD_EVERY:
-        _last_told = now
-        _log.warning("the cache is away: calls and wrong keys are not counted", exc_info=True)
+    if now >= _told_at.get(group, -math.inf) + TROUBLE_IS_TOLD_EVERY:
+        _told_at[group] = now
+        _log.warning("the cache is away: %s are not counted", group, exc_info=True)
 
 
 def refusal_headers(error: TooManyRequests) -> dict[str, str]:

@@ -22,6 +22,7 @@ from jobs.models import NAME_PATTERN
 from jobs.registry import exposed_tasks
 from jobs.remote import PREFIX
 from jobs.statuses import AttemptOutcome, Reason, Status
+from jobs.store.depths import CAP, SEARCHED
 from jobs.submission import ranges
 from jobs.why import GATES
 
@@ -105,6 +106,7 @@ _ATTEMPT = record(
         "finished_at": INSTANT,
     }
 )
+_CAPPED = f"Counting stops at {CAP:,}: that many stand for that many or more."
 _LANE = record(
     {
         "name": TEXT,
@@ -116,9 +118,19 @@ _LANE = record(
         "ceilings": record(
             dict.fromkeys(("max_running", "starts_per_minute", "start_burst"), nullable("integer"))
         ),
-        "depth": {"type": "object", "additionalProperties": COUNT},
-        "dead": COUNT,
-        "oldest_waiting_seconds": nullable("number"),
+        "depth": {
+            "type": "object",
+            "additionalProperties": COUNT,
+            "description": _CAPPED
+            + f" SCHEDULED, BLOCKED, FAILED and `dead` are counted among {SEARCHED:,} such jobs "
+            "of the tenant.",
+        },
+        "dead": {**COUNT, "description": _CAPPED},
+        "oldest_waiting_seconds": nullable(
+            "number",
+            description="Since the oldest became ready, among the first thousand to run of each "
+            "combination of task and worker tags.",
+        ),
     }
 )
 _PERCENTILES = record({name: nullable("number") for name in ("p50", "p95", "p99")})
@@ -191,7 +203,10 @@ HEALTH = record({"status": TEXT})
 _MINUTE_COUNTS = ("started", "done", "failed", "dead", "cancelled")
 FIGURES = record(
     {
-        "counts": record({status.value: COUNT for status in Status}),
+        "counts": {
+            **record({status.value: COUNT for status in Status}),
+            "description": f"{_CAPPED} DONE are all that ever were.",
+        },
         "throughput": {
             "type": "array",
             "items": record({"minute": INSTANT, **dict.fromkeys(_MINUTE_COUNTS, COUNT)}),

@@ -4,7 +4,10 @@ import uuid
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
+from jobs import figures
 from jobs.models import Attempt, AuditEntry, Job, Tenant
 from jobs.services import change_limits
 from jobs.statuses import Status
@@ -189,6 +192,47 @@ def test_the_figures_count_every_status(api: Caller, alice: Tenant) -> None:
     assert figures["limits"] == dict.fromkeys(
         ("max_running", "starts_per_minute", "submissions_per_minute", "max_pending")
     )
+
+
+@pytest.mark.parametrize("call", ["GET /queues", "GET /queues/mail", "POST /queues/mail/pause"])
+def test_the_depth_of_a_queue_is_counted_to_a_cap(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(figures, "CAP", 2)
+    for status in (Status.DLQ, Status.SCHEDULED, Status.PENDING):
+        for queue in ("mail", "mail", "mail", "other"):
+            make_job(alice, status, queue=queue)
+    answer = api.call(*call.split()).json()
+    mail = answer["results"][0] if "results" in answer else answer
+    assert (mail["name"], mail["dead"]) == ("mail", 2)
+    assert mail["depth"] == {"SCHEDULED": 2, "BLOCKED": 0, "PENDING": 2, "RUNNING": 0, "FAILED": 0}
+    assert mail["oldest_waiting_seconds"] >= 0
+
+
+def test_the_figures_count_to_a_cap(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "CAP", 2)
+    for status in (Status.DONE, Status.DLQ, Status.PENDING):
+        for _ in range(3):
+            make_job(alice, status)
+    counts = api.get("/metrics").json()["counts"]
+    assert (counts["PENDING"], counts["DLQ"], counts["DONE"]) == (2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "call", ["GET /queues", "POST /queues/mail/pause", "POST /queues/mail/resume", "GET /metrics"]
+)
+def test_no_answer_to_a_tenant_counts_its_whole_backlog(
+    api: Caller, alice: Tenant, call: str
+) -> None:
+    make_job(alice, Status.PENDING, queue="mail")
+    with CaptureQueriesContext(connection) as read:
+        assert api.call(*call.split()).status_code == 200
+    counting = [query["sql"] for query in read.captured_queries if "jobs_job" in query["sql"]]
+    unbounded = [sql for sql in counting if "count(" in sql.lower() and "LIMIT" not in sql]
+    assert counting
+    assert unbounded == []
 
 
 def test_a_new_tenant_has_figures_too(api: Caller) -> None:

@@ -18,6 +18,7 @@ from dashboard.snapshot import read_snapshot
 from jobs.filters import parse
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
+from jobs.store.depths import lanes_with_counts
 from tests.factories import make_job
 
 FINISHED = 3_000
@@ -107,7 +108,7 @@ def test_filters_use_indexes_for_all_tenants_as_well(large: Tenant, text: str) -
     [
         lambda ids: read_snapshot(ids),
         lambda ids: list(counts.tenants_with_counts(ids)),
-        lambda ids: list(counts.lanes_with_counts(ids)),
+        lambda ids: list(lanes_with_counts(ids)),
     ],
     ids=["snapshot", "tenants", "lanes"],
 )

@@ -1,0 +1,71 @@
+"""How many live jobs lanes have, counted to a cap. Reads only, through the indexes of live jobs."""
+
+from collections.abc import Collection
+
+from django.db import connection
+from django.db.models import BigIntegerField, DateTimeField, F, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
+
+from jobs.lookup import in_status
+from jobs.models import Job, Lane
+from jobs.statuses import Status
+
+CAP = 10_000
+"""Where counting stops: that many stand for that many or more."""
+SEARCHED = 100_000
+"""In a status that is not indexed by lane, so many of a tenant's jobs are looked at."""
+
+
+def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
+    """The lanes, each with `now`, `waiting`, `oldest` (became ready then) and `running`.
+
+    `oldest` looks at the first thousand of each line in the order they run.
+    """
+    return (
+        Lane.objects.filter(tenant_id__in=tenant_ids)
+        .annotate(
+            now=Now(),
+            waiting=RawSQL(
+                """(SELECT count(*) FROM (
+                    SELECT 1 FROM jobs_job
+                    WHERE jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'PENDING'
+                    LIMIT %s) AS counted)""",
+                (CAP + 1,),
+                output_field=BigIntegerField(),
+            ),
+            oldest=RawSQL(
+                """(SELECT min((SELECT min(run_at) FROM (
+                    SELECT run_at FROM jobs_job
+                    WHERE jobs_job.lane_id = line.lane_id AND jobs_job.line_id = line.id
+                        AND jobs_job.status = 'PENDING'
+                    ORDER BY priority * -1, run_at, id LIMIT 1000) AS first))
+                FROM jobs_line AS line WHERE line.lane_id = jobs_lane.id)""",
+                (),
+                output_field=DateTimeField(),
+            ),
+            running=RawSQL(
+                """(SELECT count(*) FROM jobs_job
+                    WHERE jobs_job.tenant_id = jobs_lane.tenant_id
+                        AND jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'RUNNING')""",
+                (),
+                output_field=BigIntegerField(),
+            ),
+        )
+        .order_by(F("waiting").desc(), F("running").desc(), "queue", "pk")
+    )
+
+
+def counted_by_lane(tenant_id: int, status: Status) -> list[tuple[int, int]]:
+    """The lanes of a tenant's jobs in one of the `UNUSUAL` statuses, and how many are in each.
+
+    `SEARCHED` of the jobs are looked at.
+    """
+    jobs = in_status(Job.objects.filter(tenant_id=tenant_id), status).order_by()
+    statement, parameters = jobs.values("lane_id")[:SEARCHED].query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT lane_id, count(*) FROM ({statement}) AS searched GROUP BY lane_id",
+            parameters,
+        )
+        return [(lane_id, count) for lane_id, count in cursor.fetchall()]
