@@ -1,5 +1,6 @@
 """A connection that was kept is used again, unless the server has ended it."""
 
+from collections.abc import Iterator
 from unittest.mock import patch
 
 import psycopg
@@ -14,6 +15,15 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connections"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As under WSGI; a test before may have imported the ASGI application, which keeps none."""
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 600)
+    connection.close()
+    yield
+    connection.close()
 
 
 def backend() -> int:

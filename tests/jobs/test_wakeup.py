@@ -34,6 +34,7 @@ def test_nothing_is_sent_where_workers_watch_the_file(
     assert sent == []
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_connection_that_broke_after_the_commit_is_not_the_callers_trouble(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
