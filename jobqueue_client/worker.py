@@ -88,7 +88,8 @@ class Worker:
         """Run jobs until `stop`, with `drain` until there are none left that could run now.
 
         Running jobs then have `grace_seconds`; what has not ended goes back, its attempt unspent.
-        Waits as long as it takes while the queue does not answer; raises `ApiError` if it refuses.
+        Waits as long as it takes while the queue does not answer; if it refuses, running jobs have
+        their grace, too, and then `ApiError` is raised.
         """
         ended = threading.Event()
         keeper = threading.Thread(target=self._keep_leases, args=(ended,), name="jobqueue-leases")
@@ -96,6 +97,9 @@ class Worker:
         try:
             self._take_jobs(drain=drain)
             self._wait_for_running()
+        except JobQueueError:
+            self._wait_for_running()
+            raise
         finally:  # also when Ctrl-C cuts the waiting short
             try:
                 self._stop_running()
@@ -189,7 +193,11 @@ class Worker:
 
     def _keep_leases(self, ended: threading.Event) -> None:
         every = min(self._lease_seconds / 3, LONGEST_BEAT_SECONDS)
-        patience = replace(self._client.patience, give_up_after_seconds=every)
+        patience = replace(
+            self._client.patience,
+            timeout_seconds=min(self._client.patience.timeout_seconds, self._lease_seconds / 3),
+            give_up_after_seconds=every,
+        )
         while not ended.wait(every):
             if held := self._all_held():
                 try:

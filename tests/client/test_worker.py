@@ -12,6 +12,7 @@ import pytest
 from jobqueue_client import (
     Client,
     Discard,
+    Forbidden,
     Job,
     LeasedJob,
     NotAuthenticated,
@@ -254,6 +255,53 @@ def test_a_lost_lease_stops_its_handler(live: Client) -> None:
 def test_a_refusal_ends_the_worker(server: str) -> None:
     with Client(server, "jq_nobody") as client, pytest.raises(NotAuthenticated):
         Worker(client, {TASK: lambda job: None}).run()
+
+
+def test_a_refusal_leaves_running_jobs_their_grace(faulty: Callable[..., Client]) -> None:
+    refused = threading.Event()
+
+    def refuse(send: Sending) -> httpx.Response:
+        refused.set()
+        return httpx.Response(403, json={"code": "insufficient_scope", "detail": "No more."})
+
+    def handler(job: LeasedJob) -> bool:
+        assert refused.wait(PATIENCE)
+        return job.stopping.wait(1)
+
+    with faulty("/leases", lambda send: send(), refuse) as client:
+        job = client.submit(TASK)
+        with pytest.raises(Forbidden):
+            Worker(client, {TASK: handler}, slots=2, grace_seconds=PATIENCE).run()
+        done = client.get(job)
+    assert (done.status, done.result) == ("DONE", False)
+
+
+class Timed(httpx.HTTPTransport):
+    """A network that notes for how long a heartbeat may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[float] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/heartbeat"):
+            self.noted.append(max(request.extensions["timeout"].values()))
+        return super().handle_request(request)
+
+
+def test_a_heartbeat_never_takes_as_long_as_its_lease(
+    server: str, alice: Tenant, key_of: Callable[..., str]
+) -> None:
+    network = Timed()
+
+    def handler(job: LeasedJob) -> None:
+        wait_until(lambda: network.noted, PATIENCE, "the lease is kept")
+
+    with Client(server, key_of(alice), timeout_seconds=PATIENCE, transport=network) as client:
+        job = client.submit(TASK)
+        Worker(client, {TASK: handler}, lease_seconds=30).run(drain=True)
+        assert client.get(job).status == "DONE"
+    assert max(network.noted) <= 10
 
 
 def test_a_worker_can_drain_again(live: Client) -> None:
