@@ -38,6 +38,18 @@ def refuse_above(limited: Limited, changes: Mapping[str, Any]) -> None:
             )
 
 
+def with_burst(limited: Limited, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """An operator's changes, and the burst that goes with a pace that is set without one.
+
+    A tenant without a pace of its operator may have had a burst of any size.
+    """
+    kept = (limited.ceilings or {}).get("start_burst")
+    is_pace_alone = changes.get("starts_per_minute") is not None and "start_burst" not in changes
+    if is_pace_alone and kept is not None and limited.start_burst > kept:
+        return {**changes, "start_burst": kept}
+    return dict(changes)
+
+
 def kept_beside(limited: Limited, changes: Iterable[str], *, by_tenant: bool) -> Any:
     """What `ceilings` becomes when these limits are changed, asked before they are."""
     kept = dict(limited.ceilings or {})

@@ -224,15 +224,18 @@ def change_limits(
 ) -> None:
     """Change limits, weight or activity of a tenant or lane; in force at the next claim.
 
+    An operator's pace alone ends a burst of the tenant's own that is above the operator's.
     Raises `AboveCeiling` where a tenant would raise itself above what its operator has set.
     """
     tenant_id = target.pk if isinstance(target, Tenant) else target.tenant_id
     with transaction.atomic():
         store.pass_gate_alone()
         target.refresh_from_db(fields=[*changes, *_STARTS, "ceilings"])
-        before = {name: getattr(target, name) for name in changes}
         if by_tenant:
             ceilings.refuse_above(target, changes)
+        else:
+            changes = ceilings.with_burst(target, changes)
+        before = {name: getattr(target, name) for name in changes}
         target.ceilings = ceilings.kept_beside(target, changes, by_tenant=by_tenant)
         for name, value in changes.items():
             setattr(target, name, value)

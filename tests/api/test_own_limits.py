@@ -69,6 +69,26 @@ def test_a_pace_of_ones_own_may_have_any_burst(own: Caller, limited: Tenant) -> 
     assert own.call("PATCH", "/tenant", {"start_burst": 2}).status_code == 200
 
 
+def test_a_burst_of_ones_own_ends_with_a_pace_of_the_operator(own: Caller, limited: Tenant) -> None:
+    body = {"starts_per_minute": 60, "start_burst": 1_000}
+    assert own.call("PATCH", "/tenant", body).status_code == 200
+    services.change_limits(limited, actor=OPERATOR, starts_per_minute=30)
+    seen = own.get("/tenant").json()
+    assert (seen["limits"]["starts_per_minute"], seen["limits"]["start_burst"]) == (30, 1)
+    assert seen["ceilings"]["start_burst"] == 1
+    problem(own.call("PATCH", "/tenant", {"start_burst": 2}), 400, "above_ceiling")
+
+
+def test_a_burst_below_the_operators_stays_when_the_pace_changes(
+    own: Caller, limited: Tenant
+) -> None:
+    services.change_limits(limited, actor=OPERATOR, starts_per_minute=60, start_burst=10)
+    assert own.call("PATCH", "/tenant", {"start_burst": 2}).status_code == 200
+    services.change_limits(limited, actor=OPERATOR, starts_per_minute=30)
+    seen = own.get("/tenant").json()
+    assert (seen["limits"]["start_burst"], seen["ceilings"]["start_burst"]) == (2, 10)
+
+
 BAD_CHANGES: list[tuple[dict[str, Any], str]] = [
     ({}, "malformed_json"),
     ({"weight": 100}, "unknown_field"),
