@@ -97,7 +97,7 @@ def cancel(operation: Operation, *, actor: str) -> Operation:
         operation.refresh_from_db()
         if was_running:
             _audit(operation, "cancel_operation", actor)
-    if operation.state == OperationState.DONE:
+    if operation.state != OperationState.CANCELLED:
         raise StatusConflict("The operation has ended; nothing is left to cancel.")
     return operation
 
@@ -120,18 +120,21 @@ def step(runner: str) -> float:
         return wait
     held = bulk.hold_operation(runner, conf().lease_seconds)
     if held is not None:
-        _carry_out(Operation.objects.select_related("tenant").get(pk=held))
+        operation = Operation.objects.select_related("tenant").get(pk=held.operation_id)
+        try:
+            _carry_out(operation, held)
+        except InvalidInput as error:  # a filter that an earlier version took
+            _give_up(operation, held, error.detail)
     return 0
 
 
-def _carry_out(operation: Operation) -> None:
+def _carry_out(operation: Operation, held: bulk.Held) -> None:
     search = Search(operation.tenant, _wanted(operation), oldest_first=True)
     with bulk.one_state():
         found = search.step(operation.position, size=_batch(operation))
     with transaction.atomic():
         was_ours = bulk.take_step(
-            operation.pk,
-            operation.fence,
+            held,
             BulkAction(operation.action),
             found.ids,
             position=found.rest,
@@ -142,6 +145,13 @@ def _carry_out(operation: Operation) -> None:
             _audit(operation, "end_operation", operation.actor)
     if found.ids:
         wakeup.signal()
+
+
+def _give_up(operation: Operation, held: bulk.Held, reason: str) -> None:
+    with transaction.atomic():
+        if bulk.give_up(held, reason):
+            operation.refresh_from_db()
+            _audit(operation, "fail_operation", operation.actor, reason=reason)
 
 
 def _batch(operation: Operation) -> int:

@@ -97,6 +97,7 @@ class OperationState(StrEnum):
 
     RUNNING = "RUNNING"
     DONE = "DONE"
+    FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
 

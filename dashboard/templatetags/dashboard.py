@@ -74,6 +74,7 @@ def badge(status: str) -> SafeString:
 _OPERATION_FACES = {
     OperationState.RUNNING: ("running", "play"),
     OperationState.DONE: ("done", "check"),
+    OperationState.FAILED: ("dlq", "cross"),
     OperationState.CANCELLED: ("cancelled", "slash"),
 }
 

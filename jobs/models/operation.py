@@ -76,6 +76,7 @@ class Operation(models.Model):
         choices=[(s.value, s.value) for s in OperationState],
         default=OperationState.RUNNING,
     )
+    reason = models.TextField(blank=True, default="", db_default="", help_text="Why it failed.")
     actor = models.CharField(max_length=150)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)

@@ -9,6 +9,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -59,10 +60,17 @@ WHERE id = (
         AND (held_until IS NULL OR held_until <= NOW())
     ORDER BY next_at LIMIT 1 LOCK SKIPPING ROWS
 )
-RETURNING id"""
+RETURNING id, fence"""
 
 
-def hold_operation(runner: str, seconds: float) -> uuid.UUID | None:
+class Held(NamedTuple):
+    """A step of an operation, for the runner that has its fence."""
+
+    operation_id: uuid.UUID
+    fence: int
+
+
+def hold_operation(runner: str, seconds: float) -> Held | None:
     """Take the step of an operation that is due; nobody else takes one of it for so long.
 
     None if there is none left.
@@ -70,7 +78,7 @@ def hold_operation(runner: str, seconds: float) -> uuid.UUID | None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql(_HOLD), {"runner": runner, "seconds": seconds})
         row = cursor.fetchone()
-    return as_uuid(row[0]) if row else None
+    return Held(as_uuid(row[0]), row[1]) if row else None
 
 
 _ACTS: Mapping[BulkAction, Callable[[Sequence[uuid.UUID]], list[uuid.UUID]]] = {
@@ -87,17 +95,21 @@ WHERE id = %(id)s AND fence = %(fence)s AND state = '{OperationState.RUNNING}' L
 _NOTE = """
 UPDATE jobs_operation SET matched = matched + %(matched)s, done = done + %(done)s,
     skipped = skipped + %(matched)s - %(done)s, position = coalesce(%(position)s, position),
-    next_at = IN_SECONDS(%(pause)s), held_until = NULL
+    next_at = IN_SECONDS(%(pause)s), held_until = NULL, fence = fence + 1
 WHERE id = %(id)s"""
 
 _END = f"""
 UPDATE jobs_operation SET state = '{OperationState.DONE}', finished_at = NOW()
 WHERE id = %(id)s"""
 
+_GIVE_UP = f"""
+UPDATE jobs_operation SET state = '{OperationState.FAILED}', finished_at = NOW(),
+    reason = %(reason)s, held_until = NULL, fence = fence + 1
+WHERE id = %(id)s AND fence = %(fence)s AND state = '{OperationState.RUNNING}'"""
+
 
 def take_step(
-    operation_id: uuid.UUID,
-    fence: int,
+    held: Held,
     action: BulkAction,
     job_ids: Sequence[uuid.UUID],
     *,
@@ -109,7 +121,7 @@ def take_step(
     Its next step is due after `seconds_per_job` for each job that was acted on. Answers False, and
     does nothing, if the step was taken by somebody else or the operation was cancelled.
     """
-    operation = {"id": scalar(operation_id), "fence": fence}
+    operation = _parameters(held)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql(_IS_HELD), operation)
         if cursor.fetchone() is None:
@@ -120,3 +132,14 @@ def take_step(
         if position is None:
             cursor.execute(sql(_END), operation)
     return True
+
+
+def give_up(held: Held, reason: str) -> bool:
+    """End an operation that no runner can carry out. False if the step is somebody else's."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql(_GIVE_UP), _parameters(held) | {"reason": reason})
+        return cursor.rowcount == 1
+
+
+def _parameters(held: Held) -> dict[str, Any]:
+    return {"id": scalar(held.operation_id), "fence": held.fence}

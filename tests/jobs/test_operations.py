@@ -218,45 +218,10 @@ def test_a_cancelled_one_acts_on_nothing_more(alice: Tenant, small_steps: None) 
     assert statuses(jobs).count("gone") == 2
 
 
-def test_a_step_under_way_ends_without_effect_once_it_was_cancelled(alice: Tenant) -> None:
-    (job,) = make_dead(alice, 1)
-    operation = begin(alice, BulkAction.DISCARD, "task:echo")
-    assert bulk.hold_operation(WORKER, 3_600) == operation.pk
-    operation.refresh_from_db()
-    operations.cancel(operation, actor=ME)
-    assert not take(operation, job)
-    assert statuses([job]) == [Status.DLQ]
-
-
-def take(operation: Operation, job: Job) -> bool:
-    return bulk.take_step(
-        operation.pk,
-        operation.fence,
-        BulkAction(operation.action),
-        [job.pk],
-        position=job.pk,
-        seconds_per_job=0,
-    )
-
-
 def test_an_ended_one_cannot_be_cancelled(alice: Tenant) -> None:
     operation = finish(begin(alice, BulkAction.DISCARD, "task:echo"))
     with pytest.raises(StatusConflict):
         operations.cancel(operation, actor=ME)
-
-
-def test_a_step_is_held_by_one_runner_and_taken_over_when_that_is_gone(alice: Tenant) -> None:
-    (job,) = make_dead(alice, 1)
-    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
-    assert bulk.hold_operation("first", 3_600) == operation.pk
-    first = Operation.objects.get()
-    assert bulk.hold_operation("second", 3_600) is None
-    assert 0 < operations.step("second") <= 3_600
-    Operation.objects.update(held_until=now() - timedelta(seconds=1))
-    assert bulk.hold_operation("second", 3_600) == operation.pk
-    assert not take(first, job), "the first runner came back too late"
-    assert take(Operation.objects.get(), job)
-    assert statuses([job]) == [Status.PENDING]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,0 +1,103 @@
+"""The steps of bulk actions: who may take one, and what ends an operation that has none."""
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from jobs import operations
+from jobs.errors import StatusConflict
+from jobs.models import AuditEntry, Job, Operation, Tenant
+from jobs.statuses import BulkAction, OperationState, Status
+from jobs.store import bulk
+from jobs.store.clock import now
+from tests.factories import WORKER
+from tests.jobs.test_operations import ME, begin, counts, finish, make_dead, statuses
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_step_under_way_ends_without_effect_once_it_was_cancelled(alice: Tenant) -> None:
+    (job,) = make_dead(alice, 1)
+    operation = begin(alice, BulkAction.DISCARD, "task:echo")
+    held = hold(WORKER)
+    operations.cancel(operation, actor=ME)
+    assert not take(held, job)
+    assert statuses([job]) == [Status.DLQ]
+
+
+def hold(runner: str) -> bulk.Held:
+    held = bulk.hold_operation(runner, 3_600)
+    assert held is not None
+    return held
+
+
+def take(held: bulk.Held, *jobs: Job) -> bool:
+    action = BulkAction(Operation.objects.get(pk=held.operation_id).action)
+    ids = [job.pk for job in jobs]
+    return bulk.take_step(held, action, ids, position=ids[-1], seconds_per_job=0)
+
+
+def test_a_step_is_held_by_one_runner_and_taken_over_when_that_is_gone(alice: Tenant) -> None:
+    (job,) = make_dead(alice, 1)
+    begin(alice, BulkAction.REDRIVE, "task:echo")
+    first = hold("first")
+    assert bulk.hold_operation("second", 3_600) is None
+    assert 0 < operations.step("second") <= 3_601
+    let_go()
+    second = hold("second")
+    assert not take(first, job), "the first runner came back too late"
+    assert take(second, job)
+    assert statuses([job]) == [Status.PENDING]
+
+
+def let_go() -> None:
+    """As if the runners had been away for too long."""
+    Operation.objects.update(held_until=now() - timedelta(seconds=1))
+
+
+def test_a_runner_acts_under_the_fence_that_it_got_however_late_it_looks(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make_dead(alice, 1)
+    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
+    seconds: list[bulk.Held] = []
+
+    def held_by_two(runner: str, lease_seconds: float) -> bulk.Held:
+        first = hold_operation(runner, lease_seconds)
+        let_go()
+        second = hold_operation("second", lease_seconds)
+        assert first is not None and second is not None
+        seconds.append(second)
+        return first
+
+    hold_operation = bulk.hold_operation
+    monkeypatch.setattr(bulk, "hold_operation", held_by_two)
+    operations.step("first")
+    operation.refresh_from_db()
+    assert counts(operation) == (0, 0, 0)
+    assert take(seconds[0], *jobs)
+
+
+def test_a_step_is_taken_once_under_a_fence(alice: Tenant) -> None:
+    once, again = make_dead(alice, 2)
+    begin(alice, BulkAction.REDRIVE, "task:echo")
+    held = hold(WORKER)
+    assert take(held, once)
+    assert not take(held, again)
+    assert statuses([once, again]) == [Status.PENDING, Status.DLQ]
+
+
+def test_one_whose_filter_nobody_can_read_any_more_fails_and_says_why(alice: Tenant) -> None:
+    jobs = make_dead(alice, 1)
+    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
+    Operation.objects.update(filter="colour:red")  # as after a change of the grammar
+    assert finish(operation).state == OperationState.FAILED
+    assert "no word 'colour'" in operation.reason
+    assert operation.finished_at is not None
+    assert statuses(jobs) == [Status.DLQ]
+    entry = AuditEntry.objects.get(action="fail_operation")
+    assert (entry.actor, entry.details["reason"]) == (ME, operation.reason)
+    assert operations.step(WORKER) == math.inf
+    with pytest.raises(StatusConflict):
+        operations.cancel(operation, actor=ME)
