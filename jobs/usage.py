@@ -19,6 +19,7 @@ from jobs.store.clock import now
 from jobs.store.minutes import PERIODS
 
 MAX_STEPS = 1_500
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 COUNTS = ("started", "done", "failed", "dead", "cancelled")
 SECONDS = ("run_seconds", "wait_seconds")
 
@@ -67,8 +68,9 @@ def usage(
     """What was used from one time to another, whole steps of it; of all queues if none is named.
 
     By default until now, and so far back as is usual for the step. Raises `InvalidInput` for more
-    than `MAX_STEPS`, and for steps that are finer than what is kept.
+    than `MAX_STEPS`, for steps that are finer than what is kept, and for times before `EARLIEST`.
     """
+    _refuse_before_earliest(start, end)
     end = end or now()
     start = _floor(start or end - USUAL[step], step)
     _refuse_too_many(start, end, step)
@@ -107,6 +109,11 @@ def _floor(moment: datetime, step: Step) -> datetime:
     if step is not Step.MINUTE:
         moment = moment.replace(minute=0)
     return moment.replace(hour=0) if step is Step.DAY else moment
+
+
+def _refuse_before_earliest(*times: datetime | None) -> None:
+    if any(time is not None and time < EARLIEST for time in times):
+        raise InvalidInput(f"There is no usage before {instant(EARLIEST)}.", code="out_of_range")
 
 
 def _refuse_too_many(start: datetime, end: datetime, step: Step) -> None:

@@ -101,6 +101,21 @@ def test_what_cannot_be_answered_is_refused(api: Caller, query: str, code: str) 
     problem(api.get(f"/usage?{query}"), 400, code)
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "1999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("name", ["from", "to"])
+@pytest.mark.parametrize("step", ["minute", "hour", "day"])
+def test_a_time_before_there_was_any_usage_is_refused(
+    api: Caller, name: str, at: str, step: str
+) -> None:
+    answer = problem(api.get(f"/usage?step={step}&{name}={at}"), 400, "out_of_range")
+    assert "2000-01-01" in answer["detail"]
+
+
+def test_the_last_times_that_there_are_can_be_asked_about(api: Caller) -> None:
+    for step in Step:
+        assert used(api, step=step, to="9999-12-31T23:59:59Z")["results"] == []
+
+
 def test_steps_are_no_finer_than_what_is_kept(alice: Tenant) -> None:
     answer = Caller(create_api_key(alice, actor="command:test")[1])
     for step, days in (("minute", 3), ("hour", 15)):
