@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Generic, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import Error, connections
 
 REST = 4
 """After a read, there is none for so many times as long as that took."""
@@ -82,11 +82,14 @@ class Watch(Generic[K]):
             await asyncio.sleep(max(self._seconds, REST * took, trouble))
 
     def _read_safely(self, keys: Collection[K]) -> Mapping[K, object]:
-        close_old_connections()  # those that broke; no request begins here to do it
         marks: dict[K, object] = {}
         left = iter(keys)
-        while some := list(islice(left, READ_AT_ONCE)):
-            marks.update(self._read(some))
+        try:
+            while some := list(islice(left, READ_AT_ONCE)):
+                marks.update(self._read(some))
+        except Error:
+            connections.close_all()  # it may be broken, and no request begins here to find out
+            raise
         return marks
 
     def _wake(self, marks: Mapping[K, object], asked: Collection[K]) -> None:

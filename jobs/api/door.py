@@ -6,6 +6,7 @@ that are not known yet, on one connection. A key that was good passes; Django ve
 """
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,7 +14,7 @@ from io import BytesIO
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
-from django.db import Error, close_old_connections, connections
+from django.db import connections
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,9 +25,13 @@ from jobs.api.renderers import RawJSONRenderer
 from jobs.errors import TooManyFailures
 from jobs.keys import was_good
 
+VERDICT_SECONDS = 10.0
+"""After so long without a verdict, a request passes, and Django decides."""
 IDLE_SECONDS = 1.0
 """After so long without a key to look at, the thread and its connection end."""
 PREFIX = "/api/v1/"
+
+_log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -82,7 +87,11 @@ class _Doorman:
             if self._thread is None or not self._thread.is_alive():  # it does not live on in a fork
                 self._thread = threading.Thread(target=self._serve, name="door", daemon=True)
                 self._thread.start()
-        return await verdict
+        try:
+            return await asyncio.wait_for(verdict, VERDICT_SECONDS)
+        except TimeoutError:
+            _log.warning("the door is slow: Django verifies the key")
+            return None
 
     def _serve(self) -> None:
         try:
@@ -109,7 +118,10 @@ def _settle(verdict: asyncio.Future[Response | None], refusal: Response | None) 
         if not verdict.done():  # its client may be gone
             verdict.set_result(refusal)
 
-    verdict.get_loop().call_soon_threadsafe(settle)
+    try:
+        verdict.get_loop().call_soon_threadsafe(settle)
+    except RuntimeError:  # its loop has ended, and its client with it
+        _log.debug("a client at the door was gone")
 
 
 def _refusal_of(scope: Scope) -> Response | None:
@@ -117,14 +129,14 @@ def _refusal_of(scope: Scope) -> Response | None:
     request = Request(ASGIRequest(scope, BytesIO()))
     authentication = BearerAuthentication()
     try:
-        close_old_connections()  # those that broke
         authentication.authenticate(request)
     except (AuthenticationFailed, TooManyFailures) as error:
         if isinstance(error, AuthenticationFailed):
             error.auth_header = authentication.authenticate_header(request)  # type: ignore[attr-defined]
         return _rendered(problem_response(error, {"request": request, "view": None}), request)
-    except Error:
-        return None  # Django meets the same, and says so
+    except Exception:  # this thread looks for all; Django meets the same, and says so
+        connections.close_all()  # that one may be broken
+        _log.warning("the door cannot verify keys", exc_info=True)
     return None
 
 

@@ -1,10 +1,12 @@
 """The door of an ASGI server: wrong keys are refused as in Django, and never get there."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 from django.db import Error
+from django.db.backends.signals import connection_created
 from django.test import Client
 
 from jobs.api import door, rate_limits
@@ -33,8 +35,9 @@ class Behind:
 
 @pytest.fixture(autouse=True)
 def ends_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread ends soon after each test."""
+    """The thread ends soon after each test, and may be slow in it."""
     monkeypatch.setattr(door, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(door, "VERDICT_SECONDS", 60)
 
 
 @pytest.fixture
@@ -131,9 +134,60 @@ async def test_without_a_database_django_answers(
     assert answer["body"] == b"in"
 
 
+async def test_the_door_outlives_whatever_goes_wrong(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entrance, authenticate = Door(behind), door.BearerAuthentication.authenticate
+
+    def fail_once(self: Any, request: Any) -> Any:
+        monkeypatch.setattr(door.BearerAuthentication, "authenticate", authenticate)
+        raise RuntimeError("a cache that is away")
+
+    monkeypatch.setattr(door.BearerAuthentication, "authenticate", fail_once)
+    passed = await _knock_once(entrance, UNKNOWN, {})
+    assert passed["body"] == b"in"
+    refused = await _knock_once(entrance, UNKNOWN, {})
+    assert refused["status"] == 401
+
+
+async def test_a_client_does_not_wait_for_ever_at_the_door(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(door, "VERDICT_SECONDS", 0.05)
+    monkeypatch.setattr(door, "_refusal_of", lambda scope: go_on.wait(60) and None)
+    try:
+        (answer,) = await knock(behind, UNKNOWN)
+    finally:
+        go_on.set()
+    assert answer["body"] == b"in"
+
+
+async def test_the_door_keeps_its_connection(behind: Behind, alice: Tenant) -> None:
+    unknown = await in_database(_deleted_key_of)(alice)
+    made: list[str] = []
+
+    def count(**kwargs: Any) -> None:
+        made.append(threading.current_thread().name)
+
+    connection_created.connect(count)
+    try:
+        entrance = Door(behind)
+        await asyncio.gather(*[_knock_once(entrance, unknown, {}) for _ in range(3)])
+    finally:
+        connection_created.disconnect(count)
+    assert made == ["door"]
+
+
 async def test_the_head_of_a_refusal_has_no_body(behind: Behind) -> None:
     (answer,) = await knock(behind, "x", method="HEAD")
     assert (answer["status"], answer["body"]) == (401, b"")
+
+
+def _deleted_key_of(tenant: Tenant) -> str:
+    key, text = create_api_key(tenant, actor="command:test")
+    key.delete()
+    return text
 
 
 def _key_of(tenant: Tenant) -> str:
