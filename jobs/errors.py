@@ -127,6 +127,13 @@ class KeyEnded(JobQueueError):
     status = 409
 
 
+class AlreadyRotated(JobQueueError):
+    """The key was rotated before, and the key that takes its place is in use."""
+
+    code = "already_rotated"
+    status = 409
+
+
 class OwnKey(JobQueueError):
     """The key would revoke itself, and the request does not say that this is meant."""
 
@@ -254,6 +261,14 @@ class TooManyHeld(TooManyRequests):
 
     code = "too_many_held"
     policy = "held-answers"
+    window = None
+
+
+class TooManyExports(TooManyRequests):
+    """The tenant reads as many exports as it may from one process."""
+
+    code = "too_many_exports"
+    policy = "exports"
     window = None
 
 

@@ -34,15 +34,18 @@ class Form(StrEnum):
 
 
 def chunks(search: Search, form: Form) -> Iterator[bytes]:
-    """The file in pieces, the jobs in the order of the search."""
+    """The file in pieces, the jobs in the order of the search.
+
+    A piece is empty where a step of the search found nothing: whoever sends them learns that it
+    goes on, can rest, and can find out that nobody reads it any more.
+    """
     write = {Form.CSV: _as_csv, Form.JSON_LINES: _as_json_lines}[form]
     if form is Form.CSV:
         yield _table([COLUMNS])
     last: uuid.UUID | None = None
     while True:
         jobs, last = search.page(last, PAGE)
-        if jobs:
-            yield write(jobs)
+        yield write(jobs) if jobs else b""
         if last is None:
             return
 

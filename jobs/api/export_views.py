@@ -1,5 +1,10 @@
 """Jobs as a file, sent while it is made."""
 
+import asyncio
+import threading
+import time
+import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,13 +16,23 @@ from rest_framework.request import Request
 
 from jobs.api.schema import FORM, described, filter_parameters
 from jobs.api.view import AnyAnswer, TenantView
-from jobs.errors import InvalidInput
+from jobs.errors import InvalidInput, KeyEnded, TooManyExports
 from jobs.exports import Form, chunks
 from jobs.job_filters import JOB_FILTERS, all_of
 from jobs.job_search import Search
-from jobs.keys import Scope
+from jobs.keys import Scope, valid_keys
+from jobs.models import ApiKey, Tenant
 
+AT_ONCE = 2
+"""Exports that a tenant may read from one process: each keeps a thread and the database busy."""
+RETRY_SECONDS = 10
+REST = 1
+"""After a step that found nothing there is none for so many times as long as that took."""
 MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/x-ndjson"}
+
+_open: Counter[int] = Counter()
+"""How many exports of this process are being read, by tenant."""
+_lock = threading.RLock()  # an answer can be forgotten at any time, also while this is held
 
 
 def _form(value: str) -> Form:
@@ -40,26 +55,84 @@ class ExportJobs(TenantView):
         answers={200: {"type": "string"}},
         media_types=("text/csv", "application/x-ndjson"),
         parameters=[*filter_parameters(JOB_FILTERS), FORM],
+        problems=("too_many_exports",),
     )
     def get(self, request: Request) -> StreamingHttpResponse:
         """Newest first, as CSV or as a JSON object a line, sent while it is made.
 
         In CSV a text that a spreadsheet would take for a formula has an apostrophe before it. A
-        file that could not be finished ends without the end of its transfer.
+        file that could not be finished, as when the key is revoked meanwhile, ends without the end
+        of its transfer. A tenant may read two files at a time from one server process.
         """
         given = self.read_query({**JOB_FILTERS, "format": _form})
         form = given.pop("format", Form.CSV)
-        pieces = chunks(Search(self.tenant, self.allowed & all_of(given)), form)
+        search = Search(self.tenant, self.allowed & all_of(given))
+        pieces = _while_valid(self.key, chunks(search, form))
         name = f"jobs-{self.tenant.slug}-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"
-        return StreamingHttpResponse(
-            _awaited(pieces) if isinstance(request._request, ASGIRequest) else pieces,
+        send = _sent_by_event_loop if isinstance(request._request, ASGIRequest) else _sent_by_thread
+        return _Export(
+            self.tenant,
+            send(pieces),
             content_type=MEDIA_TYPES[form],
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
 
-async def _awaited(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+class _Export(StreamingHttpResponse):
+    """An answer that counts until it is closed or, where nobody came to close it, forgotten."""
+
+    def __init__(self, tenant: Tenant, pieces: Any, **options: Any) -> None:
+        _enter(tenant.pk)
+        self._leave = weakref.finalize(self, _leave, tenant.pk)
+        super().__init__(pieces, **options)
+
+    def close(self) -> None:
+        """Let the tenant have another one."""
+        super().close()
+        self._leave()
+
+
+def _enter(tenant_id: int) -> None:
+    with _lock:
+        if _open[tenant_id] >= AT_ONCE:
+            raise TooManyExports(
+                f"A tenant may read {AT_ONCE} exports at a time; read one to its end.",
+                retry_after=RETRY_SECONDS,
+                limit=AT_ONCE,
+            )
+        _open[tenant_id] += 1
+
+
+def _leave(tenant_id: int) -> None:
+    with _lock:
+        _open[tenant_id] -= 1
+        if not _open[tenant_id]:
+            del _open[tenant_id]
+
+
+def _while_valid(key: ApiKey, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces that were made while the key was valid. Raises `KeyEnded` at the first other."""
+    for piece in pieces:
+        if not valid_keys(key.tenant).filter(pk=key.pk, tenant__is_active=True).exists():
+            raise KeyEnded("The key was revoked, or it expired, before the export came to its end.")
+        yield piece
+
+
+def _sent_by_thread(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    began = time.monotonic()
+    for piece in pieces:
+        if not piece:
+            time.sleep(REST * (time.monotonic() - began))
+        yield piece
+        began = time.monotonic()
+
+
+async def _sent_by_event_loop(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """The same, without occupying the event loop; Django would otherwise collect all of it."""
     following: Any = sync_to_async(next)
+    began = time.monotonic()
     while (piece := await following(pieces, None)) is not None:
+        if not piece:
+            await asyncio.sleep(REST * (time.monotonic() - began))
         yield piece
+        began = time.monotonic()

@@ -1,8 +1,11 @@
 """Jobs as a file: CSV and JSON lines, sent page by page by both kinds of servers."""
 
 import csv
+import gc
 import io
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +15,13 @@ from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 
 from jobs import exports, job_search
+from jobs.errors import KeyEnded
 from jobs.exports import COLUMNS
 from jobs.filters import Filter
 from jobs.keys import create_api_key
-from jobs.models import Tenant
+from jobs.models import ApiKey, Tenant
 from jobs.statuses import Status
+from jobs.store.clock import now
 from tests.api.conftest import Caller, problem
 from tests.factories import make_job
 
@@ -128,6 +133,88 @@ def test_pages_are_bounded_by_the_size_of_their_jobs(
         make_job(alice, payload=b'"%s"' % (b"x" * 600))
     pieces = list(exports.chunks(job_search.Search(alice, Filter()), exports.Form.CSV))
     assert [piece.count(b"\r\n") for piece in pieces] == [1, 1, 1, 1]
+
+
+def find_nothing(alice: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven jobs that do not match, looked at two at a time."""
+    monkeypatch.setattr(job_search, "LOOKED_AT", 2)
+    for _ in range(7):
+        make_job(alice, Status.DONE)
+
+
+def test_a_search_that_finds_nothing_gives_its_reader_a_turn_after_each_step(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_nothing(alice, monkeypatch)
+    rests: list[float] = []
+    monkeypatch.setattr(time, "sleep", rests.append)
+    pieces = list(api.get("/jobs/export?queue=none&format=jsonl"))
+    assert pieces == [b""] * 4
+    assert len(rests) == 4
+    assert min(rests) > 0
+
+
+def test_an_asynchronous_reader_that_leaves_ends_the_search(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_nothing(alice, monkeypatch)
+
+    async def read_one() -> bytes:
+        path = "/api/v1/jobs/export?queue=none&format=jsonl"
+        response = await AsyncClient().get(path, headers=api.headers)
+        pieces = aiter(response.streaming_content)
+        piece: bytes = await anext(pieces)
+        await pieces.aclose()
+        return piece
+
+    with CaptureQueriesContext(connection) as left:
+        assert async_to_sync(read_one)() == b""
+    with CaptureQueriesContext(connection) as whole:
+        assert list(api.get("/jobs/export?queue=none&format=jsonl")) == [b""] * 4
+    assert 0 < len(left) < len(whole)
+
+
+def test_a_tenant_reads_two_exports_at_a_time(api: Caller, stranger: Caller) -> None:
+    first, second = api.get("/jobs/export"), api.get("/jobs/export")
+    refused = api.get("/jobs/export")
+    assert problem(refused, 429, "too_many_exports")
+    assert int(refused["Retry-After"]) > 0
+    assert rows(stranger.get("/jobs/export")) == []
+    assert rows(first) == []
+    assert rows(api.get("/jobs/export")) == []
+    assert rows(second) == []
+    read, unread = api.get("/jobs/export"), api.get("/jobs/export")
+    problem(api.get("/jobs/export"), 429, "too_many_exports")
+    assert rows(read) == rows(unread) == []
+
+
+def test_an_answer_that_nobody_closed_does_not_count_for_ever(api: Caller) -> None:
+    for _ in range(5):
+        assert api.get("/jobs/export").status_code == 200
+        gc.collect()
+    assert rows(api.get("/jobs/export")) == []
+
+
+def end_key(alice: Tenant) -> None:
+    ApiKey.objects.update(revoked_at=now())
+
+
+def end_tenant(alice: Tenant) -> None:
+    Tenant.objects.filter(pk=alice.pk).update(is_active=False)
+
+
+@pytest.mark.parametrize("end", [end_key, end_tenant])
+def test_an_export_stops_when_its_key_ends(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch, end: Callable[[Tenant], None]
+) -> None:
+    monkeypatch.setattr(exports, "PAGE", 1)
+    for _ in range(3):
+        make_job(alice, Status.DONE)
+    pieces = iter(api.get("/jobs/export?format=jsonl"))
+    assert next(pieces).count(b"\n") == 1
+    end(alice)
+    with pytest.raises(KeyEnded):
+        next(pieces)
 
 
 def test_an_asynchronous_server_sends_the_same(
