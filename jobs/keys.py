@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from jobs.conf import conf
-from jobs.errors import InvalidInput, KeyEnded, KeyNotFound
+from jobs.errors import AlreadyRotated, InvalidInput, KeyEnded, KeyNotFound
 from jobs.instants import instant
 from jobs.models import NAME_PATTERN, ApiKey, Tenant
 from jobs.services import audit
@@ -40,8 +40,20 @@ KEY_SECONDS = 2.0
 """How long a good key and its tenant are believed: changes made elsewhere are in force then."""
 MOST_RECENT_KEYS = 10_000
 
-recent_keys: dict[bytes, tuple[float, ApiKey]] = {}
-"""When keys were verified, by the hash of their text: no secret is kept in memory."""
+
+class RecentKeys(dict[bytes, tuple[float, ApiKey]]):
+    """When keys were verified, by the hash of their text: no secret is kept in memory."""
+
+    generation = 0
+    """How often they were forgotten: what was read before then must not be remembered after."""
+
+    def clear(self) -> None:
+        """Forget them, and what other threads are about to remember."""
+        self.generation += 1
+        super().clear()
+
+
+recent_keys = RecentKeys()
 
 _FORM = re.compile(
     rf"\Ajq_(?P<id>[0-9A-Za-z]{{{ID_LENGTH}}})_(?P<secret>[0-9A-Za-z]{{{SECRET_LENGTH}}})"
@@ -81,8 +93,8 @@ def create_api_key(
         expires_at=_as_far_as(granted_by, expires_at),
         created_by=actor,
     )
-    _refuse_too_many(tenant)
     with transaction.atomic():
+        _refuse_too_many(tenant)
         text = _add(key)
         audit(actor, "create_api_key", tenant.pk, _target(key), after=_rights(key))
     return key, text
@@ -98,7 +110,9 @@ def rotate_api_key(
 ) -> tuple[ApiKey, str]:
     """A new key that may do the same, and its text; the old one ends after the overlap.
 
-    Raises `KeyEnded` for a key that has ended before, `InvalidInput` as `create_api_key`.
+    A successor that it has had already, and that was never used, is revoked. Raises
+    `AlreadyRotated` if that is in use, `KeyEnded` for a key that has ended before, `InvalidInput`
+    as `create_api_key`.
     """
     successor = ApiKey(
         tenant=key.tenant,
@@ -112,13 +126,37 @@ def rotate_api_key(
         old = ApiKey.objects.select_for_update().get(pk=key.pk)
         if not is_valid_now(old):
             raise KeyEnded(f"The key {key} is revoked or has expired; make a new one.")
+        _revoke_unused_successor(old, actor)
         before, end = _rights(old), timezone.now() + overlap
-        old.expires_at = min(old.expires_at or end, end)
+        old.expires_at = _first(old.expires_at, end)
         old.save(update_fields=["expires_at"])
+        _refuse_too_many(key.tenant)
         text = _add(successor)
+        old.successor = successor
+        old.save(update_fields=["successor"])
         changes = {"before": before, "after": _rights(old), "successor": _target(successor)}
         audit(actor, "rotate_api_key", key.tenant_id, _target(key), **changes)
+    recent_keys.clear()
     return successor, text
+
+
+def end_of_successor(key: ApiKey, granted_by: ApiKey | None = None) -> datetime | None:
+    """When the key's successor ends if nobody says: as it would have, or with who asks for it."""
+    own = key.successor.expires_at if key.successor else key.expires_at
+    return _first(own, granted_by.expires_at if granted_by else None)
+
+
+def _first(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(one, other) if one and other else one or other
+
+
+def _revoke_unused_successor(key: ApiKey, actor: str) -> None:
+    successor = key.successor
+    if successor is None or not is_valid_now(successor):
+        return
+    if successor.last_used_at is not None:
+        raise AlreadyRotated(f"The key {key} was rotated already, and {successor} is in use.")
+    revoke_api_key(successor, actor=actor)
 
 
 def _add(key: ApiKey) -> str:
@@ -207,12 +245,14 @@ def recognise(text: str) -> ApiKey | None:
     verified_at, key = recent_keys.get(digest, (0.0, None))
     if key and time.monotonic() < verified_at + KEY_SECONDS:
         return key if is_valid_now(key) else None
-    asked_at = time.monotonic()
+    if len(recent_keys) >= MOST_RECENT_KEYS:
+        recent_keys.clear()
+    asked_at, generation = time.monotonic(), recent_keys.generation
     key = verify(text)
     if key is not None:
-        if len(recent_keys) >= MOST_RECENT_KEYS:
-            recent_keys.clear()
         recent_keys[digest] = asked_at, key
+        if recent_keys.generation != generation:  # it may have been revoked since it was read
+            recent_keys.pop(digest, None)
     return key
 
 

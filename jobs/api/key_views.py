@@ -35,6 +35,7 @@ from jobs.keys import (
     MAX_QUEUES,
     Scope,
     create_api_key,
+    end_of_successor,
     find_key,
     is_valid_now,
     revoke_api_key,
@@ -223,20 +224,21 @@ class RotateKey(KeysView):
         "Make a key that takes another's place",
         request=object_of(ROTATION_FIELDS, example={"overlap_seconds": 3_600}),
         answers={201: NEW_KEY},
-        problems=("queue_not_allowed", "key_ended"),
+        problems=("queue_not_allowed", "key_ended", "already_rotated", "too_many_keys"),
     )
     def post(self, request: Request, key_id: str) -> Response:
         """The new key may do the same; the old one works for `overlap_seconds` more.
 
         A day if they are not given. `expires_at` is of the new key; by default it ends when the old
-        one would have.
+        one would have, or with the key that asks for it if that is before. Rotating the old one
+        again revokes the new one, unless that was used: then it is a 409.
         """
         given = read_fields(body_of(request), ROTATION_FIELDS)
         old = find_key(self.tenant, key_id)
         made, secret = rotate_api_key(
             old,
             overlap=given.get("overlap_seconds", timedelta(seconds=DEFAULT_OVERLAP_SECONDS)),
-            expires_at=given.get("expires_at", old.expires_at),
+            expires_at=given.get("expires_at", end_of_successor(old, self.key)),
             granted_by=self.key,
             actor=self.actor,
         )

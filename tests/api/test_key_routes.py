@@ -142,6 +142,44 @@ def test_a_tenant_has_a_bounded_number_of_keys(api: Caller, settings: Any) -> No
     make(api)
 
 
+def test_a_rotation_keeps_to_the_number_of_keys(api: Caller, settings: Any) -> None:
+    settings.JOBQUEUE = {"max_keys_per_tenant": 2}
+    made = make(api)
+    path = f"/keys/{made['id']}/rotate"
+    problem(api.post(path, {"overlap_seconds": 60}), 400, "too_many_keys")
+    assert Caller(made["key"]).get("/queues").status_code == 200
+    assert api.get(f"/keys/{made['id']}").json()["expires_at"] is None
+    assert api.post(path, {"overlap_seconds": 0}).status_code == 201
+
+
+def test_a_key_whose_successor_is_in_use_is_not_rotated_again(api: Caller) -> None:
+    made = make(api)
+    path = f"/keys/{made['id']}/rotate"
+    new = api.post(path, {"overlap_seconds": 3_600}).json()
+    assert Caller(new["key"]).get("/queues").status_code == 200
+    problem(api.post(path, {"overlap_seconds": 3_600}), 409, "already_rotated")
+    assert Caller(new["key"]).get("/queues").status_code == 200
+
+
+def test_a_successor_that_nobody_used_makes_way_for_another(api: Caller) -> None:
+    made = make(api)
+    path = f"/keys/{made['id']}/rotate"
+    lost = api.post(path, {"overlap_seconds": 3_600}).json()
+    new = api.post(path, {"overlap_seconds": 3_600}).json()
+    assert api.get(f"/keys/{lost['id']}").json()["state"] == "revoked"
+    assert new["expires_at"] is None
+    for key in (made, new):
+        assert Caller(key["key"]).get("/queues").status_code == 200
+
+
+def test_a_rotation_without_a_word_ends_with_the_key_that_asks(alice: Tenant, api: Caller) -> None:
+    end = timezone.now() + timedelta(days=1)
+    _, text = create_api_key(alice, expires_at=end, actor="command:test")
+    made = make(api, expires_at=instant(end + timedelta(days=1)))
+    answer = Caller(text).post(f"/keys/{made['id']}/rotate", {})
+    assert (answer.status_code, answer.json()["expires_at"]) == (201, instant(end))
+
+
 def test_what_is_done_to_keys_is_written_down(api: Caller) -> None:
     made = make(api, queues=["mail"])
     new = api.post(f"/keys/{made['id']}/rotate", {"overlap_seconds": 60}).json()

@@ -119,6 +119,22 @@ def test_a_key_that_expires_is_not_believed_until_it_is_asked_about(
     assert recognise(made[1]) is None
 
 
+def test_a_key_that_is_revoked_while_it_is_read_is_not_remembered(
+    made: tuple[ApiKey, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, text = made
+
+    def read_before_it_was_revoked(text: str) -> ApiKey | None:
+        found = verify(text)
+        revoke_api_key(key, actor="command:test")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "verify", read_before_it_was_revoked)
+        assert recognise(text)
+    assert recognise(text) is None
+
+
 def test_few_keys_are_remembered(alice: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "MOST_RECENT_KEYS", 2)
     texts = [create_api_key(alice, actor="command:test")[1] for _ in range(5)]

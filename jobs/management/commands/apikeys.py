@@ -7,7 +7,13 @@ from typing import Any
 from django.utils import timezone
 
 from jobs.instants import instant
-from jobs.keys import Scope, create_api_key, revoke_api_key, rotate_api_key
+from jobs.keys import (
+    Scope,
+    create_api_key,
+    end_of_successor,
+    revoke_api_key,
+    rotate_api_key,
+)
 from jobs.management.terminal import NOT_FOUND, DomainCommand
 from jobs.models import ApiKey
 
@@ -81,7 +87,10 @@ class Command(DomainCommand):
             self.refuse("--overlap-hours must be from 0 to 720.")
         old = self.key(options["prefix"])
         key, text = rotate_api_key(
-            old, overlap=timedelta(hours=hours), expires_at=old.expires_at, actor=self.actor
+            old,
+            overlap=timedelta(hours=hours),
+            expires_at=end_of_successor(old),
+            actor=self.actor,
         )
         self.answer({"key": text, **_as_json(key)}, f"{text}\nKeep it: it is not shown again.")
 
