@@ -65,6 +65,7 @@ class UsageOfTenant(TenantView):
         By default the last hour by minutes, the last day by hours (the usual step), the last 30
         days by days. Steps begin in UTC; those without any are left out. One answer has 1,500 steps
         at most. There are minutes of the last 2 days, hours of the last 14, and days of all time.
+        What was submitted is not among it: a job counts from when it starts.
         """
         given = self.read_query(PARAMETERS)
         queues = [given["queue"]] if "queue" in given else self.key.queues
