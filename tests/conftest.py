@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 
 from jobs import wakeup
-from jobs.api import rate_limits
+from jobs.api import export_views, rate_limits
 from jobs.backend import recent_tenants
 from jobs.models import Tenant
 from jobs.store import gate
@@ -70,6 +70,12 @@ def empty_cache() -> None:
     """No test sees another's cached values or spent rates."""
     cache.clear()
     rate_limits.refused_until.clear()
+
+
+@pytest.fixture(autouse=True)
+def reads_no_exports() -> None:
+    """Answers that an earlier test has not read to their end do not count."""
+    export_views._open.clear()
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 import asyncio
 import threading
 import time
-import weakref
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -30,9 +29,9 @@ REST = 1
 """After a step that found nothing there is none for so many times as long as that took."""
 MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/x-ndjson"}
 
-_open: Counter[int] = Counter()
-"""How many exports of this process are being read, by tenant."""
-_lock = threading.RLock()  # an answer can be forgotten at any time, also while this is held
+_open: WeakSet["_Export"] = WeakSet()
+"""The exports of this process that are being read."""
+_lock = threading.Lock()
 
 
 def _form(value: str) -> Form:
@@ -82,32 +81,26 @@ class _Export(StreamingHttpResponse):
     """An answer that counts until it is closed or, where nobody came to close it, forgotten."""
 
     def __init__(self, tenant: Tenant, pieces: Any, **options: Any) -> None:
-        _enter(tenant.pk)
-        self._leave = weakref.finalize(self, _leave, tenant.pk)
         super().__init__(pieces, **options)
+        self.tenant_id = tenant.pk
+        with _lock:
+            _refuse_too_many(tenant.pk)
+            _open.add(self)
 
     def close(self) -> None:
         """Let the tenant have another one."""
         super().close()
-        self._leave()
+        with _lock:
+            _open.discard(self)
 
 
-def _enter(tenant_id: int) -> None:
-    with _lock:
-        if _open[tenant_id] >= AT_ONCE:
-            raise TooManyExports(
-                f"A tenant may read {AT_ONCE} exports at a time; read one to its end.",
-                retry_after=RETRY_SECONDS,
-                limit=AT_ONCE,
-            )
-        _open[tenant_id] += 1
-
-
-def _leave(tenant_id: int) -> None:
-    with _lock:
-        _open[tenant_id] -= 1
-        if not _open[tenant_id]:
-            del _open[tenant_id]
+def _refuse_too_many(tenant_id: int) -> None:
+    if sum(one.tenant_id == tenant_id for one in _open) >= AT_ONCE:
+        raise TooManyExports(
+            f"A tenant may read {AT_ONCE} exports at a time; read one to its end.",
+            retry_after=RETRY_SECONDS,
+            limit=AT_ONCE,
+        )
 
 
 def _while_valid(key: ApiKey, pieces: Iterator[bytes]) -> Iterator[bytes]:

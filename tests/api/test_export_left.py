@@ -1,0 +1,39 @@
+"""An export whose reader leaves before its end, under an asynchronous server."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from jobs.api import export_views
+from jobs.exports import Form
+from jobs.job_search import Search
+from jobs.keys import create_api_key
+from jobs.models import Tenant
+from tests.api.asgi import asked, get
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_ends_with_its_reader_and_makes_room_for_another(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = create_api_key(alice, actor="command:test")[1]
+
+    def endless(search: Search, form: Form) -> Iterator[bytes]:
+        yield b"begun"
+        while True:
+            yield b""
+
+    monkeypatch.setattr(export_views, "chunks", endless)
+
+    async def read_and_leave() -> None:
+        async with asked("/jobs/export", key) as (one, _), asked("/jobs/export", key) as (two, _):
+            await one.until(b"begun")
+            await two.until(b"begun")
+            refused = await get("/jobs/export", key)
+            assert (refused.status, refused.json()["code"]) == (429, "too_many_exports")
+        async with asked("/jobs/export", key) as (another, _):
+            await another.until(b"begun")
+            assert another.status == 200
+
+    asyncio.run(read_and_leave())
