@@ -19,6 +19,8 @@ from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
 from workers.role import REST, Role
 
+START_SECONDS = 0.002
+"""A job that an idle worker has just got begins before the worker looks for more."""
 LOOK_SECONDS = 0.02
 """What a look has found is believed for so long, and for twice as long as the look took."""
 
@@ -72,7 +74,7 @@ class Claimer(Role):
         is_told, self._is_told = self._is_told, False
         with self._begins.timed() as after:
             if is_told and self._claim_another(after):
-                return 0
+                return START_SECONDS
             return self._claim_up_to(min(room, conf().claim_batch), after)
 
     def _claim_another(self, after: Marks) -> bool:

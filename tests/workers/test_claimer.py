@@ -8,7 +8,7 @@ from jobs import services, store
 from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.store.steps import WORKER, outcome, submit
-from workers.claimer import Claimer
+from workers.claimer import START_SECONDS, Claimer
 from workers.held import HeldJob, HeldJobs
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,7 @@ class Slots:
         )
 
     def tick_until_idle(self) -> None:
-        while self.claimer.tick() == 0:
+        while self.claimer.tick() <= START_SECONDS:
             pass
 
     def end_all(self) -> None:
@@ -63,7 +63,7 @@ def test_idle_worker_that_hears_of_work_claims_where_the_last_was_before_it_look
     looks.clear()
     submit(alice, 3)
     slots.claimer.hear()
-    assert slots.claimer.tick() == 0
+    assert slots.claimer.tick() <= START_SECONDS
     assert (len(slots.started), looks) == (1, [])
     slots.tick_until_idle()
     assert len(slots.started) == 3
