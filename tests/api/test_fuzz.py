@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobqueue_project.wsgi import application
+from jobs.api import export_views
 from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.api.conftest import PROBLEM, Caller
@@ -113,8 +114,9 @@ def is_tags(name: str, value: Any) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def no_limits(settings: Any) -> None:
-    """Wrong keys are refused as such however many were tried."""
+def no_limits(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong keys are refused as such however many were tried; no answer is closed once read."""
+    monkeypatch.setattr(export_views, "AT_ONCE", 1_000)
     settings.JOBQUEUE = {
         "authentication_failures_per_minute": 1_000_000,
         "requests_per_minute": 1_000_000,
