@@ -66,6 +66,13 @@ def leaves_nothing_behind(wakes_with_short_lives: None) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def stays_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates are counted by the minute; no test depends on when the next one begins."""
+    ends_at = int(time.time()) + 60
+    monkeypatch.setattr("django_ratelimit.core._get_window", lambda *_: ends_at)
+
+
+@pytest.fixture(autouse=True)
 def empty_cache() -> None:
     """No test sees another's cached values or spent rates."""
     cache.clear()

@@ -74,14 +74,18 @@ def at_once() -> list[store.Share]:
 
 
 def fill(tenant: Tenant, *, analyze_early: bool) -> None:
+    """The tenant's jobs, with finished ones of another between them."""
+    other = Tenant.objects.create(slug="other", max_running=None)
     with connection.cursor() as cursor:
         for _ in range(0, FINISHED + READY + RUNNING + DUE, 1_100):
             submit(tenant, 1_100)
+            submit(other, 500)
         if analyze_early:
             cursor.execute("ANALYZE")
-        ids = list(Job.objects.order_by("pk").values_list("pk", flat=True))
+        ids = list(Job.objects.filter(tenant=tenant).order_by("pk").values_list("pk", flat=True))
         finished = {"status": Status.DONE, "finished_at": long_ago()}
         Job.objects.filter(pk__in=ids[:FINISHED]).update(**finished)
+        Job.objects.filter(tenant=other).update(**finished)
         due = ids[FINISHED : FINISHED + DUE]
         Job.objects.filter(pk__in=due).update(status=Status.SCHEDULED, run_at=long_ago())
         if not analyze_early:
