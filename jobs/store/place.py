@@ -4,7 +4,7 @@ import uuid
 
 from jobs.models import Line
 from jobs.statuses import Status
-from jobs.store.dialect import fetch, scalar
+from jobs.store.dialect import BY_KEY, fetch, is_postgresql, scalar
 
 COUNTED_AT_MOST = 10_000
 COUNTED_IN_EACH_LINE = 100
@@ -29,5 +29,10 @@ def jobs_ahead(job_id: uuid.UUID, lane_id: int) -> tuple[int, bool]:
     """How many ready jobs of its lane come before the job, and whether that is all of them."""
     lines = Line.objects.filter(lane_id=lane_id).count()
     at_most = max(COUNTED_IN_EACH_LINE, COUNTED_AT_MOST // max(lines, 1))
-    counts = [count for (count,) in fetch(_AHEAD, {"job": scalar(job_id), "at_most": at_most})]
+    found = fetch(
+        _AHEAD,
+        {"job": scalar(job_id), "at_most": at_most},
+        before=[BY_KEY] if is_postgresql() else [],
+    )
+    counts = [count for (count,) in found]
     return sum(counts), all(count < at_most for count in counts)
