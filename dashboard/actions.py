@@ -10,13 +10,13 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.forms import SubmitForm
+from dashboard.pages import back
 from dashboard.scope import scope_of
 from jobs import services
 from jobs.access import actor_of
@@ -67,7 +67,7 @@ def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
         messages.success(request, JOB_ACTIONS[action](job, actor_of(request)))
     except JobQueueError as error:
         messages.error(request, error.detail)
-    return redirect("dead") if action == "discard" else _back(request, page)
+    return redirect("dead") if action == "discard" else back(request, page)
 
 
 @require_POST
@@ -82,7 +82,7 @@ def set_paused(request: HttpRequest, slug: str, queue: str, action: str) -> Http
     except QueueNotFound as error:
         raise Http404(error.detail) from error
     messages.success(request, f"{slug}/{queue} is {'paused' if action == 'pause' else 'running'}.")
-    return _back(request, reverse("overview"))
+    return back(request, reverse("overview"))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -117,10 +117,3 @@ def _show(form: SubmitForm, error: JobQueueError) -> None:
 def _ask(request: HttpRequest, *, back: str, **context: Any) -> HttpResponse:
     context |= {"scope": scope_of(request), "back": back, "page_name": "confirm"}
     return render(request, "dashboard/confirm.html", context)
-
-
-def _back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
-    """To the page the form named, if it is one of ours."""
-    wanted = request.POST.get("next", "")
-    is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, request.is_secure())
-    return HttpResponseRedirect(wanted if is_ours else fallback)

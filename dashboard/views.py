@@ -1,8 +1,4 @@
-"""The pages: access, then a query, then a template. What changes something is in `actions`.
-
-A page is made of regions. `?partial=name,name` answers those regions alone, rendered by the same
-templates, which is what the live feed and the polling fetch.
-"""
+"""The pages: access, then a query, then a template. What changes something is in `actions`."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -12,19 +8,18 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
+from django.shortcuts import redirect
 from django.templatetags.static import static
-from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 from django_ratelimit.decorators import ratelimit
 
 from dashboard import bulk
 from dashboard.job_page import job_figures
+from dashboard.pages import live_page, never_cached, plain_page
 from dashboard.queries import dead_letters, history, job_list, operations, workers
 from dashboard.queries.board import Board
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import scope_of
 from jobs.filters import WORDS
 from jobs.models import Job
 from jobs.statuses import Status
@@ -36,8 +31,6 @@ TILES = (
     *(Status.DLQ, Status.DONE, Status.BLOCKED, Status.CANCELLED),
 )
 """The statuses in the order of the tiles; the last two only if there are such jobs."""
-
-Regions = Mapping[str, Callable[[], Mapping[str, Any]]]
 
 
 @method_decorator(
@@ -62,7 +55,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     """How things are: figures, what is wrong, throughput, tenants, queues and workers."""
     scope = scope_of(request)
     if not scope.tenants:
-        return _page(request, scope, "no_tenant")
+        return plain_page(request, scope, "no_tenant")
     board = Board(scope)
     span = history.RANGES.get(request.GET.get("range", ""), history.RANGES[history.DEFAULT_RANGE])
     regions: dict[str, Callable[[], Mapping[str, Any]]] = {
@@ -91,7 +84,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         regions["workers"] = lambda: {
             "rows": [row for row in _workers() if row["state"] != "stopped"]
         }
-    return _live_page(request, scope, "overview", regions, board=board)
+    return live_page(request, scope, "overview", regions, board=board)
 
 
 @require_safe
@@ -100,7 +93,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
     """The list of jobs, narrowed by a filter."""
     scope = scope_of(request)
     if not scope.tenants:
-        return _page(request, scope, "no_tenant")
+        return plain_page(request, scope, "no_tenant")
     board = Board(scope)
     asked = job_list.Asked.from_query(request.GET)
 
@@ -114,7 +107,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
             "all": facets[""],
         }
 
-    return _live_page(request, scope, "jobs", {"jobs": figures}, asked=asked, words=WORDS)
+    return live_page(request, scope, "jobs", {"jobs": figures}, asked=asked, words=WORDS)
 
 
 @require_safe
@@ -125,7 +118,7 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
     found = scope.job(job_id)
     endpoint = request.build_absolute_uri("/api/v1/jobs")
     regions = {"job": lambda: job_figures(scope, found, endpoint)}
-    return _live_page(request, scope, "job", regions, live_tenant=found.tenant.slug)
+    return live_page(request, scope, "job", regions, live_tenant=found.tenant.slug)
 
 
 @require_safe
@@ -141,7 +134,7 @@ def stored_json(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
         raise Http404("The job has no result yet.")
     response = HttpResponse(bytes(stored), content_type="application/json")
     response["Content-Disposition"] = f'inline; filename="{job_id}-{part}.json"'
-    return _never_cached(response)
+    return never_cached(response)
 
 
 @require_safe
@@ -150,7 +143,7 @@ def dead(request: HttpRequest) -> HttpResponse:
     """The dead letters, grouped by what went wrong, and the newest of them."""
     scope = scope_of(request)
     if not scope.tenants:
-        return _page(request, scope, "no_tenant")
+        return plain_page(request, scope, "no_tenant")
 
     def figures() -> Mapping[str, Any]:
         return {
@@ -160,7 +153,7 @@ def dead(request: HttpRequest) -> HttpResponse:
             "grouped": dead_letters.GROUPED,
         }
 
-    return _live_page(request, scope, "dead", {"dead": figures})
+    return live_page(request, scope, "dead", {"dead": figures})
 
 
 @require_safe
@@ -169,9 +162,9 @@ def operation_list(request: HttpRequest) -> HttpResponse:
     """The bulk actions, newest first."""
     scope = scope_of(request)
     if not scope.tenants:
-        return _page(request, scope, "no_tenant")
+        return plain_page(request, scope, "no_tenant")
     regions = {"operations": lambda: {"rows": operations.listed(scope)}}
-    return _live_page(request, scope, "operations", regions)
+    return live_page(request, scope, "operations", regions)
 
 
 @require_safe
@@ -183,7 +176,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     of = [shown.tenant_id] if shown.tenant_id else scope.ids
     may_cancel = scope.operable.issuperset(of)
     regions = {"operation": lambda: {"operation": shown, "may_cancel": may_cancel}}
-    return _live_page(request, scope, "operation", regions)
+    return live_page(request, scope, "operation", regions)
 
 
 @require_safe
@@ -193,7 +186,7 @@ def worker_list(request: HttpRequest) -> HttpResponse:
     scope = scope_of(request)
     if not scope.is_operator:
         raise Http404("Workers are shown to operators.")
-    return _live_page(request, scope, "workers", {"workers": lambda: {"rows": _workers()}})
+    return live_page(request, scope, "workers", {"workers": lambda: {"rows": _workers()}})
 
 
 def _workers() -> list[dict[str, Any]]:
@@ -201,41 +194,6 @@ def _workers() -> list[dict[str, Any]]:
         {"worker": worker, "now": worker.now, "state": workers.state_of(worker, worker.now)}  # type: ignore[attr-defined]
         for worker in workers.seen()
     ]
-
-
-def _live_page(
-    request: HttpRequest, scope: Scope, template: str, regions: Regions, **extra: Any
-) -> HttpResponse:
-    """The page with all of its regions, or those that `?partial=` names."""
-    context = _context(scope, template) | extra
-    partial = request.GET.get("partial")
-    if partial is None:
-        context |= {name: figures() for name, figures in regions.items()}
-        return _never_cached(render(request, f"dashboard/{template}.html", context))
-    fragments = [
-        render_to_string(
-            f"dashboard/partials/{name}.html", context | {name: regions[name]()}, request
-        )
-        for name in partial.split(",")
-        if name in regions
-    ]
-    return _never_cached(HttpResponse("".join(fragments)))
-
-
-def _page(request: HttpRequest, scope: Scope, template: str) -> HttpResponse:
-    """A page that does not change while it is looked at."""
-    context = _context(scope, template)
-    return _never_cached(render(request, f"dashboard/{template}.html", context))
-
-
-def _context(scope: Scope, template: str) -> dict[str, Any]:
-    live_tenant = scope.chosen.slug if scope.chosen else ""
-    return {"scope": scope, "page_name": template, "live_tenant": live_tenant}
-
-
-def _never_cached(response: HttpResponse) -> HttpResponse:
-    add_never_cache_headers(response)
-    return response
 
 
 @require_safe
