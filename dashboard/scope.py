@@ -55,12 +55,17 @@ class Scope:
     @cached_property
     def operable(self) -> frozenset[int]:
         """The ids of the tenants for which the user may act."""
-        return frozenset(t.pk for t in self.tenants if access.may_operate(self.user, t))
+        return access.allowed(self.user, access.OPERATE, self.tenants)
+
+    @cached_property
+    def administrable(self) -> frozenset[int]:
+        """The ids of the tenants whose keys, limits and members' roles the user may change."""
+        return access.allowed(self.user, access.ADMINISTER, self.tenants)
 
     @cached_property
     def readable(self) -> frozenset[int]:
         """The ids of the tenants whose payloads and results the user may read."""
-        return frozenset(t.pk for t in self.tenants if access.may_view_payload(self.user, t))
+        return access.allowed(self.user, access.VIEW_PAYLOAD, self.tenants)
 
     @property
     def is_operable(self) -> bool:
@@ -70,7 +75,12 @@ class Scope:
     def require_operable(self, tenant_ids: Iterable[int]) -> None:
         """Raise `PermissionDenied` unless the user may act for each of these tenants."""
         if not self.operable.issuperset(tenant_ids):
-            raise PermissionDenied("This needs the permission to operate jobs.")
+            raise PermissionDenied("This needs the role of an operator.")
+
+    def require_administrable(self, tenant: Tenant) -> None:
+        """Raise `PermissionDenied` unless the user may change the tenant's settings."""
+        if tenant.pk not in self.administrable:
+            raise PermissionDenied("This needs the role of an admin.")
 
     def jobs(self) -> QuerySet[Job]:
         """The jobs that the page is about."""

@@ -1,15 +1,16 @@
 """Who may see what. Every path from a request to a row begins here."""
 
 import uuid
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from jobs.errors import JobNotFound
 from jobs.job_rows import find_job
-from jobs.models import Job, Tenant
+from jobs.models import Job, Membership, Role, Tenant
 
 
 def tenants_of_user(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Tenant]:
@@ -33,21 +34,43 @@ def jobs_of_user(user: Any) -> QuerySet[Job]:
     return Job.objects.filter(tenant_id__in=tenants_of_user(user).values("pk"))
 
 
+class Right(NamedTuple):
+    """What it takes to do something: this permission for staff, such a membership for others."""
+
+    permission: str
+    membership: Q
+
+
+OPERATE = Right("jobs.operate_job", Q(role__in=[Role.OPERATOR, Role.ADMIN]))
+ADMINISTER = Right("jobs.change_tenant", Q(role=Role.ADMIN))
+VIEW_PAYLOAD = Right("jobs.view_payload", Q(sees_payloads=True))
+
+
+def allowed(user: Any, right: Right, tenants: Iterable[Tenant]) -> frozenset[int]:
+    """The ids of those of the tenants for which a dashboard user has the right.
+
+    Staff have it for all of them or for none, whatever tenants they are members of.
+    """
+    ids = frozenset(tenant.pk for tenant in tenants)
+    if user.is_staff or user.is_superuser:
+        return ids if user.has_perm(right.permission) else frozenset()
+    held = Membership.objects.filter(right.membership, user_id=user.pk, tenant_id__in=ids)
+    return frozenset(held.values_list("tenant_id", flat=True))
+
+
 def may_operate(user: Any, tenant: Tenant) -> bool:
-    """Whether a dashboard user may submit, cancel, redrive, discard and pause for the tenant."""
-    return _may(user, tenant, "jobs.operate_job")
+    """Whether a dashboard user may submit, cancel, retry, redrive, discard and pause for it."""
+    return bool(allowed(user, OPERATE, [tenant]))
+
+
+def may_administer(user: Any, tenant: Tenant) -> bool:
+    """Whether a dashboard user may change its keys, its limits and its members' roles."""
+    return bool(allowed(user, ADMINISTER, [tenant]))
 
 
 def may_view_payload(user: Any, tenant: Tenant) -> bool:
     """Whether a dashboard user may read the tenant's payloads and results."""
-    return _may(user, tenant, "jobs.view_payload")
-
-
-def _may(user: Any, tenant: Tenant, permission: str) -> bool:
-    """Superusers may, staff with the permission, and members for their tenant."""
-    if user.is_staff or user.is_superuser:
-        return bool(user.has_perm(permission))
-    return tenants_of_user(user).filter(pk=tenant.pk).exists()
+    return bool(allowed(user, VIEW_PAYLOAD, [tenant]))
 
 
 def actor_of(request: HttpRequest) -> str:

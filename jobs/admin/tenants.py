@@ -14,7 +14,8 @@ from jobs.access import actor_of
 from jobs.admin.lists import BoundedList, instant
 from jobs.errors import StatusConflict
 from jobs.lookup import in_unusual_index
-from jobs.models import Job, Tenant
+from jobs.members import roles_of
+from jobs.models import Job, Membership, Tenant
 from jobs.services import audit, change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
 from jobs.tenants import create_tenant
@@ -40,6 +41,31 @@ def _counted(*expressions: Any, **conditions: Any) -> Subquery:
     return Subquery(Job.objects.filter(pk__in=some).order_by().annotate(n=count).values("n"))
 
 
+class MembershipInline(admin.TabularInline):
+    """The people of a tenant; who may change the tenant changes them."""
+
+    model = Membership
+    autocomplete_fields = ["user"]
+    extra = 0
+    verbose_name, verbose_name_plural = "member", "people"
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """As for the tenant."""
+        return self.has_change_permission(request) or request.user.has_perm("jobs.view_tenant")
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """As changing the tenant."""
+        return self.has_change_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """As changing the tenant."""
+        return request.user.has_perm("jobs.change_tenant")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """As changing the tenant."""
+        return self.has_change_permission(request)
+
+
 @admin.register(Tenant)
 class TenantAdmin(BoundedList):
     """Who owns jobs, keys and limits."""
@@ -51,12 +77,11 @@ class TenantAdmin(BoundedList):
     search_fields = ["slug"]
     search_help_text = "A part of the slug."
     ordering = ["slug"]
-    autocomplete_fields = ["members"]
+    inlines = [MembershipInline]
     fieldsets = [
         (None, {"fields": ["slug", "is_active"]}),
         ("Limits", {"fields": list(LIMITS[1:]), "description": "In force at the next claim."}),
         ("Kept", {"fields": list(KEPT), "description": "Then workers delete what has ended."}),
-        ("People", {"fields": ["members"]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
@@ -129,10 +154,12 @@ class TenantAdmin(BoundedList):
     ) -> None:
         """Set the members, and note who they are now."""
         super().save_related(request, form, formsets, change)
-        if "members" in form.changed_data:
-            members = [user.get_username() for user in form.cleaned_data["members"]]
+        if any(formset.has_changed() for formset in formsets):
             tenant = form.instance
-            audit(actor_of(request), "set_members", tenant.pk, tenant.slug, members=members)
+            audit(
+                *(actor_of(request), "set_members", tenant.pk, tenant.slug),
+                members=roles_of(tenant),
+            )
 
     def delete_model(self, request: HttpRequest, obj: Tenant) -> None:
         """Delete the tenant, unless a job was submitted to it since it was looked at."""

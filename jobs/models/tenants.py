@@ -1,4 +1,4 @@
-"""Who owns jobs, and the limits: tenants with their keys, lanes, lines and limits of tasks."""
+"""Who owns jobs, and the limits: tenants with members, keys, lanes, lines and limits of tasks."""
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -80,7 +80,7 @@ class Tenant(Limits):
     )
     members = models.ManyToManyField(
         settings.AUTH_USER_MODEL,
-        blank=True,
+        through="Membership",
         related_name="tenants",
         help_text="Users who see this tenant on the dashboard.",
     )
@@ -91,6 +91,45 @@ class Tenant(Limits):
 
     def __str__(self) -> str:
         return self.slug
+
+
+class Role(models.TextChoices):
+    """What a member may do for the tenant; each role may do what the one before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Membership(models.Model):
+    """A person's place in a tenant. What it allows is decided in `jobs.access`."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
+    )
+    role = models.CharField(
+        max_length=8,
+        choices=Role.choices,
+        default=Role.VIEWER,
+        help_text=(
+            "Viewers look; operators also submit, cancel, retry, discard and pause; "
+            "admins also change keys, limits and roles."
+        ),
+    )
+    sees_payloads = models.BooleanField(
+        default=False, help_text="May read payloads and results, whatever the role."
+    )
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["tenant_id", "user_id"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "user"], name="membership_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
 
 
 class ApiKey(models.Model):

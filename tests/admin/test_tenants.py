@@ -13,11 +13,12 @@ from jobs.statuses import Status
 from tests.factories import make_job
 
 FORM = {"slug": "acme", "is_active": "on", "weight": "2", "max_running": "7", "start_burst": "1"}
+NO_MEMBERS = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
 LANE = {"weight": "1", "max_running": "", "start_burst": "1"}
 
 
 def test_a_tenant_is_made_with_its_limits(operator: Client, db: None) -> None:
-    operator.post("/admin/jobs/tenant/add/", FORM | {"max_pending": "9"})
+    operator.post("/admin/jobs/tenant/add/", NO_MEMBERS | FORM | {"max_pending": "9"})
     tenant = Tenant.objects.get()
     limits = (tenant.weight, tenant.max_running, tenant.submissions_per_minute, tenant.max_pending)
     assert (tenant.slug, *limits) == ("acme", 2, 7, None, 9)
@@ -26,7 +27,7 @@ def test_a_tenant_is_made_with_its_limits(operator: Client, db: None) -> None:
 
 
 def test_a_tenant_says_how_long_its_jobs_are_kept(operator: Client, alice: Tenant) -> None:
-    operator.post("/admin/jobs/tenant/add/", FORM | {"keep_finished_days": "30"})
+    operator.post("/admin/jobs/tenant/add/", NO_MEMBERS | FORM | {"keep_finished_days": "30"})
     made = Tenant.objects.get(slug="acme")
     assert (made.keep_finished_days, made.keep_dead_days) == (30, None)
     _change(operator, alice, is_active="on", weight="1", keep_dead_days="90")
@@ -40,7 +41,7 @@ def test_a_tenant_says_how_long_its_jobs_are_kept(operator: Client, alice: Tenan
 def test_an_impossible_tenant_is_refused(
     operator: Client, alice: Tenant, wrong: dict[str, str]
 ) -> None:
-    page = operator.post("/admin/jobs/tenant/add/", FORM | wrong)
+    page = operator.post("/admin/jobs/tenant/add/", NO_MEMBERS | FORM | wrong)
     assert page.context["errors"]
     assert Tenant.objects.count() == 1
 
@@ -69,10 +70,25 @@ def test_a_slug_stays(operator: Client, alice: Tenant) -> None:
 
 def test_members_are_set_and_on_record(operator: Client, alice: Tenant) -> None:
     bob = User.objects.create_user("bob")
-    _change(operator, alice, is_active="on", weight="1", members=[str(bob.pk)])
+    member = {"memberships-0-user": str(bob.pk), "memberships-0-role": "operator"}
+    _change(operator, alice, is_active="on", weight="1", **member, **{"memberships-TOTAL_FORMS": 1})
     assert list(alice.members.all()) == [bob]
     entry = AuditEntry.objects.get()
-    assert (entry.action, entry.details) == ("set_members", {"members": ["bob"]})
+    members = {"bob": {"role": "operator", "sees_payloads": False}}
+    assert (entry.action, entry.details) == ("set_members", {"members": members})
+
+
+def test_who_may_only_look_at_tenants_sets_no_members(
+    staff: Callable[..., Client], alice: Tenant
+) -> None:
+    bob = User.objects.create_user("bob")
+    member = {"memberships-0-user": str(bob.pk), "memberships-0-role": "admin"}
+    address = f"/admin/jobs/tenant/{alice.pk}/change/"
+    client = staff("view_tenant")
+    assert client.get(address).status_code == 200
+    form = NO_MEMBERS | member | {"memberships-TOTAL_FORMS": 1}
+    assert client.post(address, form).status_code == 403
+    assert not alice.members.exists()
 
 
 def test_the_list_shows_what_runs_waits_and_died(operator: Client, alice: Tenant) -> None:
@@ -167,7 +183,9 @@ def test_who_may_not_change_lanes_cannot_pause_them(
 
 
 def _change(client: Client, tenant: Tenant, **form: Any) -> None:
-    answer = client.post(f"/admin/jobs/tenant/{tenant.pk}/change/", {"start_burst": "1"} | form)
+    answer = client.post(
+        f"/admin/jobs/tenant/{tenant.pk}/change/", {"start_burst": "1"} | NO_MEMBERS | form
+    )
     assert answer.status_code == 302, answer.context["errors"]
 
 

@@ -15,7 +15,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from jobs.models import Tenant
+from jobs.models import Role, Tenant
 from tests.harness import START_SECONDS, ProjectProcess, environment, wait_until
 
 # Two suites may run side by side on two cores, each with servers and browsers of its own.
@@ -90,7 +90,8 @@ def open_page(
     browser: Browser, server: str, transactional_db: None, alice: Tenant
 ) -> Iterator[Callable[..., Page]]:
     """Opens pages as Ann, a member of Alice's tenant; fails if a page complained of anything."""
-    _make_user("ann").tenants.add(alice)
+    rights = {"role": Role.ADMIN, "sees_payloads": True}
+    _make_user("ann").tenants.add(alice, through_defaults=rights)
     context = browser.new_context(base_url=server, locale="en-US")
     context.add_init_script(REPORT_VIOLATIONS)
     complaints: list[str] = []

@@ -1,4 +1,4 @@
-"""People who look at the dashboard: a member of Alice's tenant, an operator, a stranger."""
+"""People who look at the dashboard: an admin of Alice's tenant, an operator, a stranger."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,23 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from jobs.models import Tenant
+from jobs.models import Role, Tenant
 
 
 @pytest.fixture
 def log_in(db: None) -> Callable[..., Client]:
     """Makes users and answers a browser they are logged in with."""
 
-    def make(name: str, *tenants: Tenant, is_staff: bool = False) -> Client:
+    def make(
+        name: str,
+        *tenants: Tenant,
+        is_staff: bool = False,
+        role: str = Role.ADMIN,
+        sees_payloads: bool = True,
+    ) -> Client:
         user = User.objects.create_user(name, password="a secret", is_staff=is_staff)
-        user.tenants.set(tenants)
+        rights = {"role": role, "sees_payloads": sees_payloads}
+        user.tenants.set(tenants, through_defaults=rights)
         client = Client()
         client.force_login(user)
         return client
@@ -25,8 +32,14 @@ def log_in(db: None) -> Callable[..., Client]:
 
 @pytest.fixture
 def ann(log_in: Callable[..., Client], alice: Tenant) -> Client:
-    """A member of Alice's tenant."""
+    """An admin of Alice's tenant."""
     return log_in("ann", alice)
+
+
+@pytest.fixture
+def viewer(log_in: Callable[..., Client], alice: Tenant) -> Client:
+    """A member of Alice's tenant who may look, and not at payloads."""
+    return log_in("vera", alice, role=Role.VIEWER, sees_payloads=False)
 
 
 @pytest.fixture
@@ -46,5 +59,5 @@ def onlooker(log_in: Callable[..., Client]) -> Client:
 
 @pytest.fixture
 def stranger(log_in: Callable[..., Client], mallory: Tenant) -> Client:
-    """A member of another tenant than Alice's."""
+    """An admin of another tenant than Alice's."""
     return log_in("max", mallory)

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.access import may_operate, may_view_payload
-from jobs.models import AuditEntry, Job, Tenant
+from jobs.models import AuditEntry, Job, Role, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
@@ -30,8 +30,9 @@ def test_the_permissions_of_the_project_decide_for_staff(alice: Tenant, mallory:
         "ann": User.objects.create_user("ann"),
         "max": User.objects.create_user("max"),
     }
-    alice.members.set([users["ann"], users["oscar"]])
-    mallory.members.set([users["max"]])
+    rights = {"role": Role.OPERATOR, "sees_payloads": True}
+    alice.members.set([users["ann"], users["oscar"]], through_defaults=rights)
+    mallory.members.set([users["max"]], through_defaults=rights)
 
     for may in (may_operate, may_view_payload):
         allowed = {name for name, user in users.items() if may(user, alice)}

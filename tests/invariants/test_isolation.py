@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from jobs.keys import create_api_key
-from jobs.models import AuditEntry, Job, Lane, Tenant
+from jobs.models import AuditEntry, Job, Lane, Role, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
@@ -111,7 +111,8 @@ def mallory_calls(mallory: Tenant) -> Callable[[str, str], Iterator[Any]]:
     key = create_api_key(mallory, actor="command:test")[1]
     browser = Client()
     browser.force_login(User.objects.create_user("max", password="a secret"))
-    User.objects.get().tenants.set([mallory])
+    every_right = {"role": Role.ADMIN, "sees_payloads": True}
+    User.objects.get().tenants.set([mallory], through_defaults=every_right)
     headers = {"Authorization": f"Bearer {key}"}
 
     def call(method: str, path: str) -> Iterator[Any]:
