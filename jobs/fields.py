@@ -97,6 +97,43 @@ def number(value: Any) -> float:
     return float(value)
 
 
+def flag(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise _wrong_type("must be true or false.")
+    return value
+
+
+def within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
+    """As `read`, a number, but only from `low` to `high`, both included."""
+
+    def checked(value: Any) -> Any:
+        found = read(value)
+        if not low <= found <= high:
+            raise InvalidInput(f"must be from {plain(low)} to {plain(high)}.", code="out_of_range")
+        return found
+
+    return checked
+
+
+def bounded(
+    read: Callable[[Any], Any], low: float, high: float, *, or_null: bool = False, **about: Any
+) -> Field:
+    """The field of a number within these bounds, which `integer` or `number` reads.
+
+    `about` is what else its schema says.
+    """
+    kind = "integer" if read is integer else "number"
+    schema = {"type": [kind, "null"] if or_null else kind, "minimum": low, "maximum": high, **about}
+    checked = within(read, low, high)
+    return Field(optional(checked) if or_null else checked, schema)
+
+
+def plain(value: float) -> str:
+    """The number as a person writes it: without an exponent, and a fraction only if it has one."""
+    return str(int(value)) if value == int(value) else str(value)
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """A list of strings; repeated ones count once."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):

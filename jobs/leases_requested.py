@@ -2,13 +2,24 @@
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobs.conf import conf
 from jobs.errors import InvalidFields, InvalidInput, UnknownTask
 from jobs.exact_json import Raw
-from jobs.fields import Field, integer, number, text, texts, try_fields
+from jobs.fields import (
+    Field,
+    bounded,
+    flag,
+    integer,
+    number,
+    optional,
+    text,
+    texts,
+    try_fields,
+    within,
+)
 from jobs.leases import MAX_NAME, Wish, worker_id
 from jobs.leases_reported import Done, Failed
 from jobs.models import NAME_PATTERN, ApiKey
@@ -23,16 +34,6 @@ MAX_FENCE = 2**63 - 1
 UNNAMED = "worker"
 
 _name = re.compile(rf"\A{NAME_PATTERN}\Z")
-
-
-def _within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
-    def checked(value: Any) -> Any:
-        found = read(value)
-        if not low <= found <= high:
-            raise InvalidInput(f"must be from {low:g} to {high:g}.", code="out_of_range")
-        return found
-
-    return checked
 
 
 def _names(value: Any) -> frozenset[str]:
@@ -68,14 +69,8 @@ def _job_id(value: Any) -> uuid.UUID:
         raise InvalidInput("must be a job id.", code="invalid_id") from None
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidInput("must be true or false.", code="invalid_type")
-    return value
-
-
-def _delay(value: Any) -> float | None:
-    return None if value is None else float(_within(number, 0, conf().max_delay_seconds)(value))
+def _delay(value: Any) -> float:
+    return float(within(number, 0, conf().max_delay_seconds)(value))
 
 
 def _result(value: Any) -> bytes:
@@ -91,32 +86,25 @@ def _error(value: Any) -> dict[str, Any]:
 
 _NAME: Mapping[str, Any] = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 _NAMES: Mapping[str, Any] = {"type": "array", "items": _NAME, "maxItems": MAX_NAMES}
-_SECONDS: Mapping[str, Any] = {
-    "type": "number",
-    "minimum": MIN_LEASE_SECONDS,
-    "maximum": MAX_LEASE_SECONDS,
-    "description": "How long the lease lasts from now on.",
-}
-lease_seconds_field = Field(_within(number, MIN_LEASE_SECONDS, MAX_LEASE_SECONDS), _SECONDS)
+lease_seconds_field = bounded(
+    number,
+    MIN_LEASE_SECONDS,
+    MAX_LEASE_SECONDS,
+    description="How long the lease lasts from now on.",
+)
 
 LEASE_FIELDS: Mapping[str, Field] = {
     "queues": Field(_names, {**_NAMES, "description": "Default: all that the key may use."}),
     "tasks": Field(_tasks, {**_NAMES, "description": "Default: all that tenants may run."}),
     "tags": Field(_names, {**_NAMES, "description": "What this worker has of `worker_tags`."}),
-    "max_jobs": Field(
-        _within(integer, 1, MAX_LEASED),
-        {"type": "integer", "minimum": 1, "maximum": MAX_LEASED, "default": 1},
-    ),
+    "max_jobs": bounded(integer, 1, MAX_LEASED, default=1),
     "lease_seconds": lease_seconds_field,
-    "wait_seconds": Field(
-        _within(number, 0, 86_400),
-        {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 86_400,
-            "default": 0,
-            "description": f"How long to wait for a job, up to {MAX_WAIT_SECONDS} seconds.",
-        },
+    "wait_seconds": bounded(
+        number,
+        0,
+        86_400,
+        default=0,
+        description=f"How long to wait for a job, up to {MAX_WAIT_SECONDS} seconds.",
     ),
     "worker": Field(
         _worker,
@@ -135,9 +123,7 @@ ERROR_FIELDS: Mapping[str, Field] = {
 }
 HELD_FIELDS: Mapping[str, Field] = {
     "job_id": Field(_job_id, {"type": "string", "format": "uuid"}),
-    "fence": Field(
-        _within(integer, 1, MAX_FENCE), {"type": "integer", "minimum": 1, "maximum": MAX_FENCE}
-    ),
+    "fence": bounded(integer, 1, MAX_FENCE),
 }
 DONE_FIELDS: Mapping[str, Field] = {
     **HELD_FIELDS,
@@ -154,11 +140,11 @@ FAILED_FIELDS: Mapping[str, Field] = {
         },
     ),
     "retryable": Field(
-        _flag,
+        flag,
         {"type": "boolean", "default": True, "description": "False: to the dead letters at once."},
     ),
     "retry_in_seconds": Field(
-        _delay,
+        optional(_delay),
         {"type": ["number", "null"], "minimum": 0, "description": "Default: the task's backoff."},
     ),
 }

@@ -13,6 +13,7 @@ from django.dispatch import receiver
 
 from jobs.conf import conf
 from jobs.errors import InvalidFields, InvalidInput, PayloadTooLarge
+from jobs.fields import plain
 from jobs.instants import example
 from jobs.models import NAME_PATTERN
 
@@ -98,7 +99,7 @@ def field_problems(given: Mapping[str, Any]) -> Iterator[InvalidInput]:
         if name in {"queue", "task"} and not _name.match(value):
             yield _bad_name(name)
         if name in allowed and not allowed[name][0] <= value <= allowed[name][1]:
-            low, high = map(_plain, allowed[name])
+            low, high = map(plain, allowed[name])
             yield InvalidInput(
                 f"{name} must be from {low} to {high}.", code="out_of_range", pointer=name
             )
@@ -133,11 +134,6 @@ def ranges() -> Mapping[str, tuple[float, float]]:
         "timeout_seconds": (0.1, limits.max_timeout_seconds),
         "delay_seconds": (0, limits.max_delay_seconds),
     }
-
-
-def _plain(value: float) -> str:
-    """The number as a person writes it: without an exponent, and a fraction only if it has one."""
-    return str(int(value)) if value == int(value) else str(value)
 
 
 def _bad_name(field: str) -> InvalidInput:

@@ -29,7 +29,7 @@ from jobs.api.schema import (
 )
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, OwnKey
-from jobs.fields import Field, integer, moment, optional, read_fields, text, texts
+from jobs.fields import Field, bounded, integer, moment, optional, read_fields, text, texts
 from jobs.instants import instant
 from jobs.keys import (
     MAX_QUEUES,
@@ -67,12 +67,6 @@ def _later(value: Any) -> datetime:
     return wanted
 
 
-def _overlap(value: Any) -> timedelta:
-    if not 0 <= integer(value) <= MAX_OVERLAP_SECONDS:
-        raise InvalidInput(f"is from 0 to {MAX_OVERLAP_SECONDS}.", code="out_of_range")
-    return timedelta(seconds=value)
-
-
 def _yes(value: str) -> bool:
     if value != "true":
         raise InvalidInput("is true or absent.", code="invalid_choice")
@@ -90,15 +84,7 @@ KEY_FIELDS: Mapping[str, Field] = {
     "expires_at": _EXPIRES,
 }
 ROTATION_FIELDS: Mapping[str, Field] = {
-    "overlap_seconds": Field(
-        _overlap,
-        {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": MAX_OVERLAP_SECONDS,
-            "default": DEFAULT_OVERLAP_SECONDS,
-        },
-    ),
+    "overlap_seconds": bounded(integer, 0, MAX_OVERLAP_SECONDS, default=DEFAULT_OVERLAP_SECONDS),
     "expires_at": _EXPIRES,
 }
 
@@ -237,7 +223,7 @@ class RotateKey(KeysView):
         old = find_key(self.tenant, key_id)
         made, secret = rotate_api_key(
             old,
-            overlap=given.get("overlap_seconds", timedelta(seconds=DEFAULT_OVERLAP_SECONDS)),
+            overlap=timedelta(seconds=given.get("overlap_seconds", DEFAULT_OVERLAP_SECONDS)),
             expires_at=given.get("expires_at", end_of_successor(old, self.key)),
             granted_by=self.key,
             actor=self.actor,

@@ -28,7 +28,7 @@ from jobs.api.schema import (
 )
 from jobs.api.view import TenantView
 from jobs.errors import InsufficientScope, InvalidInput
-from jobs.fields import Field, number, optional, read_fields, text
+from jobs.fields import Field, bounded, flag, number, read_fields, text
 from jobs.filters import spelled
 from jobs.instants import instant
 from jobs.job_filters import written
@@ -60,27 +60,12 @@ def _filter(value: Any) -> str:
     return str(value)
 
 
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidInput("must be true or false.", code="invalid_type")
-    return value
-
-
-def _rate(value: Any) -> float:
-    if not MIN_RATE <= number(value) <= MAX_RATE:
-        raise InvalidInput(f"is from {MIN_RATE} to {MAX_RATE}.", code="out_of_range")
-    return float(value)
-
-
-RATE = Field(
-    optional(_rate),
-    nullable("number", minimum=MIN_RATE, maximum=MAX_RATE, description="Jobs per second."),
-)
+RATE = bounded(number, MIN_RATE, MAX_RATE, or_null=True, description="Jobs per second.")
 _ACTION = {"type": "string", "enum": [action.value for action in BulkAction]}
 OPERATION_FIELDS: Mapping[str, Field] = {
     "action": Field(_action, _ACTION),
     "filter": Field(_filter, FILTER),
-    "dry_run": Field(_boolean, {"type": "boolean", "default": False}),
+    "dry_run": Field(flag, {"type": "boolean", "default": False}),
     "rate_per_second": RATE,
 }
 _EXAMPLE = {"action": "redrive", "filter": "queue:hooks error:timeout", "rate_per_second": 50}

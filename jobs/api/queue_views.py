@@ -11,26 +11,15 @@ from jobs.api.parsers import body_of
 from jobs.api.schema import FIGURES, LANE, LANES, described, object_of
 from jobs.api.tenant_views import STARTS, changes_of, limits_of
 from jobs.api.view import TenantView
-from jobs.errors import InvalidInput, QueueNotFound
-from jobs.fields import Field, integer
+from jobs.errors import QueueNotFound
+from jobs.fields import Field, bounded, integer
 from jobs.instants import instant
 from jobs.keys import Scope, may_use
 from jobs.models import Lane, Tenant
 
 NOT_ALLOWED = ("queue_not_allowed",)
-
-
-def _weight(value: Any) -> int:
-    if not 1 <= integer(value) <= MAX_WEIGHT:
-        raise InvalidInput(f"is from 1 to {MAX_WEIGHT}.", code="out_of_range")
-    return int(value)
-
-
 MAX_WEIGHT = 1_000
-QUEUE_LIMITS: Mapping[str, Field] = {
-    **STARTS,
-    "weight": Field(_weight, {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}),
-}
+QUEUE_LIMITS: Mapping[str, Field] = {**STARTS, "weight": bounded(integer, 1, MAX_WEIGHT)}
 
 
 class Queues(TenantView):

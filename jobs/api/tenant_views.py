@@ -16,7 +16,7 @@ from jobs.api.schema import INSTANT, TEXT, described, nullable, object_of, page_
 from jobs.api.view import TenantView
 from jobs.ceilings import Limited, ceiling
 from jobs.errors import InvalidInput, TaskLimitNotFound
-from jobs.fields import Field, integer, optional, read_fields
+from jobs.fields import Field, bounded, integer, read_fields
 from jobs.instants import instant
 from jobs.keys import Scope
 from jobs.models import TaskLimit, Tenant
@@ -24,19 +24,11 @@ from jobs.models import TaskLimit, Tenant
 MAX_LIMIT = 2**31 - 1
 NOT_ALLOWED, REFUSED = "queue_not_allowed", "above_ceiling"
 
-
-def _amount(value: Any) -> int:
-    if not 1 <= integer(value) <= MAX_LIMIT:
-        raise InvalidInput(f"is from 1 to {MAX_LIMIT}.", code="out_of_range")
-    return int(value)
-
-
-_AMOUNT = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
-LIMIT = Field(optional(_amount), {**_AMOUNT, "type": ["integer", "null"]})
+LIMIT = bounded(integer, 1, MAX_LIMIT, or_null=True)
 STARTS: Mapping[str, Field] = {
     "max_running": LIMIT,
     "starts_per_minute": LIMIT,
-    "start_burst": Field(_amount, _AMOUNT),
+    "start_burst": bounded(integer, 1, MAX_LIMIT),
 }
 TENANT_LIMITS: Mapping[str, Field] = {
     **STARTS,
