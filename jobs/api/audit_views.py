@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs.api.row_pages import read_rows, rows_as_page
+from jobs.api.pages import page_of_rows, read_page
 from jobs.api.schema import INSTANT, NAME, TEXT, described, list_parameters, nullable, page_schema
 from jobs.api.schema import record as schema_of
 from jobs.api.view import TenantView
@@ -48,9 +48,9 @@ class Audit(TenantView):
         `actor` is `key:` with a key's id, `user:` with the name of somebody on the pages, or
         `command:`. `details` has what there is of `before`, `after`, `filter`, `count` and `jobs`.
         """
-        page = read_rows(request, self.tenant, FILTERS)
+        page = read_page(request, self.tenant, FILTERS)
         entries = AuditEntry.objects.filter(tenant_id=self.tenant.pk, **page.filters)
-        return Response(rows_as_page(request, page, entries, _as_json))
+        return Response(page_of_rows(request, page, entries, _as_json))
 
 
 def _as_json(entry: AuditEntry) -> dict[str, Any]:

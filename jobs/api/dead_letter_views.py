@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from jobs import operations, services
 from jobs.api.operation_views import OPERATION, RATE, accepted, narrowed
-from jobs.api.pages import page_of, read_page
+from jobs.api.pages import page_of_jobs, read_page
 from jobs.api.parsers import body_of
 from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters, object_of
 from jobs.api.view import TenantView
@@ -59,8 +59,7 @@ class DeadLetters(TenantView):
         So it can hold few or none: the list has ended where `next` is null.
         """
         page = read_page(request, self.tenant, DEAD_LETTER_FILTERS)
-        page = page._replace(wanted=DEAD & self.allowed & page.wanted)
-        return Response(page_of(request, self.tenant, page))
+        return Response(page_of_jobs(request, self.tenant, page, within=DEAD & self.allowed))
 
 
 class Redrive(TenantView):

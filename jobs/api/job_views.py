@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from jobs import services
 from jobs.api.conditional import answer
-from jobs.api.pages import page_of, read_page
+from jobs.api.pages import page_of_jobs, read_page
 from jobs.api.parsers import body_of
 from jobs.api.rate_limits import submission_headers
 from jobs.api.schema import (
@@ -75,8 +75,7 @@ class Jobs(TenantView):
         few or none of them: the list has ended where `next` is null.
         """
         page = read_page(request, self.tenant, JOB_FILTERS)
-        page = page._replace(wanted=self.allowed & page.wanted)
-        return Response(page_of(request, self.tenant, page))
+        return Response(page_of_jobs(request, self.tenant, page, within=self.allowed))
 
 
 class BulkJobs(TenantView):

@@ -12,8 +12,8 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from jobs.api.pages import page_of_rows, read_page
 from jobs.api.parsers import body_of
-from jobs.api.row_pages import read_rows, rows_as_page
 from jobs.api.schema import (
     INSTANT,
     MAYBE_INSTANT,
@@ -144,9 +144,9 @@ class Keys(KeysView):
     )
     def get(self, request: Request) -> Response:
         """All of them, also those that have ended; without their secrets, which nobody has."""
-        page = read_rows(request, self.tenant)
+        page = read_page(request, self.tenant, {})
         keys = ApiKey.objects.filter(tenant=self.tenant)
-        return Response(rows_as_page(request, page, keys, self.shown))
+        return Response(page_of_rows(request, page, keys, self.shown))
 
     @described(
         "create_key",

@@ -10,8 +10,8 @@ from rest_framework.response import Response
 
 from jobs import operations
 from jobs.api.authentication import HasScope
+from jobs.api.pages import page_of_rows, read_page
 from jobs.api.parsers import body_of
-from jobs.api.row_pages import read_rows, rows_as_page
 from jobs.api.schema import (
     COUNT,
     FILTER,
@@ -217,8 +217,8 @@ class Operations(OperationsView):
 
         A key with the scope `submit` alone sees those that it began.
         """
-        page = read_rows(request, self.tenant)
-        return Response(rows_as_page(request, page, self.readable, self.as_json))
+        page = read_page(request, self.tenant, {})
+        return Response(page_of_rows(request, page, self.readable, self.as_json))
 
 
 class OneOperation(OperationsView):

@@ -1,18 +1,19 @@
-"""Lists: query parameters read strictly, pages by cursor.
+"""Lists: query parameters read strictly, pages by cursor, newest first.
 
-A page ends after `limit` jobs, or when its bodies would be too large to hold, or when so many jobs
-were looked at that a search for what is rare would take long; `next` then leads on. The cursor
-names the last job and is signed together with the tenant and the filter, so it serves nobody and
-nothing else. Ids are UUIDv7: newest first is the order of the primary key.
+A page of jobs ends after `limit` jobs, or when its bodies would be too large to hold, or when so
+many jobs were looked at that a search for what is rare would take long; `next` then leads on. The
+cursor names the last row and is signed together with the tenant and the filter, so it serves nobody
+and nothing else. Ids of jobs are UUIDv7: newest first is the order of each primary key.
 """
 
 import hashlib
 import re
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.core import signing
+from django.db.models import QuerySet
 from rest_framework.request import Request
 
 from jobs.errors import InvalidInput
@@ -27,11 +28,14 @@ _SALT = "jobs.api.cursor"
 
 
 class Page(NamedTuple):
-    """What a list request asks for."""
+    """What a list request asks for: the filters by name, how many rows, and after which.
 
-    wanted: Filter
+    Its cursor has to be of `seal`.
+    """
+
+    filters: dict[str, Any]
     limit: int
-    after: uuid.UUID | None
+    after: str | None
     seal: list[Any]
 
 
@@ -51,7 +55,7 @@ def read_query(request: Request, known: Mapping[str, Reader]) -> dict[str, Any]:
 
 
 def limit(value: str) -> int:
-    """How many jobs a page may have."""
+    """How many rows a page may have."""
     if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_LIMIT:
         raise InvalidInput(f"is from 1 to {MAX_LIMIT}.", code="out_of_range")
     return int(value)
@@ -65,10 +69,10 @@ def read_page(request: Request, tenant: Tenant, filters: Mapping[str, Reader]) -
     sources = sorted((key, request.query_params[key]) for key in given)
     digest = hashlib.sha256(repr((request.path, sources)).encode()).hexdigest()[:16]
     seal = [tenant.pk, digest]
-    return Page(all_of(given), size, _open(cursor, seal), seal)
+    return Page(given, size, _open(cursor, seal), seal)
 
 
-def _open(cursor: str | None, seal: list[Any]) -> uuid.UUID | None:
+def _open(cursor: str | None, seal: list[Any]) -> str | None:
     if cursor is None:
         return None
     try:
@@ -77,19 +81,32 @@ def _open(cursor: str | None, seal: list[Any]) -> uuid.UUID | None:
         sealed, last = [], ""
     if sealed != seal:
         raise InvalidInput("The cursor is not one of this list.", code="invalid_cursor")
-    return uuid.UUID(last)
+    return str(last)
 
 
-def page_of(request: Request, tenant: Tenant, page: Page) -> dict[str, Any]:
-    """One page of the tenant's jobs that match, newest first, and the address of the next."""
-    jobs, last = Search(tenant, page.wanted).page(page.after, page.limit)
+def page_of_jobs(request: Request, tenant: Tenant, page: Page, *, within: Filter) -> dict[str, Any]:
+    """One page of the tenant's jobs within a filter that match, and the address of the next."""
+    after = UUID(page.after) if page.after else None
+    jobs, last = Search(tenant, within & all_of(page.filters)).page(after, page.limit)
     return {
         "results": [job_as_json(job) for job in jobs],
         "next": _next(request, page, last) if last else None,
     }
 
 
-def _next(request: Request, page: Page, last: uuid.UUID) -> str:
+def page_of_rows(
+    request: Request, page: Page, rows: QuerySet[Any], as_json: Callable[[Any], dict[str, Any]]
+) -> dict[str, Any]:
+    """A page of the rows, whatever they are of, and the address of the next."""
+    if page.after is not None:
+        rows = rows.filter(pk__lt=page.after)
+    found = list(rows.order_by("-pk")[: page.limit + 1])
+    shown = found[: page.limit]
+    more = _next(request, page, shown[-1].pk) if len(found) > page.limit else None
+    return {"results": [as_json(row) for row in shown], "next": more}
+
+
+def _next(request: Request, page: Page, last: UUID | int) -> str:
     query = request._request.GET.copy()
     query["cursor"] = signing.dumps([*page.seal, str(last)], salt=_SALT)
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
