@@ -306,7 +306,9 @@ def _known_scopes(scopes: Sequence[str]) -> list[str]:
     unknown = sorted(set(scopes) - set(Scope))
     if unknown or not scopes:
         raise InvalidInput(
-            f"Scopes are {', '.join(Scope)}; not {', '.join(unknown) or 'none'}.", pointer="scopes"
+            f"Scopes are {', '.join(Scope)}; not {', '.join(unknown) or 'none'}.",
+            code="invalid_choice",
+            pointer="scopes",
         )
     return [scope.value for scope in Scope if scope in scopes]
 
