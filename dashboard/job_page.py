@@ -1,15 +1,23 @@
-"""What the page of one job shows, gathered."""
+"""The page of one job, and what belongs to it: payload, result and log as they are stored."""
 
 import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 
 from dashboard import timeline
 from dashboard.json_tree import tree
-from dashboard.scope import Scope
+from dashboard.pages import live_page, never_cached
+from dashboard.queries.log_lines import lines_of, log_figures
+from dashboard.scope import Scope, scope_of
+from jobs.instants import instant
+from jobs.job_logs import level_name
 from jobs.models import Job
 from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
 from jobs.submission import tags_of
@@ -17,6 +25,56 @@ from jobs.why import explain
 
 MAX_ATTEMPTS = 100
 MAX_CURL_BYTES = 8_000
+
+
+@require_safe
+@login_required
+def job(request: HttpRequest, job_id: str) -> HttpResponse:
+    """One job with all that is known of it; `?run=` chooses the run whose log is shown."""
+    scope = scope_of(request)
+    found = scope.job(job_id)
+    endpoint = request.build_absolute_uri("/api/v1/jobs")
+    regions = {
+        "job": lambda: job_figures(scope, found, endpoint),
+        "logs": lambda: log_figures(scope, found, request.GET.get("run", "")),
+    }
+    return live_page(request, scope, "job", regions, live_tenant=found.tenant.slug)
+
+
+@require_safe
+@login_required
+def stored_json(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
+    """The payload or result of a job, byte for byte."""
+    found = _readable(request, job_id)
+    stored = {"payload": found.payload, "result": found.result}[part]
+    if stored is None:
+        raise Http404("The job has no result yet.")
+    response = HttpResponse(bytes(stored), content_type="application/json")
+    response["Content-Disposition"] = f'inline; filename="{job_id}-{part}.json"'
+    return never_cached(response)
+
+
+@require_safe
+@login_required
+def log_text(request: HttpRequest, job_id: str, fence: str) -> HttpResponse:
+    """All that one run of a job has logged, as plain text."""
+    found = _readable(request, job_id)
+    text = "".join(
+        f"{instant(line.at)}  {level_name(line.level).upper():<8}  {line.logger}: {line.message}\n"
+        for line in lines_of(found, int(fence))
+    )
+    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'inline; filename="{job_id}-{fence}.log.txt"'
+    return never_cached(response)
+
+
+def _readable(request: HttpRequest, job_id: str) -> Job:
+    """A job whose payload the user may read; a 404 if it is not seen, otherwise a 403."""
+    scope = scope_of(request)
+    found = scope.job(job_id)
+    if found.tenant_id not in scope.readable:
+        raise PermissionDenied
+    return found
 
 
 def job_figures(scope: Scope, job: Job, endpoint: str) -> Mapping[str, Any]:
@@ -59,7 +117,7 @@ def allowed_actions(job: Job) -> set[str]:
 def curl(job: Job, endpoint: str) -> str:
     """The command that submits the same job again; empty if its payload is too long for a line."""
     payload = bytes(job.payload)
-    if len(payload) > MAX_CURL_BYTES:
+    if job.unreadable or len(payload) > MAX_CURL_BYTES:
         return ""
     tags = f'"worker_tags": {json.dumps(tags_of(job.worker_tags))}, ' if job.worker_tags else ""
     body = f'{{"task": "{job.task}", "queue": "{job.queue}", {tags}"payload": {payload.decode()}}}'

@@ -45,6 +45,7 @@ REGIONS: Mapping[str, tuple[str, ...]] = {
     "queues": ("newest_job", "running", "unusual", "ended", "settings"),
     "jobs": ("newest_job", "running", "unusual", "ended", "settings"),
     "job": ("running", "unusual", "ended", "settings"),
+    "logs": ("running", "unusual", "ended", "settings"),
     "dead": ("dead", "settings"),
     "workers": ("workers",),
     "operations": ("operations", "settings"),

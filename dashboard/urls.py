@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path, re_path
 
-from dashboard import actions, bulk, views
+from dashboard import actions, bulk, job_page, views
 
 JOB = r"^jobs/(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 
@@ -11,8 +11,9 @@ urlpatterns = [
     path("", views.overview, name="overview"),
     path("jobs/", views.jobs, name="jobs"),
     path("jobs/new", actions.submit, name="submit"),
-    re_path(JOB + r"/$", views.job, name="job"),
-    re_path(JOB + r"/(?P<part>payload|result)\.json$", views.stored_json, name="stored-json"),
+    re_path(JOB + r"/$", job_page.job, name="job"),
+    re_path(JOB + r"/(?P<part>payload|result)\.json$", job_page.stored_json, name="stored-json"),
+    re_path(JOB + r"/log/(?P<fence>[0-9]{1,18})$", job_page.log_text, name="log-text"),
     re_path(
         JOB + r"/(?P<action>cancel|retry|redrive|discard)$", actions.act_on_job, name="act-on-job"
     ),

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.templatetags.static import static
@@ -15,13 +14,11 @@ from django.views.decorators.http import require_safe
 from django_ratelimit.decorators import ratelimit
 
 from dashboard import bulk
-from dashboard.job_page import job_figures
-from dashboard.pages import live_page, never_cached, plain_page
+from dashboard.pages import live_page, plain_page
 from dashboard.queries import dead_letters, history, job_list, operations, workers
 from dashboard.queries.board import Board
 from dashboard.scope import scope_of
 from jobs.filters import WORDS
-from jobs.models import Job
 from jobs.statuses import Status
 
 LOGINS_PER_MINUTE = 10
@@ -108,33 +105,6 @@ def jobs(request: HttpRequest) -> HttpResponse:
         }
 
     return live_page(request, scope, "jobs", {"jobs": figures}, asked=asked, words=WORDS)
-
-
-@require_safe
-@login_required
-def job(request: HttpRequest, job_id: str) -> HttpResponse:
-    """One job with all that is known of it."""
-    scope = scope_of(request)
-    found = scope.job(job_id)
-    endpoint = request.build_absolute_uri("/api/v1/jobs")
-    regions = {"job": lambda: job_figures(scope, found, endpoint)}
-    return live_page(request, scope, "job", regions, live_tenant=found.tenant.slug)
-
-
-@require_safe
-@login_required
-def stored_json(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
-    """The payload or result of a job, byte for byte."""
-    scope = scope_of(request)
-    found: Job = scope.job(job_id)
-    if found.tenant_id not in scope.readable:
-        raise PermissionDenied
-    stored = {"payload": found.payload, "result": found.result}[part]
-    if stored is None:
-        raise Http404("The job has no result yet.")
-    response = HttpResponse(bytes(stored), content_type="application/json")
-    response["Content-Disposition"] = f'inline; filename="{job_id}-{part}.json"'
-    return never_cached(response)
 
 
 @require_safe

@@ -27,7 +27,7 @@ from jobqueue_client.errors import (
     Unreachable,
     WaitTimeout,
 )
-from jobqueue_client.models import Job
+from jobqueue_client.models import Job, LogLine
 from jobqueue_client.protocol import Json
 from jobqueue_client.worker import Worker
 
@@ -84,6 +84,12 @@ def why(client: Client, options: Namespace, answer: Answer) -> None:
         told = client.why(job_id)
         more = "".join(f"\n  - {gate.text}" for gate in told.gates[1:])
         answer(told.raw, f"{job_id} {told.status}: {told.text}{more}")
+
+
+def logs(client: Client, options: Namespace, answer: Answer) -> None:
+    """The lines in order; with `--follow`, also those to come, until the job has ended."""
+    for line in client.logs(options.id, attempt=options.attempt, follow=options.follow):
+        answer(line.raw, _log_line(line))
 
 
 def cancel(client: Client, options: Namespace, answer: Answer) -> None:
@@ -151,6 +157,7 @@ VERBS: Mapping[str, Callable[[Client, Namespace, Answer], None]] = {
     "list": list_jobs,
     "show": show,
     "why": why,
+    "logs": logs,
     "cancel": cancel,
     "retry": retry,
     "dlq": dlq,
@@ -241,6 +248,11 @@ def _line(job: Job) -> str:
     place = f"{job.queue:<16} {job.task:<24}"
     created = job.raw["created_at"]
     return f"{job.id}  {job.status:<9}  {place}  attempt {job.attempt}  {created}"
+
+
+def _log_line(line: LogLine) -> str:
+    at, level = line.raw["at"], line.level.upper()
+    return f"{at}  #{line.attempt}  {level:<8}  {line.logger}: {line.message}"
 
 
 def _kind(job: Job) -> tuple[str, ...]:

@@ -15,12 +15,13 @@ from jobqueue_client.models import (
     Job,
     JobFilters,
     JobOptions,
+    LogLine,
     NewJob,
     Queue,
     RedriveFilters,
     Redriven,
 )
-from jobqueue_client.operations import JobOrId, Listing
+from jobqueue_client.operations import JobOrId, Listing, Log
 from jobqueue_client.protocol import Call, Outcome, Patience, Pause, Send, Steps, answered
 
 T = TypeVar("T")
@@ -109,6 +110,22 @@ class Client:
     def why(self, job: JobOrId) -> Explanation:
         """Why the job does not run now."""
         return self.call(operations.why(job))
+
+    def logs(
+        self,
+        job: JobOrId,
+        *,
+        attempt: int | None = None,
+        after: str | None = None,
+        follow: bool = False,
+    ) -> Iterator[LogLine]:
+        """What the job has logged, in order; with `follow` until it has ended.
+
+        `after` is the `id` of a line that you have already.
+        """
+        log = Log(job, attempt=attempt, after=after, follow=follow)
+        while lines := self.run(log.steps(self.patience)):
+            yield from lines
 
     def queues(self) -> Sequence[Queue]:
         """The queues with depth, oldest age and limits, by name."""

@@ -71,7 +71,7 @@ class JobFilters(TypedDict, total=False):
 
 
 class _Answer:
-    """Reads the fields that it knows; those that end in `_at` are times."""
+    """Reads the fields that it knows; `at` and those that end in `_at` are times."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -103,6 +103,21 @@ class Attempt(_Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogLine(_Answer):
+    """A line that an attempt logged; `number` counts those of its attempt. `at` is by the clock of
+    the machine that logged it."""
+
+    id: str
+    attempt: int
+    number: int
+    at: datetime
+    level: str
+    logger: str
+    message: str
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job(_Answer):
     """A job. `attempts` are its failed ones, told by `get` and `wait` alone."""
 
@@ -129,6 +144,7 @@ class Job(_Answer):
     idempotency_key: str | None
     cancel_requested: bool
     worker: str | None
+    unreadable: str | None = None
     attempts: Sequence[Attempt] = ()
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -231,7 +247,7 @@ _NESTED: Mapping[str, type[_Answer]] = {"error": ErrorText, "attempts": Attempt,
 def _value(name: str, given: Any) -> Any:
     if given is None:
         return None
-    if name.endswith("_at"):
+    if name == "at" or name.endswith("_at"):
         return datetime.fromisoformat(given)
     if name not in _NESTED:
         return given

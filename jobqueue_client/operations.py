@@ -17,6 +17,7 @@ from jobqueue_client.models import (
     Job,
     JobFilters,
     JobOptions,
+    LogLine,
     NewJob,
     Queue,
     RedriveFilters,
@@ -30,6 +31,7 @@ SHORT_HOLD_SECONDS = 1
 """An answer that came sooner was not held, whatever it says: a queue that ends lets all go."""
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.25, 5.0
 PAGE_SIZE = 100
+FOLLOW_SECONDS = 1.0
 
 JobOrId = Job | str
 Page = tuple[Sequence[Job], httpx.QueryParams | None]
@@ -71,6 +73,40 @@ def retry(job: JobOrId) -> Call[Job]:
 def why(job: JobOrId) -> Call[Explanation]:
     """Why a job does not run now."""
     return Call("GET", f"{_path(job)}/why", _json(Explanation.from_json))
+
+
+class Log:
+    """What a job has logged, read page by page, from behind the line `after` on.
+
+    `follow`: also what it will log, until it has ended.
+    """
+
+    def __init__(
+        self, job: JobOrId, *, attempt: int | None, after: str | None, follow: bool
+    ) -> None:
+        self._job, self._follow = job, follow
+        query = {"attempt": attempt, "after": after, "limit": PAGE_SIZE}
+        self._query = {name: value for name, value in query.items() if value is not None}
+
+    def steps(self, patience: Patience) -> Steps[Sequence[LogLine] | None]:
+        """The next lines, at once or as soon as there are some; None when there will be none."""
+        while True:
+            ended = not self._follow or (yield from answered(get(self._job), patience)).is_final
+            lines = yield from answered(self._page(), patience)
+            if lines:
+                self._query["after"] = lines[-1].id
+                return lines
+            if ended:
+                return None
+            yield Pause(FOLLOW_SECONDS)
+
+    def _page(self) -> Call[Sequence[LogLine]]:
+        query = httpx.QueryParams(self._query)
+        return Call("GET", f"{_path(self._job)}/logs", _json(_lines), query=query)
+
+
+def _lines(answer: Mapping[str, Any]) -> Sequence[LogLine]:
+    return [LogLine.from_json(line) for line in answer["results"]]
 
 
 class Listing:

@@ -27,12 +27,14 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
 
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "OFF")
 MAX_WORKER_TAGS = 7
 """As many of the longest tags as a job has room for."""
 _KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
     int: ("a positive integer", _is_count),
     float: ("a positive number", _is_amount),
     float | None: ("a positive number or None", lambda value: value is None or _is_amount(value)),
+    str: ("a level of logging or OFF", lambda value: value in LOG_LEVELS),
     tuple[str, ...]: ("a list of texts", _is_texts),
 }
 """What a value of each declared type has to be, in words and as a test."""
@@ -91,6 +93,12 @@ class Conf:
     # What error texts keep (characters).
     max_error_message: int = 2_000
     max_traceback: int = 16_000
+
+    # What is kept of what an attempt logs: from this level on, OFF for nothing; lines, and
+    # characters of a line.
+    log_level: str = "INFO"
+    max_log_lines: int = 1_000
+    max_log_message: int = 4_000
 
     # The edge.
     authentication_failures_per_minute: int = 30

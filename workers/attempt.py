@@ -28,7 +28,7 @@ from jobs.tasksapi import (
     task_finished,
     task_started,
 )
-from workers import outcomes
+from workers import logbook, outcomes
 
 LONG_AGO = "(earlier attempt)"
 
@@ -59,7 +59,11 @@ def run(job: ClaimedJob, task: QueueTask, worker: str) -> Outcome:
     started = time.monotonic()
     try:
         args, kwargs = _call(job, task, worker)
-        value = task.func(*args, **kwargs)
+        under = logbook.running.set(job)
+        try:
+            value = task.func(*args, **kwargs)
+        finally:
+            logbook.running.reset(under)
     except StopRequest:
         raise
     except BaseException as error:  # SystemExit of a task is its failure, not ours
@@ -74,7 +78,11 @@ async def run_async(
     started = time.monotonic()
     try:
         args, kwargs = _call(job, task, worker)
-        value = await task.func(*args, **kwargs)
+        under = logbook.running.set(job)
+        try:
+            value = await task.func(*args, **kwargs)
+        finally:
+            logbook.running.reset(under)
     except asyncio.CancelledError as error:
         if is_stopped():
             raise

@@ -13,8 +13,9 @@ from typing import cast
 
 from jobs.store import Outcome
 from workers import outcomes
-from workers.child import IGNORED_BY_CHILDREN
+from workers.child import IGNORED_BY_CHILDREN, Report
 from workers.held import HeldJob
+from workers.logbook import book
 
 
 @contextmanager
@@ -49,7 +50,11 @@ class Child:
         """Run the job; None if the child died over it."""
         try:
             self._pipe.send(held.job)
-            return cast(Outcome, self._pipe.recv())
+            while True:
+                lines, outcome = cast(Report, self._pipe.recv())
+                book.add(lines)
+                if outcome:
+                    return outcome
         except (EOFError, OSError):
             return None
 

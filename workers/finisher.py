@@ -14,12 +14,15 @@ from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.store import Outcome
 from workers.held import HeldJob, HeldJobs
 from workers.ledger import Ledger
+from workers.logbook import book
 from workers.role import Role
 
 WAIT_SECONDS = 0.5
 GATHER_SECONDS = 0.005
 GATHER_JOBS = 50
 """While so many jobs are still to come, the others of their batch are waited for a moment."""
+LOG_SECONDS = 1.0
+"""So often at most what running jobs log is written."""
 MAX_BATCH_BYTES = 4_000_000
 """Large results are written in smaller batches: a statement is held in memory several times."""
 
@@ -43,6 +46,7 @@ class Finisher(Role):
         self._queue: queue.SimpleQueue[tuple[HeldJob, Outcome | None]] = queue.SimpleQueue()
         self._batch: list[tuple[HeldJob, Outcome | None]] = []
         self._bytes = 0
+        self._log_due_at = 0.0
 
     def on_room(self, room_made: Callable[[], None]) -> None:
         """Have `room_made` called when jobs have left."""
@@ -59,6 +63,7 @@ class Finisher(Role):
     def tick(self) -> float:
         """Record one batch."""
         self._fill()
+        self._keep_log()
         if self._batch:
             self._record([outcome for _, outcome in self._batch if outcome])
             self._let_go()
@@ -81,6 +86,27 @@ class Finisher(Role):
         held, outcome = self._queue.get(timeout=timeout)
         self._batch.append((held, outcome))
         self._bytes += len(outcome.result or b"") if outcome else 0
+
+    def _keep_log(self) -> None:
+        """Write what was logged: by ended attempts before their outcomes, by others now and then.
+
+        A line that cannot be written keeps no outcome from being recorded.
+        """
+        ended = [held.lease for held, _ in self._batch]
+        book.close_notes(ended)
+        if is_due := time.monotonic() >= self._log_due_at:
+            self._log_due_at = time.monotonic() + LOG_SECONDS
+            book.forget_all_but({held.lease for held in self._held.snapshot()})
+        if lines := book.unwritten(None if is_due else ended):
+            try:
+                store.keep_log(lines)
+            except Exception as error:
+                if not ended:
+                    raise
+                fields = {"error_type": type(error).__name__, "count": len(lines)}
+                _log.warning("lines of jobs were not written", extra=fields)
+            else:
+                book.written(lines)
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -116,6 +142,7 @@ class Finisher(Role):
         for held, _ in self._batch:
             self._ledger.strike(held)
         self._held.remove([held for held, _ in self._batch])
+        book.forget([held.lease for held, _ in self._batch])
         self._batch.clear()
         self._bytes = 0
         self._room_made()

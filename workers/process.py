@@ -22,6 +22,7 @@ from workers.heartbeat import Heartbeat
 from workers.held import HeldJob, HeldJobs, Stop
 from workers.ledger import Ledger
 from workers.listener import Listener
+from workers.logbook import book
 from workers.operator import Operator
 from workers.promoter import Promoter
 from workers.purger import Purger
@@ -98,6 +99,7 @@ class WorkerProcess:
         self._install_signals()
         registry.discover()
         attempt.silence_unheard_logging()
+        book.open()
         self._register()
         for role in self._roles:
             role.start()

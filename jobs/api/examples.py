@@ -21,6 +21,15 @@ ATTEMPT: Schema = {
     "started_at": INSTANT,
     "finished_at": INSTANT,
 }
+LOG_LINE: Schema = {
+    "id": "1-17",
+    "attempt": 1,
+    "number": 17,
+    "at": INSTANT,
+    "level": "warning",
+    "logger": "shop.mail",
+    "message": "the other side is slow",
+}
 JOB_REQUEST: Schema = {
     "task": "http_request",
     "payload": {"url": "https://example.org/hook", "body": {"order": 17}},

@@ -242,7 +242,7 @@ _FILTERS: Mapping[str, Schema] = {
     "created_before": _INSTANT_FILTER,
     "error_type": {"type": "string", "maxLength": 200},
 }
-_LIMIT: Schema = {
+LIMIT: Schema = {
     "type": "integer",
     "minimum": 1,
     "maximum": MAX_LIMIT,
@@ -259,7 +259,7 @@ def list_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
     """The query parameters of a list."""
     return [
         *filter_parameters(filters),
-        parameter("limit", _LIMIT),
+        parameter("limit", LIMIT),
         OpenApiParameter("cursor", str, description="From `next`; good for the same list only."),
     ]
 

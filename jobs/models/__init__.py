@@ -1,10 +1,11 @@
-"""The domain's tables. Rows of `Job`, `Attempt` and `LaneMinute` are written by the store alone.
+"""The domain's tables. Rows of jobs, and of what belongs to them, are written by the store alone.
 
 Hot tables carry plain ids of tenants and lanes instead of foreign keys: a database foreign key
 costs a share lock on a shared parent for every insert.
 """
 
 from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute
+from jobs.models.log_lines import LogLine
 from jobs.models.operation import AuditEntry, Chore, Operation, Worker
 from jobs.models.tenants import (
     NAME_PATTERN,
@@ -35,6 +36,7 @@ __all__ = [
     "LaneMinute",
     "Limits",
     "Line",
+    "LogLine",
     "Membership",
     "Operation",
     "Role",

@@ -31,6 +31,7 @@ from jobs.store.limits import (
     take_submissions,
 )
 from jobs.store.lines import Mark, Marks
+from jobs.store.log_lines import Logged, keep_log
 from jobs.store.look import ReadyLane, ready_lanes
 from jobs.store.minutes import sum_up
 from jobs.store.purge import FIRST_ID, Ages, find_old, horizon, purge
@@ -41,6 +42,7 @@ __all__ = [
     "Ages",
     "ClaimedJob",
     "Lease",
+    "Logged",
     "Mark",
     "Marks",
     "Outcome",
@@ -59,6 +61,7 @@ __all__ = [
     "has_expired",
     "horizon",
     "insert_jobs",
+    "keep_log",
     "keep_turn",
     "lose_worker",
     "lost",

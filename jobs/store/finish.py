@@ -63,9 +63,9 @@ class Outcome:
             raise ValueError(f"An attempt cannot end in {self.status}.")
         longest = conf().max_delay_seconds
         possible = {
-            "error_type": _storable(self.error_type)[:MAX_ERROR_TYPE],
-            "error_message": _storable(self.error_message)[: conf().max_error_message],
-            "traceback": _storable(self.traceback)[-conf().max_traceback :],
+            "error_type": storable(self.error_type)[:MAX_ERROR_TYPE],
+            "error_message": storable(self.error_message)[: conf().max_error_message],
+            "traceback": storable(self.traceback)[-conf().max_traceback :],
             # In this order of arguments, NaN becomes 0.
             "retry_in": float(min(max(0, self.retry_in), longest)),
         }
@@ -73,8 +73,8 @@ class Outcome:
             setattr(self, name, value)
 
 
-def _storable(text: str) -> str:
-    """Without NUL, which PostgreSQL has no place for, and without halves of surrogate pairs."""
+def storable(text: str) -> str:
+    """The text without NUL, which PostgreSQL cannot keep, and without halves of surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 

@@ -109,6 +109,7 @@ def purge(job_ids: Iterable[uuid.UUID], ages: Ages) -> int:
 
 _DELETE = (
     "DELETE FROM jobs_attempt WHERE job_id = ANY(%(ids)s)",
+    "DELETE FROM jobs_logline WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM jobs_jobtag WHERE job_id = ANY(%(ids)s)",
     "DELETE FROM jobs_job WHERE id = ANY(%(ids)s)",
 )

@@ -41,6 +41,7 @@ PUBLIC = {"schema", "api-docs", "api-unknown", "health-live", "health-ready", "m
 BY_ID: dict[str, tuple[str, str]] = {
     "api-job": ("GET", "/jobs/{}"),
     "api-why": ("GET", "/jobs/{}/why"),
+    "api-logs": ("GET", "/jobs/{}/logs"),
     "api-cancel": ("POST", "/jobs/{}/cancel"),
     "api-retry": ("POST", "/jobs/{}/retry"),
     "api-dead-letter": ("DELETE", "/dlq/{}"),

@@ -1,6 +1,7 @@
 """Tasks that behave as users' tasks do at their worst. Named by their import path."""
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -166,3 +167,38 @@ def swallow_exceptions() -> None:
 def nap_killably(seconds: float) -> None:
     """Sleep in a child process."""
     time.sleep(seconds)
+
+
+_said = logging.getLogger("tests.said")
+
+
+def _say_until(kind: str, path: str) -> None:
+    _said.info("%s begins", kind)
+    while not Path(path).exists():
+        time.sleep(0.02)
+    _said.warning("%s ends", kind)
+
+
+@task
+def say(path: str) -> None:
+    """Log, wait for a file, log again."""
+    _say_until("say", path)
+
+
+@task
+async def say_async(path: str) -> None:
+    """The same on the loop."""
+    await asyncio.to_thread(_say_until, "say_async", path)
+
+
+@task(killable=True)
+def say_killably(path: str) -> None:
+    """The same in a child."""
+    _say_until("say_killably", path)
+
+
+@task(backoff=QUICK)
+def say_and_fail() -> None:
+    """Log, and fail."""
+    _said.error("about to fail")
+    raise ValueError("as it said")

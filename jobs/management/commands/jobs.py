@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,16 +17,18 @@ from jobs.exact_json import loads
 from jobs.instants import example, instant
 from jobs.job_filters import DEAD_LETTER_FILTERS, JOB_FILTERS, all_of, filtered, read_parameter
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
+from jobs.job_logs import Place, level_name, line_as_json, log_of, place_of
 from jobs.job_request import DEFAULT_TASK, read_job
 from jobs.job_search import settled
 from jobs.lookup import in_status
 from jobs.management.terminal import DomainCommand
-from jobs.models import Job, Tenant
-from jobs.statuses import Status
+from jobs.models import Job, LogLine, Tenant
+from jobs.statuses import TERMINAL, Status
 from jobs.store import Ages
 from jobs.why import explain
 
 REDRIVE_BATCH = 1_000
+FOLLOW_SECONDS = 1
 FILTERS = {**JOB_FILTERS, **DEAD_LETTER_FILTERS}
 KIND = ("tenant__slug", "queue", "task", "error_type")
 OPTIONAL_FIELDS = (
@@ -47,7 +50,7 @@ class Command(DomainCommand):
     help = "Submit jobs, look at them, cancel, retry, redrive and purge them, ask why one waits."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Nine verbs."""
+        """Ten verbs."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         _add_submission(self.add_verb(verbs, "submit", "Submit a job."))
         every = self.add_verb(verbs, "list", "List jobs, newest first.")
@@ -60,6 +63,7 @@ class Command(DomainCommand):
             ("retry", "Run failed or dead jobs now."),
         ):
             self.add_verb(verbs, verb, text).add_argument("ids", metavar="ID", nargs="+")
+        _add_log_options(self.add_verb(verbs, "logs", "Print what a job has logged."))
         dead = self.add_verb(verbs, "dlq", "Count dead letters by tenant, queue, task and error.")
         _add_filters(dead, "tenant", "filter", "queue", "task", "error_type")
         redrive = self.add_verb(verbs, "redrive", "Send dead letters back.")
@@ -96,6 +100,19 @@ class Command(DomainCommand):
             more = "".join(f"\n  - {gate.text}" for gate in explanation.gates[1:])
             text = f"{job.pk} {explanation.status}: {explanation.text}{more}"
             self.answer(explanation_as_json(explanation), text)
+
+    def logs(self, options: dict[str, Any]) -> None:
+        """The lines in order; with `--follow`, also those to come, until the job has ended."""
+        (job,) = _jobs([options["id"]])
+        last: Place | None = None
+        while True:
+            job.refresh_from_db(fields=["status"])  # before its lines: after its end there are none
+            for line in log_of(job, attempt=options["attempt"], after=last).iterator():
+                last = place_of(line)
+                self.answer(line_as_json(line), _log_line(line))
+            if not options["follow"] or job.status in TERMINAL:
+                return
+            time.sleep(FOLLOW_SECONDS)
 
     def cancel(self, options: dict[str, Any]) -> None:
         """Cancel each; the first that cannot be ends the command."""
@@ -206,6 +223,12 @@ def _add_filters(parser: ArgumentParser, *names: str) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"only those {what}")
 
 
+def _add_log_options(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("--attempt", type=int, metavar="N", help="only of this attempt")
+    parser.add_argument("--follow", action="store_true", help="go on until the job has ended")
+
+
 def _add_ages(parser: ArgumentParser) -> None:
     parser.add_argument("--tenant", metavar="SLUG", help="only the jobs of this tenant")
     for option, what in (("--older-than", "done or cancelled"), ("--dead-older-than", "dead")):
@@ -258,6 +281,11 @@ def _jobs(ids: Sequence[str]) -> list[Job]:
 def _line(job: Job) -> str:
     place = f"{job.queue:<16} {job.task:<24}"
     return f"{job.pk}  {job.status:<9}  {place}  attempt {job.attempt}  {instant(job.created_at)}"
+
+
+def _log_line(line: LogLine) -> str:
+    level = level_name(line.level).upper()
+    return f"{instant(line.at)}  #{line.attempt}  {level:<8}  {line.logger}: {line.message}"
 
 
 def _kind_as_json(kind: dict[str, Any]) -> dict[str, Any]:

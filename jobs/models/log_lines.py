@@ -1,0 +1,36 @@
+"""What attempts have logged."""
+
+from django.db import models
+
+from jobs.models.jobs import Job
+
+
+class LogLine(models.Model):
+    """One line that an attempt logged; `number` counts those of the attempt, from 1.
+
+    `at` is by the clock of the machine that logged it: it is shown, and nothing is decided by it.
+    """
+
+    job = models.ForeignKey(
+        Job,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="log_lines",
+    )
+    attempt = models.PositiveSmallIntegerField()
+    fence = models.BigIntegerField()
+    number = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    level = models.PositiveSmallIntegerField(help_text="As in Python's logging: 20 is INFO.")
+    logger = models.CharField(max_length=100, blank=True, default="")
+    message = models.TextField()
+
+    class Meta:
+        ordering = ["job_id", "fence", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "fence", "number"], name="log_line_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}#{self.attempt}:{self.number}"

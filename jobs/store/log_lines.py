@@ -1,0 +1,75 @@
+"""What attempts log is kept while they are under way, under their fences."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobs.conf import conf
+from jobs.models import LogLine
+from jobs.statuses import Status
+from jobs.store.dialect import array, as_uuid, fetch, one_writer
+from jobs.store.finish import storable
+
+MAX_LOGGER = 100
+BATCH = 500
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+"""The levels that a line can have, as in Python's logging."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Logged:
+    """A line of an attempt, made storable whoever it comes from: one odd line must not keep the
+    others of its batch from being written."""
+
+    job_id: uuid.UUID
+    fence: int
+    attempt: int
+    number: int
+    at: datetime
+    level: int
+    message: str
+    logger: str = ""
+
+    def __post_init__(self) -> None:
+        self.level = max((x for x in LEVELS.values() if x <= self.level), default=LEVELS["debug"])
+        self.logger = storable(self.logger)[:MAX_LOGGER]
+        self.message = storable(_shortened(self.message, conf().max_log_message))
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} … {len(text) - limit:,} more characters"
+
+
+# Found by the primary key, as where outcomes are recorded.
+_UNDER_WAY = f"""
+SELECT id, fence FROM jobs_job WHERE id = ANY(%(ids)s) AND status || '' = '{Status.RUNNING}'"""
+
+
+def keep_log(lines: Sequence[Logged]) -> None:
+    """Keep the lines of attempts that hold their lease; those of others are passed over.
+
+    So are lines that were kept before: repeating a call whose answer got lost changes nothing.
+    """
+    ids = {line.job_id for line in lines}
+    with one_writer():
+        rows = fetch(_UNDER_WAY, {"ids": array(sorted(ids))})
+        held = {(as_uuid(job_id), fence) for job_id, fence in rows}
+        LogLine.objects.bulk_create(
+            [_row(line) for line in lines if (line.job_id, line.fence) in held],
+            batch_size=BATCH,
+            ignore_conflicts=True,
+        )
+
+
+def _row(line: Logged) -> LogLine:
+    return LogLine(
+        job_id=line.job_id,
+        attempt=line.attempt,
+        fence=line.fence,
+        number=line.number,
+        at=line.at,
+        level=line.level,
+        logger=line.logger,
+        message=line.message,
+    )
