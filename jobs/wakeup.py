@@ -11,7 +11,7 @@ import time
 
 from django.db import Error, connection
 
-from jobs.store.dialect import fetch_all, is_postgresql
+from jobs.store.dialect import fetch, is_postgresql
 
 CHANNEL = "jobqueue"
 GAP_SECONDS = 0.02
@@ -19,7 +19,7 @@ IDLE_SECONDS = 10
 """After so long without a signal, the thread that sends the delayed ones ends."""
 
 # A transaction with a NOTIFY is written to disk; nobody has to wait for that.
-_NOTIFY = ("SELECT set_config('synchronous_commit', 'off', TRUE)", f"NOTIFY {CHANNEL}")
+_NOTIFY = f"SELECT set_config('synchronous_commit', 'off', TRUE), pg_notify('{CHANNEL}', '')"
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def signal() -> None:
 
 def _send() -> None:
     try:
-        fetch_all([(statement, {}) for statement in _NOTIFY])
+        fetch(_NOTIFY, {})
     except Error:
         # The job is committed; polling finds it.
         connection.close_if_unusable_or_obsolete()
