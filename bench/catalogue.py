@@ -77,8 +77,13 @@ SCENARIOS = (
     ),
     Scenario(
         name="single",
-        title="Submitting one by one with a commit each, beside bare inserts of the same row",
-        measures=(Measure("submit", "jobs/s", SINGLE), Measure("enqueue", "jobs/s", SINGLE)),
+        title="Submitting one by one with a commit each, beside INSERT and COMMIT of the same row",
+        measures=(
+            Measure("submit", "jobs/s", SINGLE),
+            Measure("enqueue", "jobs/s", SINGLE),
+            Measure("INSERT and COMMIT", "jobs/s"),
+            Measure("INSERT in one trip", "jobs/s"),
+        ),
         run="bench.submissions.one_by_one",
     ),
     Scenario(

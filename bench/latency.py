@@ -31,6 +31,7 @@ def pickup(settings: Settings) -> Iterator[Sample]:
 
 def _waits(submissions: int) -> list[float]:
     load.wipe()
+    load.settle()
     committed: dict[str, float] = {}
     with running_workers(*ONE_PROCESS):
         load.warm_up()
