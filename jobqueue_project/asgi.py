@@ -15,12 +15,12 @@ connections.settings["default"]["CONN_MAX_AGE"] = 0
 
 from dashboard.routing import websocket_urlpatterns  # noqa: E402  (needs the apps loaded)
 from jobs.api.door import Door  # noqa: E402
-from jobs.api.held import Held  # noqa: E402
-from jobs.api.long_poll import LongPoll  # noqa: E402
+from jobs.api.held import Held, asks_for_news  # noqa: E402
+from jobs.api.long_poll import asks_for_jobs  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Door(Held(LongPoll(http))),
+        "http": Door(Held(Held(http, asks_for_jobs), asks_for_news)),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
         ),

@@ -83,6 +83,15 @@ class Watcher:
         with self._lock:
             self._waiters.pop(waiter, None)
 
+    async def may_have_jobs(self, wish: Wish) -> None:
+        """Return when there may be a job for it."""
+        waiter = Waiter(wish)
+        self.join(waiter)
+        try:
+            await waiter.woken
+        finally:
+            self.leave(waiter)
+
     def _watch(self) -> None:
         trouble = 0.0
         while not self._is_over():

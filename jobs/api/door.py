@@ -9,9 +9,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
 from io import BytesIO
-from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
@@ -19,6 +17,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from jobs.api.asgi import Application, Receive, Scope, Send
 from jobs.api.authentication import BearerAuthentication
 from jobs.api.problems import problem_response, request_id
 from jobs.api.renderers import RawJSONRenderer
@@ -32,12 +31,6 @@ IDLE_SECONDS = 1.0
 PREFIX = "/api/v1/"
 
 _log = logging.getLogger(__name__)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Scope = dict[str, Any]
-Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
 
 class Door:

@@ -1,4 +1,4 @@
-"""Answers that are held back under ASGI: until a job has changed, or as a stream that goes on.
+"""Answers that are held back under ASGI: until there is news, or as a stream that goes on.
 
 The view answers at once, as it does under WSGI, and says what its answer may wait for. Here that is
 waited for outside of Django, where nobody holds a thread or a connection, and then the same request
@@ -10,18 +10,23 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rest_framework.request import Request
 
+from jobs.api.asgi import Application, Message, Receive, Scope, Send
 from jobs.conf import conf
 from jobs.errors import TooManyHeld
 from jobs.models import Tenant
 
 AT_ONCE = 8
 """So many of the requests that may be held are in Django, each with a thread and a connection."""
+MAX_BODY_BYTES = 100_000
+"""A larger request waits for nothing; the view says what is wrong with it."""
 SEND_SECONDS = 30
 """A client that takes so long to accept a piece of a stream is taken for gone."""
 FULL_RETRY_SECONDS = 10
@@ -29,11 +34,6 @@ STREAM_PATH = "/api/v1/events"
 _JOB_PATH = re.compile(r"/api/v1/jobs/[0-9A-Fa-f-]{32,36}", re.ASCII)
 _IN_SCOPE = "jobs.held"
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Scope = dict[str, Any]
-Application = Callable[[Scope, Any, Any], Awaitable[None]]
 Change = Callable[[], Awaitable[None]]
 Chunks = AsyncGenerator[bytes, None]
 
@@ -42,14 +42,27 @@ _held: Counter[int] = Counter()
 """How many answers of this process are held for each tenant."""
 
 
-class _Hold:
+@dataclass
+class Hold:
     """What a view has to say about its answer."""
 
-    def __init__(self) -> None:
-        self.tenant_id = 0
-        self.change: Change | None = None
-        self.seconds = 0.0
-        self.stream: Callable[[], Chunks] | None = None
+    change: Change | None = None
+    """What it waits for, `seconds` long."""
+    seconds: float = 0
+    ages: bool = False
+    """Whether it is to be asked for again where nothing has changed in that time."""
+    stream: Callable[[], Chunks] | None = None
+    """What follows upon it."""
+    place: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What is taken up while it is held."""
+    undo: Callable[[], None] | None = None
+    """What to do, in a thread, if its client is gone."""
+
+
+def hold_of(request: Request) -> Hold | None:
+    """Where a view can say it; None where nobody holds answers, as under WSGI."""
+    found = getattr(request._request, "scope", {}).get(_IN_SCOPE)
+    return found if isinstance(found, Hold) else None
 
 
 def hold_until(request: Request, tenant: Tenant, change: Change, *, seconds: float) -> bool:
@@ -57,10 +70,11 @@ def hold_until(request: Request, tenant: Tenant, change: Change, *, seconds: flo
 
     False where nobody can: under WSGI, and when the tenant has as many as it may.
     """
-    hold = _hold_of(request)
+    hold = hold_of(request)
     if hold is None or _held[tenant.pk] >= conf().max_held_per_tenant:
         return False
-    hold.tenant_id, hold.change, hold.seconds = tenant.pk, change, seconds
+    hold.change, hold.seconds, hold.ages = change, seconds, True
+    hold.place = partial(_counted, tenant.pk)
     return True
 
 
@@ -69,7 +83,7 @@ def go_on_with(request: Request, tenant: Tenant, chunks: Callable[[], Chunks]) -
 
     Raises `TooManyHeld` when the tenant has as many as it may.
     """
-    hold = _hold_of(request)
+    hold = hold_of(request)
     if hold is None:
         return False
     most = conf().max_held_per_tenant
@@ -79,67 +93,8 @@ def go_on_with(request: Request, tenant: Tenant, chunks: Callable[[], Chunks]) -
             retry_after=FULL_RETRY_SECONDS,
             limit=most,
         )
-    hold.tenant_id, hold.stream = tenant.pk, chunks
+    hold.stream, hold.place = chunks, partial(_counted, tenant.pk)
     return True
-
-
-def _hold_of(request: Request) -> _Hold | None:
-    found = getattr(request._request, "scope", {}).get(_IN_SCOPE)
-    return found if isinstance(found, _Hold) else None
-
-
-class Held:
-    """An ASGI application around Django's."""
-
-    def __init__(self, application: Application) -> None:
-        self._application = application
-        self._turns = asyncio.Semaphore(AT_ONCE)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; those that cannot be held are passed on as they are."""
-        if not _may_be_held(scope):
-            await self._application(scope, receive, send)
-            return
-        gone = asyncio.ensure_future(_wait_until_gone(receive))
-        try:
-            await self._serve(scope, gone, send)
-        finally:
-            gone.cancel()
-
-    async def _serve(self, scope: Scope, gone: asyncio.Future[None], send: Send) -> None:
-        began = time.monotonic()
-        while True:
-            hold, answer = _Hold(), list[Message]()
-            await self._ask({**scope, _IN_SCOPE: hold}, answer)
-            left = began + hold.seconds - time.monotonic()
-            if hold.change is None or left <= 0 or gone.done():
-                break
-            with _counted(hold.tenant_id):
-                await _first_of(hold.change(), gone, seconds=left)
-        if gone.done():
-            return
-        if hold.stream is not None:
-            with _counted(hold.tenant_id):
-                await _stream(answer, hold.stream(), gone, send)
-            return
-        for message in answer:
-            await send(message)
-
-    async def _ask(self, scope: Scope, answer: list[Message]) -> None:
-        async def keep(message: Message) -> None:
-            answer.append(message)
-
-        async with self._turns:
-            await self._application(scope, _no_body(), keep)
-
-
-def _may_be_held(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
-        return False
-    if scope["path"] == STREAM_PATH:
-        return bool(scope["method"] == "GET")
-    is_asked = any(name == b"prefer" for name, _ in scope["headers"])
-    return is_asked and _JOB_PATH.fullmatch(scope["path"]) is not None
 
 
 @contextmanager
@@ -153,21 +108,109 @@ def _counted(tenant_id: int) -> Iterator[None]:
             del _held[tenant_id]
 
 
-def _no_body() -> Receive:
-    """A request without a body. Who has read that may wait for more, and gets none."""
-    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
-
-    async def receive() -> Message:
-        if messages:
-            return messages.pop()
-        return await asyncio.get_running_loop().create_future()
-
-    return receive
+def asks_for_news(scope: Scope) -> bool:
+    """Whether the request is for the stream of events, or for a job and prefers to wait."""
+    if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
+        return False
+    if scope["path"] == STREAM_PATH:
+        return bool(scope["method"] == "GET")
+    is_asked = any(name == b"prefer" for name, _ in scope["headers"])
+    return is_asked and _JOB_PATH.fullmatch(scope["path"]) is not None
 
 
-async def _wait_until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
+class Held:
+    """An ASGI application around another, for some of its requests."""
+
+    def __init__(self, application: Application, may_be_held: Callable[[Scope], bool]) -> None:
+        self._application = application
+        self._may_be_held = may_be_held
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; those that cannot be held are passed on as they are."""
+        if not self._may_be_held(scope):
+            await self._application(scope, receive, send)
+            return
+        client = _Client(receive)
+        if await client.has_sent_all():
+            await self._serve(scope, client, send)
+        else:
+            await self._application(scope, client.whole_request, send)
+
+    async def _serve(self, scope: Scope, client: "_Client", send: Send) -> None:
+        gone = asyncio.ensure_future(client.wait_until_gone())
+        try:
+            hold, answer = await self._final_answer(scope, client, gone)
+            await asyncio.sleep(0)  # whoever has left can say so
+            if not gone.done():
+                await _send_on(hold, answer, gone, send)
+            elif hold.undo:
+                await asyncio.to_thread(hold.undo)
+        finally:
+            gone.cancel()
+
+    async def _final_answer(
+        self, scope: Scope, client: "_Client", gone: asyncio.Future[None]
+    ) -> tuple[Hold, list[Message]]:
+        began = time.monotonic()
+        while True:
+            hold, answer = await self._ask(scope, client)
+            left = began + hold.seconds - time.monotonic()
+            if hold.change is None or left <= 0 or gone.done():
+                return hold, answer
+            with hold.place():
+                change = await _first_of(hold.change(), gone, seconds=left)
+            if gone.done() or (change.cancelled() and not hold.ages):
+                return hold, answer
+
+    async def _ask(self, scope: Scope, client: "_Client") -> tuple[Hold, list[Message]]:
+        hold, answer = Hold(), list[Message]()
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        async with self._turns:
+            await self._application({**scope, _IN_SCOPE: hold}, client.body_alone(), keep)
+        return hold, answer
+
+
+class _Client:
+    """The request's body, read once, and whether its sender is still there."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._read: list[Message] = []
+
+    async def has_sent_all(self) -> bool:
+        """Read as much as a request that may be held can have; whether that was all of it."""
+        size = 0
+        while size <= MAX_BODY_BYTES:
+            message = await self._receive()
+            self._read.append(message)
+            size += len(message.get("body", b""))
+            if message["type"] == "http.disconnect":
+                return False
+            if not message.get("more_body", False):
+                return True
+        return False
+
+    def body_alone(self) -> Receive:
+        """The request from its beginning. Who has read it may wait for more, and gets none."""
+        kept = iter(self._read)
+
+        async def receive() -> Message:
+            return next(kept, None) or await asyncio.get_running_loop().create_future()
+
+        return receive
+
+    async def whole_request(self) -> Message:
+        """What was read, and then what comes."""
+        return self._read.pop(0) if self._read else await self._receive()
+
+    async def wait_until_gone(self) -> None:
+        """Until the connection is closed."""
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
 
 
 async def _first_of(
@@ -182,6 +225,17 @@ async def _first_of(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     return task
+
+
+async def _send_on(
+    hold: Hold, answer: list[Message], gone: asyncio.Future[None], send: Send
+) -> None:
+    if hold.stream is not None:
+        with hold.place():
+            await _stream(answer, hold.stream(), gone, send)
+        return
+    for message in answer:
+        await send(message)
 
 
 async def _stream(

@@ -12,8 +12,9 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from jobqueue_project.asgi import http
-from jobs.api.door import Application, Door
-from jobs.api.held import Held
+from jobs.api.asgi import Application
+from jobs.api.door import Door
+from jobs.api.held import Held, asks_for_news
 
 PATIENCE_SECONDS = 60
 _applications: WeakKeyDictionary[asyncio.AbstractEventLoop, Application] = WeakKeyDictionary()
@@ -62,7 +63,7 @@ class Exchange:
     async def run(self) -> None:
         """Until it is answered."""
         loop = asyncio.get_running_loop()
-        application = _applications.setdefault(loop, Door(Held(http)))
+        application = _applications.setdefault(loop, Door(Held(http, asks_for_news)))
         await application(self.scope, self._receive, self._send)
 
     def leave(self) -> None:

@@ -10,7 +10,8 @@ from django.db import connections
 from rest_framework.request import Request
 
 from jobs import leases_waiting, services
-from jobs.api.long_poll import MAX_BODY_BYTES, PATH, LongPoll, hand_out, may_wait
+from jobs.api.held import MAX_BODY_BYTES, Held
+from jobs.api.long_poll import PATH, asks_for_jobs, hand_out, may_wait
 from jobs.leases import Wish, lease
 from jobs.leases_waiting import MAX_WAITING, Waiter, Watcher
 from jobs.models import Job, Tenant
@@ -75,7 +76,7 @@ def request_of(scope: Any) -> Request:
 def run(application: Any, client: Client, **scope: Any) -> list[bytes]:
     """The bodies that are answered."""
     asked = {**SCOPE, **scope}
-    serving = LongPoll(application)(asked, client.receive, client.send)
+    serving = Held(application, asks_for_jobs)(asked, client.receive, client.send)
     asyncio.run(asyncio.wait_for(serving, PATIENCE_SECONDS))
     return [message["body"] for message in client.answer]
 

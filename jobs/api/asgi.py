@@ -1,0 +1,10 @@
+"""What an ASGI application is called with (https://asgi.readthedocs.io)."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Scope = dict[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
