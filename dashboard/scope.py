@@ -1,7 +1,7 @@
 """What a request is about: its user, the tenants that user sees, and the one it is narrowed to."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -63,6 +63,11 @@ class Scope:
         return access.allowed(self.user, access.ADMINISTER, self.tenants)
 
     @cached_property
+    def audited(self) -> frozenset[int]:
+        """The ids of the tenants whose audit log the user may read."""
+        return access.allowed(self.user, access.VIEW_AUDIT, self.tenants)
+
+    @cached_property
     def readable(self) -> frozenset[int]:
         """The ids of the tenants whose payloads and results the user may read."""
         return access.allowed(self.user, access.VIEW_PAYLOAD, self.tenants)
@@ -98,6 +103,10 @@ class Scope:
     def tenant(self, slug: str) -> Tenant:
         """A tenant that the user sees, or a 404."""
         return _find(self.tenants, slug)
+
+    def narrowed_to(self, slug: str) -> "Scope":
+        """The same for one of the tenants that the user sees, or a 404."""
+        return replace(self, chosen=self.tenant(slug))
 
 
 def scope_of(request: HttpRequest) -> Scope:

@@ -39,8 +39,9 @@ class Figures(NamedTuple):
 
 REGIONS: Mapping[str, tuple[str, ...]] = {
     "attention": ("newest_job", "running", "unusual", "settings", "workers"),
+    "start": ("newest_job", "ended", "settings", "workers"),
     "tiles": ("newest_job", "running", "unusual", "ended"),
-    "throughput": ("ended",),
+    "throughput": ("newest_job", "running", "ended"),
     "tenants": ("newest_job", "running", "unusual", "ended", "settings"),
     "queues": ("newest_job", "running", "unusual", "ended", "settings"),
     "jobs": ("newest_job", "running", "unusual", "ended", "settings"),
@@ -48,8 +49,14 @@ REGIONS: Mapping[str, tuple[str, ...]] = {
     "logs": ("running", "unusual", "ended", "settings"),
     "dead": ("dead", "settings"),
     "workers": ("workers",),
+    "queue_list": ("newest_job", "running", "unusual", "ended", "settings", "workers"),
+    "tenant_list": ("newest_job", "running", "unusual", "ended", "settings"),
+    "tenant": ("newest_job", "running", "unusual", "ended", "settings"),
+    "worker_list": ("workers", "running"),
     "operations": ("operations", "settings"),
     "operation": ("operations", "settings"),
+    "apikeys": ("settings",),
+    "audit": ("settings",),
 }
 """The regions and the figures by which each is known to have changed."""
 

@@ -17,11 +17,13 @@ MAX_ROWS = 50
 
 
 class LaneRow(NamedTuple):
-    """A queue of a tenant, as a row of the table of queues."""
+    """A queue of a tenant, as a row of the table of queues. `limit`: of what may run at once, its
+    own or its tenant's, whichever is less."""
 
     lane: Any
     slug: str
     waiting: Count
+    limit: int | None
     hour: history.Ended
     spark: list[history.Ended]
 
@@ -90,12 +92,20 @@ class Board:
         """Whether there has not been a single job yet."""
         return not self.lanes
 
+    @cached_property
+    def open_lanes(self) -> list[Any]:
+        """The lanes whose jobs nobody has stopped."""
+        active = {tenant.pk for tenant in self.tenants if tenant.is_active}
+        return [x for x in self.lanes if x.tenant_id in active and not x.is_paused]
+
+    @property
+    def live_workers(self) -> list[Worker]:
+        """The workers that are alive and take jobs."""
+        return [x for x in self.workers if workers.state_of(x, self.now) == "live"]
+
     def unserved(self) -> list[Unserved]:
         """Jobs that wait although nothing forbids it, for want of a worker."""
-        active = {tenant.pk for tenant in self.tenants if tenant.is_active}
-        lanes = [x for x in self.lanes if x.tenant_id in active and not x.is_paused]
-        live = [x for x in self.workers if workers.state_of(x, self.now) == "live"]
-        return unserved(lanes, live, self.now)
+        return unserved(self.open_lanes, self.live_workers, self.now)
 
     def at_limit(self) -> list[TenantRow]:
         """Tenants that wait for their own running jobs to end."""
@@ -116,8 +126,10 @@ class Board:
     def _lane_row(
         self, lane: Any, hour: dict[int, history.Ended], sparks: dict[int, list[history.Ended]]
     ) -> LaneRow:
+        limits = {lane.max_running, self._limits.get(lane.tenant_id)} - {None}
         return LaneRow(
             lane=lane,
+            limit=min(limits, default=None),
             slug=self.scope.slugs[lane.tenant_id],
             waiting=counts.total([lane.waiting]),
             hour=hour.get(lane.pk, history.Ended()),
@@ -127,6 +139,18 @@ class Board:
     def tenant_rows(self) -> list[TenantRow]:
         """The busiest tenants by name: a row keeps its place under the mouse."""
         return sorted(self._busiest_tenants()[:MAX_ROWS], key=lambda row: row.tenant.slug)
+
+    @cached_property
+    def _limits(self) -> dict[int, int | None]:
+        return {tenant.pk: tenant.max_running for tenant in self.tenants}
+
+    def worker_rows(self) -> list[dict[str, Any]]:
+        """The workers that have not stopped, each with its state."""
+        rows = [
+            {"worker": worker, "now": self.now, "state": workers.state_of(worker, self.now)}
+            for worker in self.workers
+        ]
+        return [row for row in rows if row["state"] != "stopped"]
 
     def _busiest_tenants(self) -> list[TenantRow]:
         hour = history.ended_per_tenant(self.scope.ids, self.now - timedelta(hours=1))

@@ -1,11 +1,12 @@
 """What ended when, from the minutes that the store counts in the transaction of each ending."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 from django.core.cache import cache
 from django.db.models import Max, QuerySet, Sum
@@ -33,6 +34,8 @@ RANGES = {
         Range("1h", timedelta(hours=1), timedelta(minutes=1)),
         Range("6h", timedelta(hours=6), timedelta(minutes=5)),
         Range("24h", timedelta(hours=24), timedelta(minutes=15)),
+        Range("7d", timedelta(days=7), timedelta(hours=2)),
+        Range("30d", timedelta(days=30), timedelta(days=1)),
     )
 }
 DEFAULT_RANGE = "1h"
@@ -62,7 +65,7 @@ _SUMS = {name: Sum(name) for name in OUTCOMES}
 
 @dataclass
 class Series:
-    """Columns for a chart, one entry per bucket; None where nothing started in a bucket."""
+    """Columns for a chart, one entry per bucket; None where nothing ended in a bucket."""
 
     at: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
@@ -71,43 +74,108 @@ class Series:
     cancelled: list[int] = field(default_factory=list)
     wait_avg: list[float | None] = field(default_factory=list)
     wait_max: list[float | None] = field(default_factory=list)
+    oldest: list[float] = field(default_factory=list)
 
 
-def series(tenant_ids: Collection[int], span: Range, now: datetime) -> Series:
-    """Throughput by outcome and wait over the range, without gaps."""
+class Minute(NamedTuple):
+    """What ended in a minute, or in a longer time whose minutes were added up."""
+
+    at: int
+    done: int
+    failed: int
+    dead: int
+    cancelled: int
+    started: int
+    wait: float
+    longest: float
+
+
+def series(
+    tenant_ids: Collection[int], span: Range, now: datetime, oldest: datetime | None = None
+) -> Series:
+    """Throughput by outcome and wait over the range, without gaps.
+
+    `oldest` is when the job that waits longest now became ready.
+    """
     step = int(span.step.total_seconds())
     last = int(now.timestamp()) // step * step
     first = last - int(span.length.total_seconds()) + step
-    buckets: dict[int, list[dict[str, float]]] = defaultdict(list)
-    for row in _per_minute(tenant_ids, first):
-        buckets[int(row["minute"].timestamp()) // step * step].append(row)
+    buckets: dict[int, list[Minute]] = defaultdict(list)
+    for minute in _minutes(tenant_ids, span, _moment(first), now):
+        buckets[minute.at // step * step].append(minute)
     columns = Series()
     for at in range(first, last + step, step):
         _append(columns, at, buckets[at])
+    columns.oldest = oldest_ages(columns.at, columns.wait_max, now, oldest)
     return columns
 
 
-def _per_minute(tenant_ids: Collection[int], first: int) -> Iterable[Any]:
-    return (
-        _since(tenant_ids, datetime.fromtimestamp(first, UTC))
-        .values("minute")
-        .annotate(
-            **_SUMS,
-            starts=Sum("started"),
-            wait=Sum("wait_seconds"),
-            longest=Max("max_wait_seconds"),
-        )
+def oldest_ages(
+    at: Sequence[int], longest: Sequence[float | None], now: datetime, oldest: datetime | None
+) -> list[float]:
+    """How long the oldest waiting job of each bucket had waited, in seconds.
+
+    Nothing records it: the job that waits longest now was there before, and so was each that
+    started later, for as long as it waited. A queue that stands still ends nothing, so this is what
+    shows it. It falls short by the time that the job then ran.
+    """
+    present = now.timestamp()
+    ready_at = oldest.timestamp() if oldest else present
+    ages = []
+    for index in reversed(range(len(at))):
+        end = at[index + 1] if index + 1 < len(at) else present
+        waiting_still = end - ready_at
+        ready_at = min(ready_at, at[index] - (longest[index] or 0.0))
+        ages.append(round(max(waiting_still, at[index] - ready_at, 0.0), 3))
+    return ages[::-1]
+
+
+def _minutes(
+    tenant_ids: Collection[int], span: Range, first: datetime, now: datetime
+) -> Iterable[Minute]:
+    """What was counted since then; of long ranges, hours that are past are read once."""
+    if span.length < timedelta(hours=24):
+        return _counted(_since(tenant_ids, first))
+    settled = _settled_hour(now)
+    key = f"dashboard-{span.name}-{settled:%Y%m%d%H}-{_digest(tenant_ids)}"
+    past: list[Minute] | None = cache.get(key)
+    if past is None:
+        past = _counted(_since(tenant_ids, first).filter(minute__lt=settled))
+        cache.set(key, past, timeout=7_200)
+    return chain(past, _counted(_since(tenant_ids, settled)))
+
+
+def _counted(minutes: QuerySet[LaneMinute]) -> list[Minute]:
+    rows = (
+        minutes.values_list("minute")
+        .annotate(*_SUMS.values(), Sum("started"), Sum("wait_seconds"), Max("max_wait_seconds"))
         .order_by("minute")
     )
+    return [Minute(int(at.timestamp()), *figures) for at, *figures in rows]
 
 
-def _append(columns: Series, at: int, rows: list[dict[str, float]]) -> None:
-    started = sum(row["starts"] for row in rows)
+def _append(columns: Series, at: int, minutes: Sequence[Minute]) -> None:
+    started = sum(minute.started for minute in minutes)
     columns.at.append(at)
     for name in OUTCOMES:
-        getattr(columns, name).append(int(sum(row[name] for row in rows)))
-    columns.wait_avg.append(round(sum(r["wait"] for r in rows) / started, 3) if started else None)
-    columns.wait_max.append(round(max(r["longest"] for r in rows), 3) if started else None)
+        getattr(columns, name).append(int(sum(getattr(minute, name) for minute in minutes)))
+    average = sum(minute.wait for minute in minutes) / started if started else None
+    longest = max(minute.longest for minute in minutes) if started else None
+    columns.wait_avg.append(None if average is None else round(average, 3))
+    columns.wait_max.append(None if longest is None else round(longest, 3))
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _settled_hour(now: datetime) -> datetime:
+    """The last full hour whose sums are final."""
+    return (now - SETTLED_AFTER).replace(minute=0, second=0, microsecond=0)
+
+
+def _digest(tenant_ids: Collection[int]) -> str:
+    return sha256(repr(sorted(tenant_ids)).encode()).hexdigest()
 
 
 def ended_per_lane(tenant_ids: Collection[int], since: datetime) -> dict[int, Ended]:
@@ -124,7 +192,7 @@ def ended_per_tenant(tenant_ids: Collection[int], since: datetime) -> dict[int, 
 
 def ended_in_a_day(tenant_ids: Collection[int], now: datetime) -> dict[int, Ended]:
     """What ended in about the last 24 hours, by tenant; hours that are past are summed once."""
-    settled = (now - SETTLED_AFTER).replace(minute=0, second=0, microsecond=0)
+    settled = _settled_hour(now)
     recent = ended_per_tenant(tenant_ids, settled)
     past = _ended_in_past_hours(tenant_ids, settled)
     return {
@@ -136,8 +204,7 @@ def ended_in_a_day(tenant_ids: Collection[int], now: datetime) -> dict[int, Ende
 
 def _ended_in_past_hours(tenant_ids: Collection[int], settled: datetime) -> dict[int, Ended]:
     """What ended in the 23 hours before a full hour, which does not change any more."""
-    digest = sha256(repr(sorted(tenant_ids)).encode()).hexdigest()
-    key = f"dashboard-ended-{settled:%Y%m%d%H}-{digest}"
+    key = f"dashboard-ended-{settled:%Y%m%d%H}-{_digest(tenant_ids)}"
     found: dict[int, Ended] | None = cache.get(key)
     if found is None:
         rows = _since(tenant_ids, settled - timedelta(hours=23)).filter(minute__lt=settled)

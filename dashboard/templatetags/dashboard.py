@@ -19,7 +19,7 @@ from dashboard.queries.counts import Count, total
 from dashboard.queries.history import Ended, Series
 from dashboard.scope import Scope
 from jobs.filters import spelled
-from jobs.models import Job, Operation, Worker
+from jobs.models import Job, Lane, Operation, Worker
 from jobs.statuses import OperationState, Status
 
 register = template.Library()
@@ -245,8 +245,11 @@ _SPARK_HEIGHT = 20
 
 
 @register.simple_tag
-def sparkline(minutes: Sequence[Ended]) -> SafeString:
-    """Bars of what ended in each minute; failures on top, in their own colour."""
+def sparkline(minutes: Sequence[Ended], length: int | None = None) -> SafeString:
+    """Bars of what ended in each minute; failures on top, in their own colour.
+
+    `length` is how many minutes they are together, if not one each.
+    """
     top = max((m.done + m.failed + m.dead for m in minutes), default=0) or 1
     bars = [bar for x, minute in enumerate(minutes) for bar in _spark_bars(x, minute, top)]
     done = sum(m.done for m in minutes)
@@ -256,7 +259,7 @@ def sparkline(minutes: Sequence[Ended]) -> SafeString:
         len(minutes) * 4,
         _SPARK_HEIGHT,
         done,
-        len(minutes),
+        length or len(minutes),
         format_html_join("", '<rect class="{}" x="{}" y="{}" width="3" height="{}"></rect>', bars),
     )
 
@@ -284,6 +287,14 @@ def jobs_where(context: RequestContext, word: str, value: str, tenant: str = "")
     asked = {"filter": _term(word, value)}
     if slug := tenant or context["request"].GET.get("tenant", ""):
         asked["tenant"] = slug
+    return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
+
+
+@register.simple_tag(takes_context=True)
+def ready_jobs(context: RequestContext, lane: Lane) -> str:
+    """The address of the jobs of a lane that are ready and wait."""
+    asked = {"filter": f"{_term('queue', lane.queue)} status:{Status.PENDING}"}
+    asked["tenant"] = context["scope"].slugs[lane.tenant_id]
     return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
 
 

@@ -128,3 +128,9 @@ def log_in(page: Page, password: str = PASSWORD) -> None:
     page.get_by_label("Password").fill(password)
     with page.expect_navigation():
         page.get_by_role("button", name="Log in").click()
+
+
+def log_out(page: Page) -> None:
+    """Leave, by the menu."""
+    page.locator(".menu summary").click()
+    page.get_by_role("button", name="Log out").click()

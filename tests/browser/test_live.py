@@ -10,7 +10,7 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 from jobs import store
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
-from tests.browser.conftest import log_in
+from tests.browser.conftest import log_in, log_out
 from tests.factories import make_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -55,14 +55,14 @@ def test_somebody_logs_in_and_out(open_page: OpenPage) -> None:
     page = open_page("/jobs/")
     expect(page).to_have_url(re.compile(r"/jobs/$"))
 
-    page.get_by_role("button", name="Log out").click()
+    log_out(page)
 
     expect(page).to_have_url(re.compile("/login"))
 
 
 def test_a_wrong_password_is_told(open_page: OpenPage, server: str) -> None:
     page = open_page("/")
-    page.get_by_role("button", name="Log out").click()
+    log_out(page)
 
     log_in(page, "wrong")
 

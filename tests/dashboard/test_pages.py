@@ -16,13 +16,15 @@ from jobs.models import Job, Lane, LaneMinute, Tenant, Worker
 from jobs.statuses import Status
 from tests.factories import make_job
 
-PAGES = ("overview", "jobs", "dead", "operations", "workers", "submit")
+PAGES = ("overview", "jobs", "dead", "operations", "workers", "submit", "settings")
 REGIONS = {
-    "overview": ("attention", "tiles", "throughput", "queues", "tenants", "workers"),
+    "overview": ("attention", "start", "tiles", "throughput", "queues", "tenants", "workers"),
     "jobs": ("jobs",),
     "dead": ("dead",),
     "operations": ("operations",),
-    "workers": ("workers",),
+    "queues": ("queue_list",),
+    "tenants": ("tenant_list",),
+    "workers": ("worker_list",),
 }
 MOST_QUERIES = 18
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|hx-on|<script(?![^>]*\ssrc=)", re.I)
@@ -138,7 +140,7 @@ def test_what_is_wrong_is_said_and_only_then(ann: Client, alice: Tenant) -> None
     page = ann.get(url).content.decode()
 
     assert "1</b> dead letter needs a decision" in page
-    assert "1 waiting. No live worker serves the queue &#x27;lonely&#x27;." in page
+    assert "1 waiting</a>. No live worker serves the queue &#x27;lonely&#x27;." in page
 
 
 def test_a_tenant_at_its_limit_is_named(

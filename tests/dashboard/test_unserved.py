@@ -109,7 +109,7 @@ def test_page_says_what_is_missing_and_how_to_start_it(operator: Client, alice: 
     a_worker()
     waiting(alice, queue="video", worker_tags=("gpu",))
     page = operator.get(reverse("overview")).content.decode()
-    assert "1 waiting. No live worker with the tag gpu serves the queue" in page
+    assert "1 waiting</a>. No live worker with the tag gpu serves the queue" in page
     assert "runworkers --queues video --tags gpu</code>" in page
 
 

@@ -18,7 +18,7 @@ export const charts = {
     const holder = document.querySelector("[data-chart]");
     if (!holder || !window.uPlot) return;
     const series = JSON.parse(holder.dataset.chart);
-    const data = [endedData(series), [series.at, series.wait_avg, series.wait_max]];
+    const data = [endedData(series), [series.at, series.wait_avg, series.oldest]];
     if (this.plots.length && this.step === holder.dataset.step) {
       return this.plots.forEach((plot, index) => plot.setData(data[index]));
     }
@@ -46,9 +46,10 @@ function makePlot(mount, data) {
   const line = (name, width) => ({ stroke: colour(name), width, points: { show: true, size: 4 } });
   const series = isEnded
     ? [filled("done"), filled("failed"), filled("dlq")]
-    : [line("pending", 2), line("scheduled", 1)];
+    : [line("pending", 2), line("failed", 1)];
   const axis = { stroke: colour("soft"), font: "11px system-ui", ticks: { show: false }, grid: { stroke: colour("line"), width: 1 } };
   const unit = isEnded ? (value) => value : (value) => (value ? exactDuration(value) : "0");
+  const time = isOfDays(data[0]) ? day : clock;
   const marks = isEnded ? { size: 52 } : { size: 66, incrs: ROUND_TIMES };
   const plot = new uPlot(
     {
@@ -58,8 +59,9 @@ function makePlot(mount, data) {
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
       scales: { y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
-      axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(clock) }, { ...axis, ...marks, values: (_, ticks) => ticks.map(unit) }],
+      axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(time) }, { ...axis, ...marks, values: (_, ticks) => ticks.map(unit) }],
       series: [{}, ...series],
+      hooks: { setCursor: [(plot) => tell(plot, isEnded)] },
     },
     data,
     mount,
@@ -67,6 +69,22 @@ function makePlot(mount, data) {
   new ResizeObserver(() => plot.setSize({ width: mount.clientWidth, height: mount.clientHeight })).observe(mount);
   return plot;
 }
+
+// The figures under the cursor, in words; the cursors of both charts move together.
+function tell(plot, isEnded) {
+  const told = document.getElementById(isEnded ? "ended-at" : "wait-at");
+  const { idx } = plot.cursor;
+  if (idx == null) return told.replaceChildren();
+  const [at, first, second, third] = plot.data.map((column) => column[idx]);
+  const length = (value) => (value == null ? "—" : exactDuration(value));
+  const figures = isEnded
+    ? `${first - second} done, ${second - third} failed, ${third} dead`
+    : `${length(first)}, oldest ${length(second)}`;
+  told.textContent = `${isOfDays(plot.data[0]) ? `${day(at)} ` : ""}${clock(at)}: ${figures}`;
+}
+
+const isOfDays = (times) => times.at(-1) - times[0] > 2 * 86_400;
+const day = (at) => new Date(at * 1_000).toISOString().slice(5, 10);
 
 // Hours and minutes, in UTC like every exact time on the pages.
 const clock = (at) => new Date(at * 1_000).toISOString().slice(11, 16);

@@ -13,7 +13,7 @@ export function morph(from, to) {
 }
 
 const belongsToReader = (node, name) =>
-  name === "open" || name === "data-at" || (name === "hidden" && node.matches("[data-copy], [data-copy-from]"));
+  name === "open" || name === "data-at" || (name === "hidden" && node.matches("[data-copy], [data-copy-from], [data-hide], [data-hideable]"));
 
 function morphAttributes(from, to) {
   for (const { name, value } of [...to.attributes]) {

@@ -1,0 +1,52 @@
+"""The overview: what is wrong, how much there is of everything, and how it went lately."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from dashboard.pages import live_page, plain_page
+from dashboard.queries import history
+from dashboard.queries.attention import attention
+from dashboard.queries.board import Board
+from dashboard.queries.first_steps import first_steps
+from dashboard.scope import scope_of
+from jobs.statuses import Status
+
+TILES = (
+    *(Status.PENDING, Status.RUNNING, Status.SCHEDULED, Status.FAILED),
+    *(Status.DLQ, Status.DONE, Status.BLOCKED, Status.CANCELLED),
+)
+"""The statuses in the order of the tiles; the last two only if there are such jobs."""
+
+
+@require_safe
+@login_required
+def overview(request: HttpRequest) -> HttpResponse:
+    """How things are: figures, what is wrong, throughput, tenants, queues and workers."""
+    scope = scope_of(request)
+    if not scope.tenants:
+        return plain_page(request, scope, "no_tenant")
+    board = Board(scope)
+    span = history.RANGES.get(request.GET.get("range", ""), history.RANGES[history.DEFAULT_RANGE])
+    regions: dict[str, Callable[[], Mapping[str, Any]]] = {
+        "attention": lambda: attention(board)._asdict(),
+        "start": lambda: {"steps": first_steps(board)},
+        "tiles": lambda: {
+            "counts": {status: board.by_status[status] for status in TILES},
+            "oldest": board.oldest,
+        },
+        "throughput": lambda: {
+            "series": history.series(scope.ids, span, board.now, board.oldest),
+            "span": span,
+            "ranges": history.RANGES.values(),
+        },
+        "queues": lambda: {"rows": board.lane_rows(), "total": len(board.lanes)},
+    }
+    if scope.names_tenants:
+        regions["tenants"] = lambda: {"rows": board.tenant_rows(), "total": len(scope.ids)}
+    if scope.is_operator:
+        regions["workers"] = lambda: {"rows": board.worker_rows()}
+    return live_page(request, scope, "overview", regions, board=board)

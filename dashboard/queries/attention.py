@@ -1,0 +1,70 @@
+"""What is wrong, as far as somebody should do something about it. Nothing here costs a walk."""
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from dashboard.queries import workers
+from dashboard.queries.board import Board, TenantRow
+from dashboard.queries.counts import Count, total
+from dashboard.queries.unserved import Unserved
+from jobs.lookup import in_status
+from jobs.models import Job, Worker
+from jobs.statuses import Status
+
+OLD = timedelta(minutes=5)
+"""A job that has been ready for so long waits longer than anybody expects."""
+LATE = timedelta(seconds=30)
+"""So long after its time a job should have been made ready, several times over."""
+
+
+class Attention(NamedTuple):
+    """Each part is empty where all is well. `late` is when the most overdue job was due."""
+
+    dead: Count
+    unserved: list[Unserved]
+    at_limit: list[TenantRow]
+    paused: list[tuple[Any, Count]]
+    old: list[tuple[Any, Count]]
+    vanished: list[Worker]
+    late: datetime | None
+
+
+def attention(board: Board) -> Attention:
+    """What is wrong with the board's tenants, and for operators with the workers."""
+    unserved, at_limit = board.unserved(), board.at_limit()
+    is_explained = {one.lane.pk for one in unserved}
+    limited = {row.tenant.pk for row in at_limit}
+    open_lanes = [
+        lane for lane in board.open_lanes if lane.pk not in is_explained | _of(board, limited)
+    ]
+    return Attention(
+        dead=board.by_status[Status.DLQ],
+        unserved=unserved,
+        at_limit=at_limit,
+        paused=[_counted(lane) for lane in board.lanes if lane.is_paused and lane.waiting],
+        old=[_counted(x) for x in open_lanes if x.oldest and x.oldest < board.now - OLD],
+        vanished=_vanished(board) if board.scope.is_operator else [],
+        late=_late(board),
+    )
+
+
+def _of(board: Board, tenant_ids: set[int]) -> set[int]:
+    return {lane.pk for lane in board.lanes if lane.tenant_id in tenant_ids}
+
+
+def _counted(lane: Any) -> tuple[Any, Count]:
+    return lane, total([lane.waiting])
+
+
+def _vanished(board: Board) -> list[Worker]:
+    return [one for one in board.workers if workers.state_of(one, board.now) == "stale"]
+
+
+def _late(board: Board) -> datetime | None:
+    """When the job was due that should have been made ready longest ago."""
+    due = in_status(Job.objects.filter(tenant_id__in=board.scope.ids), *_TIMED)
+    overdue = due.filter(run_at__lt=board.now - LATE).order_by("run_at")
+    return overdue.values_list("run_at", flat=True).first()
+
+
+_TIMED = (Status.SCHEDULED, Status.FAILED)

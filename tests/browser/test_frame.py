@@ -1,0 +1,132 @@
+"""The frame of the pages: the palette, the pace of the updates, and what a browser remembers."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, Request, expect
+
+from jobs import services
+from jobs.models import Tenant
+from tests.factories import make_job
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+OpenPage = Callable[..., Page]
+
+
+def shows(page: Page, state: str) -> None:
+    expect(page.locator("#live")).to_have_attribute("data-state", state)
+
+
+def test_the_palette_leads_to_pages_and_to_a_job(open_page: OpenPage, alice: Tenant) -> None:
+    job = make_job(alice)
+    page = open_page("/")
+
+    page.keyboard.press("Control+k")
+    page.locator("#palette input").fill("audit")
+    expect(page.locator("#palette [aria-selected=true]")).to_contain_text("Audit log")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/audit/"))
+
+    page.keyboard.press("Control+k")
+    page.locator("#palette input").fill(str(job.pk))
+    expect(page.locator("#palette li").first).to_contain_text("PENDING")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(str(job.pk)))
+
+
+def test_a_slower_pace_fetches_less_and_is_kept(open_page: OpenPage, alice: Tenant) -> None:
+    page = open_page("/")
+    shows(page, "live")
+    page.locator("#pace").select_option("60")
+    page.goto(reverse("jobs"))
+    expect(page.locator("#pace")).to_have_value("60")
+    shows(page, "live")
+
+    fetched: list[str] = []
+
+    def note(request: Request) -> None:
+        if "partial=" in request.url:
+            fetched.append(request.url)
+
+    page.on("request", note)
+    for number in range(3):
+        make_job(alice, queue=f"queue-{number}")
+        page.wait_for_timeout(1_500)
+    assert len(fetched) <= 1
+
+    page.locator("#pace").select_option("1")
+    expect(page.locator("tr[data-href]")).to_have_count(3)
+
+
+def test_a_paused_page_has_no_socket_and_says_so(open_page: OpenPage, alice: Tenant) -> None:
+    page = open_page("/")
+    shows(page, "live")
+    page.evaluate("import('/static/dashboard/live.js').then(({ live }) => { window.live = live; })")
+
+    page.locator("#pace").select_option("0")
+    shows(page, "paused")
+    page.wait_for_function("() => window.live && window.live.socket === null")
+
+    page.locator("#live").click()
+    shows(page, "live")
+
+
+def test_a_hidden_page_gives_its_socket_up_and_takes_it_again(
+    open_page: OpenPage, alice: Tenant
+) -> None:
+    page = open_page("/")
+    shows(page, "live")
+    page.evaluate("import('/static/dashboard/live.js').then(({ live }) => { window.live = live; })")
+
+    page.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { get: () => window.isAway });
+          window.isAway = true;
+          document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    page.wait_for_function("() => window.live && window.live.socket === null", timeout=30_000)
+    make_job(alice)
+
+    page.evaluate("window.isAway = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".tile.status-pending b")).to_have_text("1")
+    shows(page, "live")
+
+
+def test_a_key_is_made_copied_and_revoked(open_page: OpenPage, alice: Tenant) -> None:
+    page = open_page("/keys/")
+    page.get_by_role("link", name="New key").click()
+    page.get_by_label("Name").fill("ci")
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.locator("#new-key")).to_have_text(re.compile(r"^jq_\w{8}_\w{49}$"))
+    expect(page.get_by_role("button", name="Copy").first).to_be_visible()
+
+    page.get_by_role("link", name="I have copied it").click()
+    page.get_by_role("link", name="Revoke").click()
+    page.get_by_role("button", name="Yes, revoke").click()
+
+    expect(page.locator("#messages")).to_contain_text("is revoked")
+
+
+def test_the_first_steps_can_be_hidden_for_good(open_page: OpenPage, alice: Tenant) -> None:
+    page = open_page("/")
+    page.get_by_role("button", name="Hide this").click()
+    expect(page.locator("#first-steps")).to_be_hidden()
+
+    page.reload()
+    shows(page, "live")
+
+    expect(page.locator("#first-steps")).to_be_hidden()
+
+
+def test_a_pause_elsewhere_is_seen_in_the_audit_log(open_page: OpenPage, alice: Tenant) -> None:
+    make_job(alice)
+    page = open_page("/audit/")
+    shows(page, "live")
+
+    services.set_queue_paused(alice, "default", paused=True, actor="user:max")
+
+    expect(page.locator(".entries li").first).to_contain_text("user:max pause default")

@@ -1,0 +1,81 @@
+"""The list of jobs under the hands of a person: choosing rows, the filter box, a log that grows."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from jobs.models import Job, Tenant
+from jobs.statuses import Status
+from jobs.store import Logged, keep_log
+from tests.factories import make_job
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+OpenPage = Callable[..., Page]
+
+
+def test_rows_are_chosen_by_key_and_range_and_stay_chosen(
+    open_page: OpenPage, alice: Tenant
+) -> None:
+    for number in range(4):
+        make_job(alice, Status.FAILED, queue=f"q{number}")
+    page = open_page("/jobs/?filter=status:FAILED")
+    boxes, count = page.locator('#jobs input[name="id"]'), page.locator("#chosen-count")
+    expect(page.locator("#chosen")).to_be_hidden()
+
+    page.locator("body").press("j")
+    page.locator("body").press("x")
+    expect(count).to_have_text("1 chosen")
+    expect(page.locator("#search")).to_be_hidden()
+    boxes.nth(2).click(modifiers=["Shift"])
+    expect(count).to_have_text("3 chosen")
+
+    make_job(alice, Status.FAILED, queue="new")
+    expect(boxes).to_have_count(5)
+    expect(count).to_have_text("3 chosen")
+    expect(boxes.first).not_to_be_checked()
+
+    page.get_by_role("button", name="Retry", exact=True).click()
+    expect(page.locator("#messages")).to_contain_text("3 ready to run again")
+    assert Job.objects.filter(status="PENDING").count() == 3
+
+
+def test_the_filter_box_completes_words_and_values(open_page: OpenPage, alice: Tenant) -> None:
+    make_job(alice, queue="email")
+    make_job(alice, queue="other")
+    page = open_page("/jobs/")
+    box = page.get_by_role("combobox", name="Filter")
+
+    box.press_sequentially("que")
+    expect(page.get_by_role("option")).to_have_text(["queue:"])
+    box.press("ArrowDown")
+    box.press("Enter")
+    expect(box).to_have_value("queue:")
+    expect(page.get_by_role("option")).to_have_text(["email", "other"])
+    box.press_sequentially("em")
+    expect(page.get_by_role("option")).to_have_text(["email"])
+    box.press("ArrowDown")
+    box.press("Tab")
+    expect(box).to_have_value("queue:email ")
+    expect(page.get_by_role("option")).to_have_count(0)
+    box.press("Enter")
+    expect(page.locator("#jobs tr[data-href]")).to_have_count(1)
+
+
+def test_the_log_of_a_running_job_grows(open_page: OpenPage, alice: Tenant) -> None:
+    job = make_job(alice, Status.RUNNING)
+
+    def log(number: int) -> None:
+        at = datetime.now(UTC)
+        told = {"job_id": job.pk, "fence": job.fence, "attempt": 1, "at": at, "level": 20}
+        keep_log([Logged(number=number, message=f"line no. {number}", **told)])
+
+    log(1)
+    page = open_page(reverse("job", args=[job.pk]))
+    expect(page.locator("#logs li")).to_have_count(1)
+    log(2)
+    expect(page.locator("#logs li")).to_have_count(2)
+    expect(page.locator("#logs li").last).to_contain_text("line no. 2")
