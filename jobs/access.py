@@ -43,6 +43,7 @@ class Right(NamedTuple):
 
 OPERATE = Right("jobs.operate_job", Q(role__in=[Role.OPERATOR, Role.ADMIN]))
 ADMINISTER = Right("jobs.change_tenant", Q(role=Role.ADMIN))
+VIEW_AUDIT = Right("jobs.view_auditentry", Q(role=Role.ADMIN))
 VIEW_PAYLOAD = Right("jobs.view_payload", Q(sees_payloads=True))
 
 
@@ -71,6 +72,11 @@ def may_administer(user: Any, tenant: Tenant) -> bool:
 def may_view_payload(user: Any, tenant: Tenant) -> bool:
     """Whether a dashboard user may read the tenant's payloads and results."""
     return bool(allowed(user, VIEW_PAYLOAD, [tenant]))
+
+
+def may_ask_workers(user: Any) -> bool:
+    """Whether a dashboard user may have worker processes stop, or take no more jobs."""
+    return bool(user.is_staff and user.has_perm("jobs.change_worker"))
 
 
 def actor_of(request: HttpRequest) -> str:
