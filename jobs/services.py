@@ -204,17 +204,24 @@ def discard(job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None) 
     return gone
 
 
-def set_queue_paused(tenant: Tenant, queue: str, *, paused: bool, actor: str) -> Lane:
-    """Pause or resume a queue of the tenant.
+def set_queue_paused(
+    tenant: Tenant, queue: str, *, paused: bool, actor: str, reason: str = ""
+) -> Lane:
+    """Pause or resume a queue of the tenant; who paused it, when and why is kept with it.
 
     When a pause was answered, no job of the queue starts any more; running ones go on.
     Raises `QueueNotFound`.
     """
     with transaction.atomic():
         store.pass_gate_alone()
-        if not Lane.objects.filter(tenant=tenant, queue=queue).update(is_paused=paused):
+        lanes = Lane.objects.filter(tenant=tenant, queue=queue)
+        if not lanes.exists():
             raise QueueNotFound(f"The tenant {tenant.slug!r} has no queue {queue!r}.")
-        audit(actor, "pause" if paused else "resume", tenant.pk, queue)
+        pause = {"paused_at": Now() if paused else None, "paused_by": actor if paused else ""}
+        news = lanes if reason else lanes.filter(is_paused=not paused)
+        news.update(is_paused=paused, pause_reason=reason, **pause)
+        why = {"reason": reason} if reason else {}
+        audit(actor, "pause" if paused else "resume", tenant.pk, queue, **why)
     transaction.on_commit(wakeup.signal)
     return Lane.objects.get(tenant=tenant, queue=queue)
 

@@ -101,6 +101,13 @@ class OperationState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class WorkerRequest(StrEnum):
+    """What a worker process can be asked to do."""
+
+    QUIET = "quiet"
+    STOP = "stop"
+
+
 class AttemptOutcome(StrEnum):
     """How an attempt that did not succeed ended."""
 

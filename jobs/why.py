@@ -110,7 +110,15 @@ def _switches(lane: Lane) -> Iterator[Gate]:
     if not lane.tenant.is_active:
         yield Gate("tenant_inactive", f"The tenant {lane.tenant.slug!r} is switched off.")
     if lane.is_paused:
-        yield Gate("queue_paused", f"The queue {lane.queue!r} is paused.")
+        yield Gate("queue_paused", f"The queue {lane.queue!r} is paused{_pause(lane)}.")
+
+
+def _pause(lane: Lane) -> str:
+    """By whom, since when and why, where that is known."""
+    if lane.paused_at is None:
+        return ""
+    why = f": {lane.pause_reason}" if lane.pause_reason else ""
+    return f" by {lane.paused_by} since {instant(lane.paused_at)}{why}"
 
 
 def _limits(job: Job, now: datetime) -> Iterator[Gate]:

@@ -54,6 +54,7 @@ class Claimer(Role):
         self._is_told = False
         self._last: ReadyLane | None = None
         self._tasks: dict[str, QueueTask] = {}
+        self._is_quiet = False
         self._unknown: set[str] = LeftToOthers()
         self._disappointments = 0
         self._strange: list[Lease] = []
@@ -65,10 +66,17 @@ class Claimer(Role):
 
     def tick(self) -> float:
         """Claim once if there is room."""
+    def set_quiet(self, is_quiet: bool) -> None:
+        """Claim nothing from now on, or claim again."""
+        self._is_quiet = is_quiet
+        self.wake()
+
         self._return_strange()
         self._settle()
         buffer = self._pace.buffer(self._held.slots)
         room = self._held.slots + buffer - len(self._held)
+        if self._is_quiet:
+            return conf().poll_interval_seconds
         if room <= buffer // 2:
             return conf().poll_interval_seconds
         is_told, self._is_told = self._is_told, False

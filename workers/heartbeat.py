@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from django.db.models.functions import Now
 
@@ -22,13 +23,23 @@ class Heartbeat(Role):
     """One statement for all jobs. Its answer also says what was cancelled and what was lost.
 
     `register` announces the process anew: while its machine slept, it was taken for long gone.
+    `obey` is called with what people ask the process to do, whenever that has changed.
     """
 
-    def __init__(self, worker: str, held: HeldJobs, register: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        worker: str,
+        held: HeldJobs,
+        *,
+        register: Callable[[], None],
+        obey: Callable[[str], None],
+    ) -> None:
         super().__init__("heartbeat")
         self._worker = worker
         self._held = held
         self._register = register
+        self._obey = obey
+        self._asked_to = ""
 
     def tick(self) -> float:
         """Beat once."""
@@ -38,7 +49,14 @@ class Heartbeat(Role):
         own = Worker.objects.filter(pk=self._worker)
         if not own.update(seen_at=Now(), running=len(held), memory_bytes=_memory_bytes()):
             self._register()
+        self._listen(own.values_list("asked_to", flat=True).first() or "")
         return conf().heartbeat_seconds
+
+    def _listen(self, asked_to: str) -> None:
+        """Pass on what is asked, until it was obeyed."""
+        if asked_to != self._asked_to:
+            self._obey(asked_to)
+            self._asked_to = asked_to
 
     def _extend(self, held: list[HeldJob]) -> None:
         """Of two leases on one job, only the later can be held."""
@@ -57,5 +75,9 @@ class Heartbeat(Role):
 
 
 def _memory_bytes() -> int:
-    """The largest resident size that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    """The resident size of this process; where nothing tells it, the largest that it has had."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    return int(pages) * resource.getpagesize()

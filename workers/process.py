@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import signal
 import socket
 import threading
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from django.db import Error, connections
 from django.db.models.functions import Now
 
-from jobs import registry, store, wakeup
+from jobs import __version__, registry, store, wakeup
 from jobs.models import Worker
+from jobs.statuses import WorkerRequest
 from workers import attempt
 from workers.claimer import Claimer, stale
 from workers.executor import Executor
@@ -34,6 +36,8 @@ DRAIN_SIGNAL, ABORT_SIGNAL = signal.SIGUSR1, signal.SIGUSR2
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, DRAIN_SIGNAL, ABORT_SIGNAL})
 RETIRED = 3
 """Exit status of a process that has to be replaced because a job in it would not stop."""
+STOPPED = 4
+"""Exit status of a process that somebody has asked to stop, and that is not replaced."""
 
 LOOK_SECONDS = 0.25
 MAX_BUFFERED_SECONDS = 0.5
@@ -69,6 +73,7 @@ class WorkerProcess:
         self._draining = threading.Event()
         self._aborting = threading.Event()
         self._retired = False
+        self._was_asked_to_stop = False
         self._finisher = Finisher(worker, self._held, ledger)
         self._executor = Executor(worker, options.concurrency, ledger, self._finisher.put)
         self._claimer = Claimer(
@@ -84,7 +89,7 @@ class WorkerProcess:
         self._finisher.on_retry(self._promoter.wake)
         self._roles = [
             self._finisher,
-            Heartbeat(worker, self._held, self._register),
+            Heartbeat(worker, self._held, register=self._register, obey=self._obey),
             Watchdog(worker, self._held, self._finisher.put, retire=self._retire),
             Reaper(worker),
             Purger(worker),
@@ -109,6 +114,8 @@ class WorkerProcess:
             if not all(role.is_alive for role in self._roles):
                 raise RuntimeError("a role of the worker process has ended")
         self._drain()
+        if self._was_asked_to_stop:
+            return STOPPED
         return RETIRED if self._retired else 0
 
     def drain(self) -> None:
@@ -119,6 +126,17 @@ class WorkerProcess:
         self._claimer.hear()
         self._promoter.wake()
         self._operator.wake()
+
+    def _obey(self, request: str) -> None:
+        """Stop for good, take no more jobs, or take them again, as was asked on the pages."""
+        _log.info(f"asked to {request or 'go on'}", extra={"worker": self._worker})
+        if request == WorkerRequest.STOP:
+            self._was_asked_to_stop = True
+            self.drain()
+        elif not self._draining.is_set():
+            is_quiet = request == WorkerRequest.QUIET
+            self._claimer.set_quiet(is_quiet)
+            Worker.objects.filter(pk=self._worker).update(is_draining=is_quiet)
 
     def _retire(self) -> None:
         self._retired = True
@@ -142,6 +160,8 @@ class WorkerProcess:
             tasks=sorted(registry.exposed_tasks()),
             tags=sorted(self._options.tags),
             slots=self._options.concurrency,
+            version=__version__,
+            python_version=platform.python_version(),
             started_at=Now(),
             seen_at=Now(),
         )

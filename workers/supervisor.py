@@ -21,6 +21,7 @@ from workers.process import (
     DRAIN_SIGNAL,
     RETIRED,
     SIGNALS,
+    STOPPED,
     Options,
     WorkerProcess,
     new_worker_id,
@@ -54,7 +55,10 @@ class _Alive:
 
 
 class Supervisor:
-    """Keeps `processes` worker processes running until a signal ends it."""
+    """Keeps `processes` worker processes running until a signal ends it.
+
+    One that people asked to stop is not replaced; with the last of them it ends, too.
+    """
 
     def __init__(self, processes: int, options: Options) -> None:
         self._wanted = processes
@@ -71,12 +75,12 @@ class Supervisor:
         self._crashes = 0
 
     def run(self) -> int:
-        """Supervise; answers the exit status: 0 after a drain."""
+        """Supervise; answers the exit status: 0 after a drain, or when nobody is left."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)  # so that it wakes us
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
-        while not (self._signals and not self._alive):
+        while self._alive or not (self._signals or not self._wanted):
             self._pass_on()
             self._start_missing()
             self._collect()
@@ -158,7 +162,9 @@ class Supervisor:
             process.ledger.close()
             return
         self._unsettled.append(_Dead(process.worker, process.ledger))
-        if exit_code == RETIRED:
+        if exit_code == STOPPED:
+            self._wanted -= 1
+        if exit_code in {RETIRED, STOPPED}:
             return
         _log.error(
             f"a worker process died with {exit_code}; it is replaced",

@@ -14,6 +14,7 @@ from jobs.models import Lane, Tenant
 from jobs.services import change_limits, set_queue_paused
 
 LIMITS = ("weight", "max_running", "starts_per_minute", "start_burst")
+PAUSED_AT = instant("paused_at")
 
 
 class TenantFilter(ValueFilter):
@@ -71,8 +72,8 @@ class LaneAdmin(AskingAdmin, BoundedList):
     list_select_related = ["tenant"]
     search_fields = ["queue"]
     search_help_text = "A part of the queue's name."
-    fields = ["tenant", "queue", "is_paused", *LIMITS]
-    readonly_fields = ["tenant", "queue"]
+    fields = ["tenant", "queue", "is_paused", "pause_reason", "paused_by", PAUSED_AT, *LIMITS]
+    readonly_fields = ["tenant", "queue", "paused_by", PAUSED_AT]
     most_at_once = 1_000
     verbs = {
         "pause": Verb(
@@ -105,5 +106,6 @@ class LaneAdmin(AskingAdmin, BoundedList):
         changes = {name: form.cleaned_data[name] for name in LIMITS if name in form.changed_data}
         if changes:
             change_limits(lane, actor=actor, **changes)
-        if "is_paused" in form.changed_data:
-            set_queue_paused(lane.tenant, lane.queue, paused=obj.is_paused, actor=actor)
+        if {"is_paused", "pause_reason"} & set(form.changed_data):
+            why = form.cleaned_data["pause_reason"] if obj.is_paused else ""
+            set_queue_paused(lane.tenant, lane.queue, paused=obj.is_paused, actor=actor, reason=why)

@@ -144,6 +144,9 @@ def _lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
     return {
         "name": lane.queue,
         "paused": lane.is_paused,
+        "paused_at": instant(lane.paused_at) if lane.paused_at else None,
+        "paused_by": lane.paused_by or None,
+        "pause_reason": lane.pause_reason or None,
         "weight": lane.weight,
         "max_running": lane.max_running,
         "starts_per_minute": lane.starts_per_minute,

@@ -117,6 +117,9 @@ _LANE = record(
         "start_burst": COUNT,
         "ceilings": record(
             dict.fromkeys(("max_running", "starts_per_minute", "start_burst"), nullable("integer"))
+        "paused_at": MAYBE_INSTANT,
+        "paused_by": nullable("string"),
+        "pause_reason": nullable("string"),
         ),
         "depth": {
             "type": "object",

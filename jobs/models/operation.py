@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from jobs.models.tenants import Tenant
-from jobs.statuses import BulkAction, OperationState
+from jobs.statuses import BulkAction, OperationState, WorkerRequest
 from jobs.uuid7 import uuid7
 
 
@@ -27,7 +27,17 @@ class Worker(models.Model):
     slots = models.PositiveIntegerField()
     running = models.PositiveIntegerField(default=0)
     memory_bytes = models.PositiveBigIntegerField(default=0)
-    is_draining = models.BooleanField(default=False)
+    is_draining = models.BooleanField(default=False, help_text="Takes no more jobs.")
+    asked_to = models.CharField(
+        max_length=5,
+        choices=[(r.value, r.value) for r in WorkerRequest],
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What it is to do from its next heartbeat on.",
+    )
+    version = models.CharField(max_length=32, blank=True, default="", db_default="")
+    python_version = models.CharField(max_length=32, blank=True, default="", db_default="")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
     stopped_at = models.DateTimeField(null=True)

@@ -16,6 +16,7 @@ valid_name = RegexValidator(
     rf"\A{NAME_PATTERN}\Z",
     "A name is 1 to 128 letters, digits, dots, underscores, colons or hyphens.",
 )
+MAX_REASON = 200
 WEIGHT = [MinValueValidator(1), MaxValueValidator(1_000)]
 AT_LEAST_ONE = [MinValueValidator(1)]
 
@@ -178,6 +179,17 @@ class Lane(Limits):
         ordering = ["tenant_id", "queue"]
         constraints = [models.UniqueConstraint(fields=["tenant", "queue"], name="lane_once")]
 
+    paused_at = models.DateTimeField(null=True, editable=False)
+    paused_by = models.CharField(
+        max_length=150, blank=True, default="", db_default="", editable=False
+    )
+    pause_reason = models.CharField(
+        max_length=MAX_REASON,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why it is paused; everybody who sees the queue reads it.",
+    )
     def __str__(self) -> str:
         return f"{self.tenant_id}/{self.queue}"
 

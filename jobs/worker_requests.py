@@ -1,0 +1,22 @@
+"""What people ask worker processes to do. A process reads it with its next heartbeat."""
+
+from django.db import transaction
+
+from jobs.errors import StatusConflict
+from jobs.models import Worker
+from jobs.services import audit
+from jobs.statuses import WorkerRequest
+
+
+def ask_worker(worker: Worker, request: WorkerRequest | None, *, actor: str) -> None:
+    """Ask a worker process to take no more jobs, to stop for good, or (None) to take jobs again.
+
+    Raises `StatusConflict` for one that has stopped or was asked to, and for a tenant's own, which
+    is nobody's to ask.
+    """
+    with transaction.atomic():
+        running = Worker.objects.filter(pk=worker.pk, tenant=None, stopped_at=None)
+        asked = running.exclude(asked_to=WorkerRequest.STOP).update(asked_to=request or "")
+        if not asked:
+            raise StatusConflict("This worker cannot be asked any more: it stops, or has.")
+        audit(actor, f"{request or 'resume'}_worker", None, worker.pk)
