@@ -87,6 +87,7 @@ class Conf:
     # its own. Deleted in small batches, by one process at a time.
     keep_finished_days: float | None = 7
     keep_dead_days: float | None = None
+    keep_operations_days: float | None = 90
     purge_interval_seconds: float = 300
     purge_batch: int = 1_000
 

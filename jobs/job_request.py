@@ -166,11 +166,25 @@ def _require_own(tenant: Tenant, claimed: str | None) -> None:
         raise ForeignTenant("tenant_id names another tenant than that of the key.")
 
 
-def _one_key(in_body: str | None, in_header: str | None) -> str | None:
-    if in_header is not None and "," in in_header:
+def key_in_header(value: str) -> str:
+    """The idempotency key that a header gives. Raises `InvalidInput`."""
+    _refuse_several(value)
+    if problems := list(field_problems({"idempotency_key": value})):
+        raise InvalidFields(problems)
+    return value
+
+
+def _refuse_several(in_header: str) -> None:
+    """Servers join headers of one name with commas."""
+    if "," in in_header:
         raise InvalidInput(
             "Send one Idempotency-Key header, without commas.", pointer="idempotency_key"
         )
+
+
+def _one_key(in_body: str | None, in_header: str | None) -> str | None:
+    if in_header is not None:
+        _refuse_several(in_header)
     if in_body is not None and in_header is not None and in_body != in_header:
         raise InvalidInput(
             "The Idempotency-Key header and idempotency_key differ.", pointer="idempotency_key"

@@ -5,15 +5,23 @@ ids, upwards, and comes to no job twice: one that is redriven and dies again sta
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs import wakeup
 from jobs.conf import conf
-from jobs.errors import InvalidInput, OperationNotFound, StatusConflict, TooManyOperations
+from jobs.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    OperationNotFound,
+    StatusConflict,
+    TooManyOperations,
+)
 from jobs.filters import Filter, Term, parse
 from jobs.job_search import Search
 from jobs.models import Operation, Tenant
@@ -61,26 +69,59 @@ def start(
     *,
     actor: str,
     rate_per_second: float | None = None,
+    idempotency_key: str | None = None,
 ) -> Operation:
     """Begin a bulk action on the jobs of the tenant (None: of all) that match and are there now.
 
-    Raises `InvalidInput`, `TooManyOperations`.
+    With an idempotency key that was used before for the same, the earlier one, however it stands.
+    Raises `InvalidInput`, `TooManyOperations`, `IdempotencyMismatch`.
     """
+    same = {"action": action, "filter": text, "rate_per_second": rate_per_second}
+    if earlier := _find_earlier(tenant, idempotency_key, same):
+        return earlier
     expected = preview(tenant, action, text)
+    try:
+        return _begin(tenant, actor, same, expected, idempotency_key)
+    except IntegrityError:  # the same request, at the same time
+        if earlier := _find_earlier(tenant, idempotency_key, same):
+            return earlier
+        raise
+
+
+def _find_earlier(
+    tenant: Tenant | None, idempotency_key: str | None, same: Mapping[str, object]
+) -> Operation | None:
+    if idempotency_key is None:
+        return None
+    used = Operation.objects.filter(tenant=tenant, idempotency_key=idempotency_key)
+    earlier = used.first()
+    if earlier and any(getattr(earlier, name) != value for name, value in same.items()):
+        raise IdempotencyMismatch(
+            "This idempotency key was used before with another request; use a new key."
+        )
+    return earlier
+
+
+def _begin(
+    tenant: Tenant | None,
+    actor: str,
+    asked: Mapping[str, Any],
+    expected: Preview,
+    idempotency_key: str | None,
+) -> Operation:
     with transaction.atomic():
         _refuse_too_many(tenant)
         operation = Operation.objects.create(
             tenant=tenant,
-            action=action,
-            filter=text,
-            rate_per_second=rate_per_second,
+            **asked,
+            idempotency_key=idempotency_key,
             expected=expected.count,
             is_expected_capped=expected.is_capped,
             actor=actor,
             created_at=Now(),
             next_at=Now(),
         )
-        _audit(operation, "start_operation", actor, rate_per_second=rate_per_second)
+        _audit(operation, "start_operation", actor, rate_per_second=operation.rate_per_second)
         transaction.on_commit(wakeup.signal)
     operation.refresh_from_db()
     return operation

@@ -13,12 +13,15 @@ from django.db.models.functions import Now
 
 from jobs import store
 from jobs.conf import conf
-from jobs.models import Lane, Tenant, Worker
+from jobs.models import Lane, Operation, Tenant, Worker
+from jobs.statuses import OperationState
 from jobs.store import Ages
 
 REST = 6
 DAY = 86_400
 """Seconds."""
+CENTURY = 36_525
+"""Days; no database can go back for much longer."""
 SUM_UP_SECONDS = 3_600
 """Counts are added up once an hour."""
 
@@ -61,11 +64,31 @@ def one_pass() -> Iterator[int]:
     silent_for = timedelta(seconds=conf().worker_retention_seconds)
     Worker.objects.filter(seen_at__lt=Now() - silent_for).delete()
     yield 0
+    while forget_operations():
+        yield 0
     if store.take_turn("sum up", SUM_UP_SECONDS):
         for lane_id in Lane.objects.order_by("pk").values_list("pk", flat=True):
             yield 0
             while store.sum_up(lane_id):
                 yield 0
+
+
+def forget_operations() -> int:
+    """Delete some of the operations that ended `keep_operations_days` ago; answers how many.
+
+    With one, its idempotency key is free. The audit log keeps what it did.
+    """
+    kept = conf().keep_operations_days
+    if kept is None:
+        return 0
+    days = min(kept, CENTURY)
+    ended = Operation.objects.exclude(state=OperationState.RUNNING).order_by("pk")
+    old = ended.filter(
+        pk__lt=store.horizon(days * DAY), finished_at__lt=Now() - timedelta(days=days)
+    )
+    some = list(old.values_list("pk", flat=True)[: conf().purge_batch])
+    gone, _ = Operation.objects.filter(pk__in=some).delete()
+    return gone
 
 
 def resting(steps: Iterator[int]) -> Iterator[int]:

@@ -27,11 +27,12 @@ from jobs.api.schema import (
     record,
 )
 from jobs.api.view import TenantView
-from jobs.errors import InsufficientScope, InvalidInput
+from jobs.errors import IdempotencyMismatch, InsufficientScope, InvalidInput
 from jobs.fields import Field, bounded, flag, number, read_fields, text
 from jobs.filters import spelled
 from jobs.instants import instant
 from jobs.job_filters import written
+from jobs.job_request import key_in_header
 from jobs.keys import Scope, allows
 from jobs.models import ApiKey, Operation
 from jobs.statuses import BulkAction, OperationState
@@ -152,6 +153,13 @@ class OperationsView(TenantView):
         if not allows(self.key, scope):
             raise InsufficientScope(f"This needs a key with the scope {scope.value!r}.")
 
+    def require_visible(self, begun: Operation) -> None:
+        """Raise `IdempotencyMismatch` for an earlier operation that this key may not see."""
+        if begun.actor != self.actor and not self.readable.filter(pk=begun.pk).exists():
+            raise IdempotencyMismatch(
+                "This idempotency key was used before, by another API key; use a new one."
+            )
+
     def as_json(self, operation: Operation) -> dict[str, Any]:
         """The operation as the key may see it."""
         return operation_as_json(operation, self.key)
@@ -180,7 +188,8 @@ class Operations(OperationsView):
         "Act on all jobs that match a filter, in the background",
         request=object_of(OPERATION_FIELDS, "action", "filter", example=_EXAMPLE),
         answers={200: PREVIEW, 202: OPERATION},
-        problems=("missing_field", "too_many_operations"),
+        problems=("missing_field", "too_many_operations", "idempotency_mismatch"),
+        takes_idempotency_key=True,
     )
     def post(self, request: Request) -> Response:
         """202 and the operation's address; with `dry_run` 200 and how many jobs would be acted on.
@@ -188,7 +197,8 @@ class Operations(OperationsView):
         It is about jobs that are there now, in a status that allows the action, and comes to each
         of them once. A count stops at 10,000, or where too many jobs had to be looked at; then it
         is capped. Redriving and discarding need the scope `admin`; counting needs `read`, without
-        which `expected` is null.
+        which `expected` is null. An idempotency key that was used before for the same is answered
+        with the earlier operation as it stands now, for as long as that is kept.
         """
         self.read_query({})
         given = read_fields(body_of(request), OPERATION_FIELDS)
@@ -200,10 +210,16 @@ class Operations(OperationsView):
         if given.get("dry_run"):
             self.require(Scope.READ)
             return Response(_preview_as_json(action, wanted, self))
-        rate = given.get("rate_per_second")
+        key = request.headers.get("Idempotency-Key")
         begun = operations.start(
-            self.tenant, action, wanted, actor=self.actor, rate_per_second=rate
+            self.tenant,
+            action,
+            wanted,
+            actor=self.actor,
+            rate_per_second=given.get("rate_per_second"),
+            idempotency_key=None if key is None else key_in_header(key),
         )
+        self.require_visible(begun)
         return accepted(begun, self.key)
 
     @described(

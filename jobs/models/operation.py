@@ -100,9 +100,17 @@ class Operation(models.Model):
     )
     fence = models.BigIntegerField(default=0)
     held_until = models.DateTimeField(null=True, help_text="While a step is being taken.")
+    idempotency_key = models.CharField(max_length=255, null=True)
 
     class Meta:
         ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="operation_idempotency",
+            )
+        ]
         indexes = [
             models.Index("tenant", models.F("id").desc(), name="operation_of_tenant"),
             models.Index(

@@ -233,3 +233,73 @@ def test_a_pace_alone_is_no_choice(api: Caller) -> None:
     problem(api.post("/dlq/redrive", body), 400, "invalid_name")
     body = {"queue": "mail", "rate_per_second": 0}
     problem(api.post("/dlq/redrive", body), 400, "out_of_range")
+
+
+def with_key(caller: Caller, key: str, body: Any) -> Any:
+    return caller.post("/operations", body, headers={"Idempotency-Key": key})
+
+
+def test_a_repeat_under_the_same_key_is_the_same_operation(
+    api: Caller, alice: Tenant, settings: Any
+) -> None:
+    settings.JOBQUEUE = {"max_operations_per_tenant": 1}
+    make_job(alice, Status.DLQ, queue="mail")
+    begun = accepted(with_key(api, "k", REDRIVE))
+    assert accepted(with_key(api, "k", {**REDRIVE, "rate_per_second": None})) == begun
+    run_all()
+    again = accepted(with_key(api, "k", {**REDRIVE, "dry_run": False}))
+    assert (again["id"], again["state"], again["done"]) == (begun["id"], "DONE", 1)
+    assert Operation.objects.count() == 1
+    assert AuditEntry.objects.filter(action="start_operation").count() == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"filter": "queue:sms"}, {"action": "discard"}, {"rate_per_second": 5}]
+)
+def test_another_operation_under_the_same_key_is_refused(api: Caller, other: Any) -> None:
+    accepted(with_key(api, "k", REDRIVE))
+    problem(with_key(api, "k", {**REDRIVE, **other}), 422, "idempotency_mismatch")
+    assert Operation.objects.count() == 1
+    accepted(with_key(api, "l", {**REDRIVE, **other}))
+
+
+def test_a_dry_run_uses_no_key_up(api: Caller) -> None:
+    assert with_key(api, "k", {**REDRIVE, "dry_run": True}).status_code == 200
+    accepted(with_key(api, "k", REDRIVE))
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "a,b", "schl\u00fcssel"])
+def test_a_key_is_printable_and_one(api: Caller, key: str) -> None:
+    problem(with_key(api, key, REDRIVE), 400, "invalid_input")
+    assert not Operation.objects.exists()
+
+
+def test_tenants_do_not_share_keys_of_operations(api: Caller, stranger: Caller) -> None:
+    ours, theirs = (accepted(with_key(caller, "k", REDRIVE)) for caller in (api, stranger))
+    assert ours["id"] != theirs["id"]
+
+
+def test_a_repeat_shows_nothing_that_the_key_may_not_see(
+    api: Caller, alice: Tenant, caller_of: Callable[..., Caller]
+) -> None:
+    retry = {**REDRIVE, "action": "retry"}
+    begun = accepted(with_key(api, "k", retry))
+    problem(with_key(caller_of(alice, "submit"), "k", retry), 422, "idempotency_mismatch")
+    assert accepted(with_key(caller_of(alice, "submit", "read"), "k", retry)) == begun
+    assert Operation.objects.count() == 1
+
+
+def test_who_comes_second_at_the_same_moment_gets_the_first_ones_operation(
+    api: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, inside = operations.preview, []
+
+    def meanwhile(*arguments: Any) -> operations.Preview:
+        if not inside:
+            inside.append(True)
+            inside.append(accepted(with_key(api, "k", REDRIVE)))
+        return counted(*arguments)
+
+    monkeypatch.setattr(operations, "preview", meanwhile)
+    assert accepted(with_key(api, "k", REDRIVE)) == inside[1]
+    assert Operation.objects.count() == 1

@@ -7,9 +7,9 @@ import pytest
 from django.db.models import F
 from django.test import override_settings
 
-from jobs import retention, services, store
-from jobs.models import Job, LaneMinute, SubmissionSecond, Tenant, Worker
-from jobs.statuses import TERMINAL, Status
+from jobs import operations, retention, services, store
+from jobs.models import Job, LaneMinute, Operation, SubmissionSecond, Tenant, Worker
+from jobs.statuses import TERMINAL, BulkAction, OperationState, Status
 from tests.store.steps import age, database_time, job_in, lane_of
 
 pytestmark = pytest.mark.django_db
@@ -92,3 +92,32 @@ def test_a_rest_follows_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "time", clock)
     assert list(retention.resting(iter([5, 6]))) == [5, 6]
     assert rests == [retention.REST * 0.5, retention.REST * 2.0]
+
+
+def operation_of(tenant: Tenant, *, days_ago: float, state: OperationState) -> Operation:
+    """One that began so long ago, and ended at once unless it still runs."""
+    made = operations.start(tenant, BulkAction.REDRIVE, "queue:mail", actor="command:test")
+    at = database_time() - timedelta(days=days_ago)
+    ended = None if state is OperationState.RUNNING else at
+    old = store.horizon(days_ago * retention.DAY)
+    same = Operation.objects.filter(pk=made.pk)
+    same.update(id=old, state=state, created_at=at, finished_at=ended)
+    return Operation.objects.get(pk=old)
+
+
+@override_settings(JOBQUEUE={"purge_batch": 1})
+def test_operations_go_a_while_after_their_end(alice: Tenant) -> None:
+    gone = [OperationState.DONE, OperationState.CANCELLED, OperationState.FAILED]
+    for day, state in enumerate(gone):
+        operation_of(alice, days_ago=91 + day, state=state)
+    running = operation_of(alice, days_ago=100, state=OperationState.RUNNING)
+    recent = operation_of(alice, days_ago=89, state=OperationState.DONE)
+    pass_once()
+    assert set(Operation.objects.all()) == {running, recent}
+
+
+@override_settings(JOBQUEUE={"keep_operations_days": None})
+def test_operations_can_be_kept_for_ever(alice: Tenant) -> None:
+    kept = operation_of(alice, days_ago=4_000, state=OperationState.DONE)
+    pass_once()
+    assert Operation.objects.get() == kept
