@@ -10,17 +10,17 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from dashboard.forms import SubmitForm
 from dashboard.pages import back
 from dashboard.scope import scope_of
 from jobs import services
 from jobs.access import actor_of
-from jobs.errors import InvalidInput, JobQueueError, QueueNotFound
+from jobs.errors import InvalidInput, JobQueueError
 from jobs.models import Job
 
 
@@ -68,21 +68,6 @@ def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
     except JobQueueError as error:
         messages.error(request, error.detail)
     return redirect("dead") if action == "discard" else back(request, page)
-
-
-@require_POST
-@login_required
-def set_paused(request: HttpRequest, slug: str, queue: str, action: str) -> HttpResponse:
-    """Pause or resume a queue of a tenant."""
-    scope = scope_of(request)
-    tenant = scope.tenant(slug)
-    scope.require_operable([tenant.pk])
-    try:
-        services.set_queue_paused(tenant, queue, paused=action == "pause", actor=actor_of(request))
-    except QueueNotFound as error:
-        raise Http404(error.detail) from error
-    messages.success(request, f"{slug}/{queue} is {'paused' if action == 'pause' else 'running'}.")
-    return back(request, reverse("overview"))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

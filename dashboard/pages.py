@@ -55,8 +55,13 @@ def never_cached(response: HttpResponse) -> HttpResponse:
     return response
 
 
-def back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
-    """To the page that the form named as `next`, if it is one of ours."""
-    wanted = request.POST.get("next", "")
+def next_page(request: HttpRequest, fallback: str) -> str:
+    """The page that a link or a form named as `next`, if it is one of ours."""
+    wanted = request.POST.get("next") or request.GET.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, request.is_secure())
-    return HttpResponseRedirect(wanted if is_ours else fallback)
+    return wanted if is_ours else fallback
+
+
+def back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
+    """To the page that is next."""
+    return HttpResponseRedirect(next_page(request, fallback))

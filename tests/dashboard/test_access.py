@@ -11,7 +11,7 @@ from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
-PAGES = ("overview", "jobs", "submit", "dead", "operations")
+PAGES = ("overview", "jobs", "submit", "dead", "operations", "queues", "tenants")
 
 
 @pytest.mark.parametrize("name", [*PAGES, "workers"])
@@ -64,7 +64,7 @@ def test_a_stranger_moves_nothing(stranger: Client, alice: Tenant, action: str) 
 def test_a_stranger_cannot_pause_a_queue(stranger: Client, alice: Tenant) -> None:
     job = make_job(alice)
 
-    answer = stranger.post(reverse("set-paused", args=[alice.slug, job.queue, "pause"]))
+    answer = stranger.post(reverse("pause-queue", args=[alice.slug, job.queue]))
 
     assert answer.status_code == 404
     assert not alice.lanes.get().is_paused
@@ -104,7 +104,7 @@ def test_who_is_in_no_tenant_gets_a_friendly_page(
 ) -> None:
     newcomer = log_in("nora")
 
-    for name in ("overview", "jobs", "dead", "operations"):
+    for name in ("overview", "jobs", "dead", "operations", "queues", "tenants"):
         page = newcomer.get(reverse(name))
         assert page.status_code == 200
         assert "not a member of any tenant" in page.content.decode()

@@ -111,8 +111,8 @@ def test_a_queue_is_paused_and_resumed(ann: Client, alice: Tenant) -> None:
     job = make_job(alice)
 
     for action, paused in (("pause", True), ("resume", False)):
-        url = reverse("set-paused", args=[alice.slug, job.queue, action])
-        page = ann.post(url, follow=True).content.decode()
+        url = reverse(f"{action}-queue", args=[alice.slug, job.queue])
+        page = ann.post(url, {"reason": "a move"}, follow=True).content.decode()
         assert alice.lanes.get().is_paused is paused
         assert ("Resume" in page) is paused
 

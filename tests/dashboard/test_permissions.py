@@ -68,7 +68,7 @@ def test_an_onlooker_moves_no_job(onlooker: Client, job: Job, action: str) -> No
 def test_an_onlooker_pauses_and_submits_nothing(onlooker: Client, alice: Tenant, job: Job) -> None:
     form = {"tenant": alice.slug, "task": "echo", "queue": "q", "payload": "{}"}
 
-    paused = onlooker.post(reverse("set-paused", args=[alice.slug, job.queue, "pause"]))
+    paused = onlooker.post(reverse("pause-queue", args=[alice.slug, job.queue]))
 
     assert paused.status_code == 403
     assert onlooker.post(reverse("submit"), form).status_code == 403

@@ -68,8 +68,18 @@ PAGES = {
     "start-operation": ["/operations/new?action=cancel&filter=queue:orders"],
     "operation": ["/operations/{id}/"],
     "cancel-operation": ["/operations/{id}/cancel"],
-    "set-paused": ["/queues/alice/orders/pause", "/queues/alice/orders/resume"],
+    "queues": ["/queues/", "/queues/?tenant=alice", "/queues/?name=orders"],
+    "pause-queue": ["/queues/alice/orders/pause"],
+    "resume-queue": ["/queues/alice/orders/resume"],
+    "queue-limits": ["/queues/alice/orders/limits"],
+    "tenants": ["/tenants/", "/tenants/?tenant=alice", "/tenants/?name=alice"],
+    "tenant": ["/tenants/alice/"],
+    "tenant-limits": ["/tenants/alice/limits"],
+    "set-suspended": ["/tenants/alice/suspend", "/tenants/alice/resume"],
+    "member": ["/tenants/alice/members/1"],
+    "remove-member": ["/tenants/alice/members/1/remove"],
     "workers": ["/workers/"],
+    "ask-worker": ["/workers/w/quiet", "/workers/w/stop", "/workers/w/resume"],
 }
 OF_NOBODY = {"schema", "api-docs", "api-unknown", "health-live", "health-ready", "favicon"}
 OF_NOBODY |= {"login", "logout"}

@@ -1,0 +1,222 @@
+"""The tenants: the share that each is due and got, its limits and their use, and who is noisy.
+
+A tenant is due its weight among those that had work in the last hour. What it got are the seconds
+that its jobs ran, as workers are shared by time, and beside it the starts.
+"""
+
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.core.cache import cache
+from django.db.models import Sum
+
+from dashboard.queries import counts
+from dashboard.queries.counts import Count
+from dashboard.scope import Scope
+from jobs.ceilings import ceiling
+from jobs.models import Job, LaneMinute, Tenant
+from jobs.store import submission_window
+from jobs.store.clock import now
+from jobs.store.depths import lanes_with_counts
+
+MAX_ROWS = 100
+HOUR, LATELY = timedelta(hours=1), timedelta(minutes=5)
+MONTH_DAYS = 30
+MONTH_IS_KEPT_SECONDS = 600
+USED = ("started", "done", "failed", "dead")
+
+OVER_SHARE, OVER_BY = 1.5, 0.05
+"""Who got so many times what it was due, and so much more of the whole, held more than its share.
+"""
+MANY = 50
+"""Fewer jobs in five minutes are no noise, however much more they are than before."""
+RISE = 3
+ARRIVALS_CAP = 10_000
+SUSPECTS = 10
+"""Of so many, those with the longest backlog, it is counted what came lately."""
+
+
+class Used(NamedTuple):
+    """What was used in a time."""
+
+    started: int = 0
+    done: int = 0
+    failed: int = 0
+    dead: int = 0
+
+
+class Share(NamedTuple):
+    """Parts of one, of what all tenants got in the last hour; None where nobody got anything."""
+
+    due: float | None
+    run_time: float | None
+    starts: float | None
+
+
+class TenantRow(NamedTuple):
+    """A tenant with its figures. `noise` says in words how it disturbs others."""
+
+    tenant: Any
+    waiting: Count
+    running: int
+    share: Share
+    noise: list[str]
+
+
+class _Hour(NamedTuple):
+    run_seconds: float = 0.0
+    started: int = 0
+    lately: int = 0
+
+
+SORTS: Mapping[str, Callable[[TenantRow], Any]] = {
+    "tenant": lambda row: row.tenant.slug,
+    "noise": lambda row: (-len(row.noise), -(row.share.run_time or 0)),
+    "share": lambda row: -(row.share.run_time or 0),
+    "running": lambda row: -row.running,
+    "waiting": lambda row: -row.waiting.value,
+    "dead": lambda row: -row.tenant.dlq,
+}
+STATES: Mapping[str, Callable[[TenantRow], bool]] = {
+    "active": lambda row: bool(row.tenant.is_active),
+    "suspended": lambda row: not row.tenant.is_active,
+    "noisy": lambda row: bool(row.noise),
+}
+
+
+def rows_of(scope: Scope) -> list[TenantRow]:
+    """The tenants in scope, by name."""
+    at = now()
+    hours = _hours(at)
+    lanes: dict[int, list[Any]] = {}
+    for lane in lanes_with_counts(scope.ids):
+        lanes.setdefault(lane.tenant_id, []).append(lane)
+    waiting = {pk: counts.total([lane.waiting for lane in own]) for pk, own in lanes.items()}
+    arrived = _arrived(waiting, at)
+    weights = _weights(hours)
+    return [
+        TenantRow(
+            tenant=tenant,
+            waiting=waiting.get(tenant.pk, Count(0)),
+            running=sum(lane.running for lane in lanes.get(tenant.pk, [])),
+            share=(share := _share(tenant, hours, weights)),
+            noise=_noise(share, hours.get(tenant.pk, _Hour()), arrived.get(tenant.pk, 0)),
+        )
+        for tenant in counts.tenants_with_counts(scope.ids).order_by("slug")
+    ]
+
+
+def _hours(at: datetime) -> dict[int, _Hour]:
+    """What each tenant of the installation got in the last hour, and started lately."""
+    ids = Tenant.objects.values_list("pk", flat=True)
+    minutes = LaneMinute.objects.filter(tenant_id__in=list(ids)).order_by()
+    whole = minutes.filter(minute__gte=at - HOUR).values_list("tenant_id")
+    lately = dict(
+        minutes.filter(minute__gte=at - LATELY).values_list("tenant_id").annotate(Sum("started"))
+    )
+    return {
+        tenant_id: _Hour(run_seconds, started, lately.get(tenant_id, 0))
+        for tenant_id, run_seconds, started in whole.annotate(Sum("run_seconds"), Sum("started"))
+    }
+
+
+def _weights(hours: Collection[int]) -> dict[int, int]:
+    """The weights of those that had work."""
+    return dict(Tenant.objects.filter(pk__in=list(hours)).values_list("pk", "weight"))
+
+
+def _share(tenant: Tenant, hours: Mapping[int, _Hour], weights: Mapping[int, int]) -> Share:
+    own = hours.get(tenant.pk, _Hour())
+    return Share(
+        due=_part(tenant.weight, sum((weights | {tenant.pk: tenant.weight}).values())),
+        run_time=_part(own.run_seconds, sum(one.run_seconds for one in hours.values())),
+        starts=_part(own.started, sum(one.started for one in hours.values())),
+    )
+
+
+def _part(own: float, whole: float) -> float | None:
+    return own / whole if whole else None
+
+
+def _arrived(waiting: Mapping[int, Count], at: datetime) -> dict[int, int]:
+    """Jobs that came lately, of the tenants with the longest backlogs, counted to a cap."""
+    fullest = sorted(waiting, key=lambda pk: -waiting[pk].value)[:SUSPECTS]
+    since = uuid.UUID(int=int((at - LATELY).timestamp() * 1_000) << 80)  # ids begin with the time
+    return {
+        pk: Job.objects.filter(tenant_id=pk, pk__gte=since).order_by()[:ARRIVALS_CAP].count()
+        for pk in fullest
+        if waiting[pk].value >= MANY
+    }
+
+
+def _noise(share: Share, hour: _Hour, arrived: int) -> list[str]:
+    """In what way the tenant disturbs others, in words; nothing if it does not."""
+    noise = []
+    if share.due and share.run_time and share.run_time > OVER_SHARE * share.due + OVER_BY:
+        noise.append(
+            f"held {share.run_time:.0%} of the run time of the last hour; {share.due:.0%} is due"
+        )
+    if arrived >= MANY and arrived > 2 * hour.lately:
+        noise.append(f"backlog rises: {arrived:,} jobs came in 5 minutes, {hour.lately:,} started")
+    before = (hour.started - hour.lately) / 11  # the other five minutes of the hour, on average
+    if hour.lately >= MANY and hour.lately > RISE * before:
+        noise.append(f"starts rose: {hour.lately:,} in 5 minutes, {before:,.0f} before")
+    return noise
+
+
+def used_today(tenant_ids: Collection[int], at: datetime) -> dict[int, Used]:
+    """What was used since midnight UTC, by tenant."""
+    return _used(tenant_ids, _midnight(at))
+
+
+def used_in_a_month(at: datetime) -> dict[int, Used]:
+    """What was used today and on the 30 days before it, by tenant; some minutes old at most."""
+    midnight = _midnight(at)
+    key = f"dashboard-month-{midnight:%Y%m%d}"
+    found: dict[int, Used] | None = cache.get(key)
+    if found is None:
+        ids = list(Tenant.objects.values_list("pk", flat=True))
+        found = _used(ids, midnight - timedelta(days=MONTH_DAYS))
+        cache.set(key, found, timeout=MONTH_IS_KEPT_SECONDS)
+    return found
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _used(tenant_ids: Collection[int], since: datetime) -> dict[int, Used]:
+    minutes = LaneMinute.objects.filter(tenant_id__in=tenant_ids, minute__gte=since).order_by()
+    sums = minutes.values_list("tenant_id").annotate(*[Sum(name) for name in USED])
+    return {tenant_id: Used(*used) for tenant_id, *used in sums}
+
+
+class LimitUse(NamedTuple):
+    """A limit of a tenant and how much of it is used; None where that is not counted."""
+
+    name: str
+    limit: int | None
+    used: Count | None
+    ceiling: int | None
+
+
+def limits_of(row: TenantRow) -> list[LimitUse]:
+    """The limits of a tenant, those of what there is before those of how fast it comes."""
+    tenant = row.tenant
+    submitted = Count(sum(one[1] for one in submission_window(tenant.pk)))
+    used = {
+        "max_running": Count(row.running),
+        "max_pending": counts.total(
+            [row.waiting.value, tenant.scheduled, tenant.failed, tenant.blocked]
+        ),
+        "submissions_per_minute": submitted if tenant.submissions_per_minute else None,
+        "starts_per_minute": None,
+        "start_burst": None,
+    }
+    return [
+        LimitUse(name.replace("_", " "), getattr(tenant, name), count, ceiling(tenant, name))
+        for name, count in used.items()
+        if name != "start_burst" or tenant.starts_per_minute
+    ]
