@@ -12,14 +12,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from django.db import Error, connection, connections
+from django.db import Error, connections
 
 from jobs.conf import conf
 from jobs.leases import Wish, see_again
-from jobs.store.dialect import is_postgresql
 from jobs.store.lines import Line
 from jobs.store.offers import Offer, offers
-from jobs.wakeup import CHANNEL
+from jobs.wakeup import Ears
 
 SLICE_SECONDS = 0.1
 """How long a thread that nobody needs any more may still listen."""
@@ -113,14 +112,15 @@ class Watcher:
 
     def _listen_and_look(self) -> None:
         """Until nobody waits. Raises what the database raises."""
-        ears = _Ears()
+        ears = Ears(look_seconds=LOOK_SECONDS)
+        ears.open()
         while self._waiters:
             began = time.monotonic()
             seen = self._look()
             is_settled = not self._wake_for(seen) or all(x.jobs < MAX_COUNTED for x in seen)
             time.sleep(min(1.0, max(LOOK_SECONDS, REST * (time.monotonic() - began))))
             until = time.monotonic() + (conf().poll_interval_seconds if is_settled else 0)
-            while self._waiters and not ears.heard() and time.monotonic() < until:
+            while self._waiters and not ears.heard(SLICE_SECONDS) and time.monotonic() < until:
                 continue
 
     def _look(self) -> list[Offer]:
@@ -153,28 +153,6 @@ def _take(left: Counter[int], lines: Sequence[int], jobs: int) -> None:
         taken = min(jobs, left[line_id])
         left[line_id] -= taken
         jobs -= taken
-
-
-class _Ears:
-    """Hears notifications on PostgreSQL; on SQLite sees that another connection committed."""
-
-    def __init__(self) -> None:
-        connection.ensure_connection()
-        self._raw = connection.connection
-        self._version = 0
-        if is_postgresql():
-            with connection.cursor() as cursor:
-                cursor.execute(f"LISTEN {CHANNEL}")
-
-    def heard(self) -> bool:
-        """Whether anything was heard within a moment. Raises what the database raises."""
-        with connection.wrap_database_errors:
-            if is_postgresql():
-                return any(True for _ in self._raw.notifies(timeout=SLICE_SECONDS, stop_after=1))
-            time.sleep(LOOK_SECONDS)
-            (version,) = self._raw.execute("PRAGMA data_version").fetchone()
-            changed, self._version = version != self._version, version
-            return bool(changed)
 
 
 watcher = Watcher()

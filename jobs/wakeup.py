@@ -1,4 +1,4 @@
-"""Tell idle workers that there is work. A hint that shortens their polling, never the truth.
+"""Tell idle workers that there is work, and hear it. A hint that shortens polling, never the truth.
 
 On PostgreSQL a NOTIFY, coalesced: a process sends at most one in `GAP_SECONDS`, after the commit
 and in a transaction of its own, because every transaction with a NOTIFY takes a lock that is global
@@ -8,6 +8,7 @@ to the server. On SQLite nothing: workers see that the file changed.
 import logging
 import threading
 import time
+from typing import Any
 
 from django.db import Error, connection
 
@@ -22,6 +23,56 @@ IDLE_SECONDS = 10
 _NOTIFY = f"SELECT set_config('synchronous_commit', 'off', TRUE), pg_notify('{CHANNEL}', '')"
 
 _log = logging.getLogger(__name__)
+
+
+class Ears:
+    """Hears on the connection of its thread: on PostgreSQL notifications, on SQLite any commit.
+
+    A change of the SQLite file is looked for every `look_seconds`.
+    """
+
+    def __init__(self, *, look_seconds: float) -> None:
+        self._look_seconds = look_seconds
+        self._raw: Any = None
+        self._version = 0
+
+    def open(self) -> bool:
+        """Begin to hear; whether that is new. What came before was not heard."""
+        connection.ensure_connection()
+        if connection.connection is self._raw:
+            return False
+        self._raw = connection.connection
+        with connection.wrap_database_errors:
+            if is_postgresql():
+                self._raw.execute(f"LISTEN {CHANNEL}")
+            else:
+                self._version = self._file_version()
+        return True
+
+    def heard(self, seconds: float) -> bool:
+        """Whether anything is heard in so long, or may have been missed; answers at once then.
+
+        Raises what the database raises.
+        """
+        if self.open():
+            return True
+        with connection.wrap_database_errors:
+            if is_postgresql():
+                return any(True for _ in self._raw.notifies(timeout=seconds, stop_after=1))
+            return self._sees_change(seconds)
+
+    def _sees_change(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(self._look_seconds)
+            before, self._version = self._version, self._file_version()
+            if self._version != before:
+                return True
+        return False
+
+    def _file_version(self) -> int:
+        (version,) = self._raw.execute("PRAGMA data_version").fetchone()
+        return int(version)
 
 
 class _Waker:

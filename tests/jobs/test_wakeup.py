@@ -39,11 +39,11 @@ def test_nothing_is_sent_where_workers_watch_the_file(
 def test_connection_that_broke_after_the_commit_is_not_the_callers_trouble(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fetch_all(queries: object) -> None:
+    def fetch(*query: object) -> None:
         raise error("connection already closed")
 
     monkeypatch.setattr(wakeup, "is_postgresql", lambda: True)
     monkeypatch.setattr(wakeup, "_waker", wakeup._Waker())
-    monkeypatch.setattr(wakeup, "fetch_all", fetch_all)
+    monkeypatch.setattr(wakeup, "fetch", fetch)
     wakeup.signal()
     assert "polling" in caplog.text
