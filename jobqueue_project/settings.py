@@ -7,6 +7,8 @@ ALLOWED_HOSTS  default localhost; comma separated
 HTTPS          1: secure cookies, HSTS and redirect to https
 PROXIES        how many proxies of ours are in front, whose X-Forwarded-For is believed; default 0
 DEBUG          1: Django's debug pages
+ENCRYPTION_KEYS  wrap the keys of tenants that are encrypted at rest, such as k1:$(openssl rand -base64 32);
+               several with commas between them: the first wraps, all unwrap (docs/encryption.md)
 JOBQUEUE       tunables of jobs/conf.py as a JSON object, such as {"lease_seconds": 10}
 """
 
@@ -195,6 +197,7 @@ TASKS = {
     }
 }
 JOBQUEUE = env_object("JOBQUEUE")
+ENCRYPTION_KEYS = os.environ.get("ENCRYPTION_KEYS", "")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["jobs.api.authentication.BearerAuthentication"],

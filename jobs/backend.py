@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from jobs import services
 from jobs.access import get_job
-from jobs.errors import JobNotFound, UnknownTask
+from jobs.errors import UNREADABLE, JobNotFound, UnknownTask
 from jobs.models import Attempt, Job, Tenant
 from jobs.registry import QueueTask, adopt, find
 from jobs.statuses import AttemptOutcome, Status
@@ -92,7 +92,10 @@ class JobQueueBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> TaskResult:
-        """The state of a job, as Django's result. Raises `TaskResultDoesNotExist`."""
+        """The state of a job, as Django's result. Raises `TaskResultDoesNotExist`.
+
+        And one of `UNREADABLE` for a job that is encrypted with a key that is gone.
+        """
         try:
             job = get_job(Job.objects.all(), result_id)
             return job_result(job, find(job.task), self.alias)
@@ -188,7 +191,8 @@ def call_arguments(
 
 
 def job_result(job: Job, task: QueueTask, alias: str) -> TaskResult:
-    """A job as Django's result."""
+    """A job as Django's result. Raises one of `UNREADABLE` if what it carries cannot be opened."""
+    _refuse_unreadable(job)
     attempts = list(job.attempts.order_by("fence"))
     args, kwargs = call_arguments(json.loads(bytes(job.payload)), task, has_args=job.has_args)
     result: TaskResult = TaskResult(
@@ -208,6 +212,13 @@ def job_result(job: Job, task: QueueTask, alias: str) -> TaskResult:
     if job.result is not None:
         object.__setattr__(result, "_return_value", json.loads(bytes(job.result)))
     return result
+
+
+def _refuse_unreadable(job: Job) -> None:
+    """Raise what keeps the job from being read: better no result than one that says nothing."""
+    for error in UNREADABLE:
+        if job.unreadable == error.code:
+            raise error(f"The job {job.pk} cannot be read: {job.unreadable}.")
 
 
 def _as_enqueued(task: QueueTask, job: Job, alias: str) -> QueueTask:

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
+from jobs import data_keys
 from jobs.conf import conf, known_keys
 
 TAG = "jobqueue"
@@ -25,3 +26,16 @@ def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[checks.CheckMess
     ]
     found += [checks.Error(f"JOBQUEUE: {text}.", id="jobs.E002") for text in conf().problems()]
     return found
+
+
+@checks.register(TAG)
+def check_encryption_keys(app_configs: Any, **kwargs: Any) -> Sequence[checks.CheckMessage]:
+    """The keys of the environment can be read, each under an id of its own."""
+    return [
+        checks.Error(
+            f"ENCRYPTION_KEYS: {text}.",
+            hint="Make one with: echo k1:$(openssl rand -base64 32)",
+            id="jobs.E003",
+        )
+        for text in data_keys.problems()
+    ]

@@ -189,6 +189,30 @@ class TryAgain(JobQueueError):
     status = 409
 
 
+class EncryptionKeyMissing(JobQueueError):
+    """The tenant's encryption key cannot be opened here, as the environment lacks what does."""
+
+    code = "encryption_key_missing"
+    status = 503
+
+
+class EncryptionKeyErased(JobQueueError):
+    """The tenant's encryption key was erased, and with it all that it sealed."""
+
+    code = "encryption_key_erased"
+    status = 409
+
+
+class SealBroken(Exception):
+    """A stored value was changed, or moved here from another place."""
+
+    code: ClassVar[str] = "seal_broken"
+
+
+UNREADABLE = (EncryptionKeyMissing, EncryptionKeyErased, SealBroken)
+"""What keeps a stored value from being read."""
+
+
 class IdempotencyMismatch(JobQueueError):
     """The idempotency key was used before with another request."""
 

@@ -20,7 +20,7 @@ COLUMNS = (
     *("id", "task", "queue", "status", "priority", "attempt", "max_retries", "lost_count"),
     *("created_at", "run_at", "started_at", "finished_at", "reason", "error_type", "error_message"),
     *("tags", "worker_tags", "idempotency_key", "timeout_seconds", "worker", "lease_expires_at"),
-    *("cancel_requested", "payload", "result"),
+    *("cancel_requested", "payload", "result", "unreadable"),
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 """How a cell begins that a spreadsheet would compute (OWASP, "CSV Injection")."""

@@ -10,6 +10,8 @@ LOOKED_AT = 300
 """Characters of a message."""
 LONGEST = 160
 REST = "…"
+SEALED = "\ufdd0"
+"""How an encrypted text begins (`encryption`), and no other: Unicode keeps it from being text."""
 
 # Written as themselves, for the regular expressions of PostgreSQL have another spelling.
 _CONTROLS = "\x01-\x09\x0b-\x1f\x7f"
@@ -20,10 +22,20 @@ _WORD = f"[A-Za-z_{_VARIES}-]*"
 _VARYING = f"[A-Za-z_-]*[{_VARIES}]{_WORD}"
 _varying = re.compile(_VARYING)
 _part_of_a_word = re.compile(f"{_WORD}\\Z")
+_SEALED_KIND = r"encrypted-[a-p]{16}"
+_sealed = re.compile(f"{SEALED}({_SEALED_KIND}):")
+_sealed_kind = re.compile(f"{_SEALED_KIND}\\Z")
+
+
+def sealed_kind(digest: bytes) -> str:
+    """The fingerprint of an encrypted message, of its keyed digest: words without a digit."""
+    return "encrypted-" + "".join(chr(ord("a") + int(digit, 16)) for digit in digest.hex()[:16])
 
 
 def fingerprint(beginning: str) -> str:
     """The fingerprint of the message that begins so; `LOOKED_AT` characters are enough."""
+    if sealed := _sealed.match(beginning):
+        return sealed[1]
     line, newline, _ = beginning[:LOOKED_AT].partition("\n")
     is_whole = newline or len(line) < LOOKED_AT
     varied = _varying.sub("#", line.removesuffix("\r"))
@@ -48,6 +60,8 @@ def as_fingerprint(text: str) -> str:
 
 def pattern(of: str) -> str:
     """A regular expression for messages with this fingerprint, for Python and PostgreSQL alike."""
+    if _sealed_kind.match(of):
+        return rf"^({SEALED}{of}:|{of}\r?(\n|$))"
     known = of.removesuffix(REST)
     words = _VARYING.join(re.escape(part) for part in known.split("#"))
     return f"^{words}" if known != of else rf"^{words}\r?(\n|$)"

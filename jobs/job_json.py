@@ -36,6 +36,7 @@ def job_as_json(job: Job) -> dict[str, Any]:
         "idempotency_key": job.idempotency_key,
         "cancel_requested": job.cancel_requested,
         "worker": job.worker or None,
+        "unreadable": job.unreadable or None,
     }
 
 

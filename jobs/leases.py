@@ -17,13 +17,13 @@ from django.db.models.functions import Now
 
 from jobs import store, wakeup
 from jobs.conf import conf
-from jobs.errors import InvalidInput, TenantInactive
+from jobs.errors import InvalidInput, SealBroken, TenantInactive
 from jobs.job_rows import find_jobs
 from jobs.models import Job, Tenant, Worker
 from jobs.registry import is_for_tenants
 from jobs.shares import FairShares
-from jobs.statuses import Status
-from jobs.store import ClaimedJob, Lease, ReadyLane, Share
+from jobs.statuses import AttemptOutcome, Reason, Status
+from jobs.store import ClaimedJob, Lease, Outcome, ReadyLane, Share
 from jobs.store.lines import Line
 from jobs.store.look import is_simple
 from jobs.store.offers import Offer, offers
@@ -110,7 +110,36 @@ def _handed_out(wish: Wish, claimed: Sequence[ClaimedJob]) -> list[Job]:
     rows = find_jobs(wish.tenant.pk, [job.id for job in leased])
     for job in leased:
         rows[job.id].fence = job.fence  # whatever has become of the job since
-    return [rows[job.id] for job in leased]
+    return _readable(wish.worker, [rows[job.id] for job in leased])
+
+
+def _readable(worker: str, jobs: Sequence[Job]) -> list[Job]:
+    """Those of the jobs whose payload is there to be handed out.
+
+    Where a key has just gone, a job goes back unspent; one that was tampered with is dead.
+    """
+    sealed = [job for job in jobs if job.unreadable]
+    if not sealed:
+        return list(jobs)
+    broken = [job for job in sealed if job.unreadable == SealBroken.code]
+    store.finish(worker, [_tampered_with(job) for job in broken])
+    if missing := [job for job in sealed if job not in broken]:
+        give_back(missing)
+    return [job for job in jobs if job not in sealed]
+
+
+def _tampered_with(job: Job) -> Outcome:
+    return Outcome(
+        job_id=job.pk,
+        fence=job.fence,
+        lane_id=job.lane_id,
+        tenant_id=job.tenant_id,
+        status=Status.DLQ,
+        attempt_outcome=AttemptOutcome.FAILED,
+        error_type=SealBroken.code,
+        error_message="The stored payload was changed, or is another job's.",
+        reason=Reason.NOT_RETRYABLE,
+    )
 
 
 def _claim(wish: Wish) -> list[ClaimedJob]:

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from jobs import ceilings, store, wakeup
 from jobs.callers import caller_address
 from jobs.conf import conf
+from jobs.data_keys import key_of
 from jobs.errors import (
     IdempotencyMismatch,
     InvalidInput,
@@ -59,7 +60,8 @@ def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
     short.
 
     Raises `TenantInactive`, `InvalidInput`, `IdempotencyMismatch`, `TooManyRequests`, `QueueFull`,
-    `TryAgain`.
+    `TryAgain`, and `EncryptionKeyMissing` or `EncryptionKeyErased` for a tenant whose jobs are
+    encrypted.
     """
     if not tenant.is_active:
         raise TenantInactive(f"The tenant {tenant.slug!r} is switched off; ask its operator.")
@@ -68,7 +70,8 @@ def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
     if all(job.idempotency_key is None for job in jobs):
         _refuse_early(tenant, count=len(jobs))
     with _one_write(tenant, jobs):
-        submitted = store.insert_jobs(tenant.pk, jobs)
+        key = key_of(tenant.key_id) if tenant.key_id else None
+        submitted = store.insert_jobs(tenant.pk, jobs, key)
         _refuse_mismatches(submitted)
         _respect_limits(tenant, created=sum(s.created for s in submitted))
     if any(s.created for s in submitted):
@@ -189,11 +192,17 @@ def redrive(
     if payload is not None and len(job_ids) != 1:
         raise InvalidInput("A payload can be edited for one job at a time.")
     with transaction.atomic():
-        moved = store.redrive(job_ids, payload=payload)
+        moved = store.redrive(job_ids) if payload is None else _redrive_edited(job_ids, payload)
         found = {} if found_by is None else {"filter": dict(found_by)}
         _audit_many(actor, "redrive", tenant, moved, edited=payload is not None, **found)
     transaction.on_commit(wakeup.signal)
     return moved
+
+
+def _redrive_edited(job_ids: Sequence[uuid.UUID], payload: bytes) -> list[uuid.UUID]:
+    (job_id,) = job_ids
+    key_id = Job.objects.filter(pk=job_id).values_list("tenant__key_id", flat=True).first()
+    return store.redrive_edited(job_id, payload, key_of(key_id) if key_id else None)
 
 
 def discard(job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None) -> list[uuid.UUID]:

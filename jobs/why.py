@@ -11,9 +11,11 @@ from typing import NamedTuple
 from django.db.models import Min, Q, Sum
 from django.db.models.functions import Now
 
+from jobs.data_keys import key_of
+from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing
 from jobs.figures import live_workers
 from jobs.instants import instant
-from jobs.models import Job, Lane, LaneMinute, Worker
+from jobs.models import Job, Lane, LaneMinute, Line, Tenant, TenantKey, Worker
 from jobs.registry import is_for_tenants
 from jobs.remote import is_remote
 from jobs.statuses import TERMINAL, Status
@@ -26,9 +28,10 @@ RECENT = timedelta(minutes=5)
 """The wait in line is estimated from what a lane's jobs did in this time."""
 
 _SHUT = ("tenant_inactive", "queue_paused")
+_SEALED = ("encryption_key_missing", "encryption_key_erased")
 _UNSERVED = ("no_worker", "no_worker_with_tags", "no_worker_for_task")
 GATES = (
-    *("blocked", "backoff", "scheduled", *_SHUT),
+    *("blocked", "backoff", "scheduled", *_SHUT, *_SEALED),
     *("tenant_limit", "tenant_rate", "queue_limit", "queue_rate"),
     *("task_limit", "task_rate", "shared_task_limit", "shared_task_rate"),
     *(*_UNSERVED, "workers_busy", "in_line"),
@@ -88,7 +91,13 @@ def _gates(job: Job, status: Status) -> tuple[Gate, ...]:
     """The gates in the order in which they open; the place in line comes last."""
     lane = Lane.objects.select_related("tenant").annotate(now=Now()).get(pk=job.lane_id)
     now: datetime = lane.now
-    gates = [*_time(job, status), *_switches(lane), *_limits(job, now), *_workers(job)]
+    gates = [
+        *_time(job, status),
+        *_switches(lane),
+        *_keys(job, lane.tenant),
+        *_limits(job, now),
+        *_workers(job),
+    ]
     if status is Status.PENDING:
         gates.append(_place(job, gates, now))
     return tuple(gates)
@@ -119,6 +128,27 @@ def _pause(lane: Lane) -> str:
         return ""
     why = f": {lane.pause_reason}" if lane.pause_reason else ""
     return f" by {lane.paused_by} since {instant(lane.paused_at)}{why}"
+
+
+def _keys(job: Job, tenant: Tenant) -> Iterator[Gate]:
+    """The keys that an encrypted job needs: of its payload, and for what will come of it."""
+    if not tenant.key_id:
+        return
+    of_line = Line.objects.values_list("key_id", flat=True).get(pk=job.line_id)
+    needed = sorted({of_line, tenant.key_id} - {0})
+    try:
+        for key_id in needed:
+            key_of(key_id)
+    except (EncryptionKeyMissing, EncryptionKeyErased) as error:
+        is_for_good = isinstance(error, EncryptionKeyErased) and key_id == of_line
+        yield Gate(error.code, f"{error}{' The job can only be cancelled.' * is_for_good}")
+        return
+    wrapping = set(TenantKey.objects.filter(pk__in=needed).values_list("wrapped_by", flat=True))
+    own = list(live_workers().filter(tenant=None, is_draining=False))
+    if own and not any(wrapping <= set(worker.environment_keys.split(",")) for worker in own):
+        names = " and ".join(map(repr, sorted(wrapping)))
+        text = f"No live worker of the installation has {names} in its ENCRYPTION_KEYS."
+        yield Gate("encryption_key_missing", text)
 
 
 def _limits(job: Job, now: datetime) -> Iterator[Gate]:
@@ -235,7 +265,7 @@ def _place(job: Job, others: Sequence[Gate], now: datetime) -> Gate:
     if ahead:
         some = str(ahead) if is_all else f"At least {ahead}"
         text = f"{some} ready {'jobs come' if ahead > 1 else 'job comes'} before it in its queue"
-    is_moving = not {gate.code for gate in others} & {*_SHUT, *_UNSERVED}
+    is_moving = not {gate.code for gate in others} & {*_SHUT, *_SEALED, *_UNSERVED}
     per_second = _starts_per_second(job.lane_id, now) if is_moving else 0
     if not per_second:
         return Gate("in_line", f"{text}.", ahead)

@@ -11,6 +11,7 @@ from types import FrameType
 
 import psutil
 import pytest
+from django.conf import LazySettings
 from django.core.cache import cache
 from django.db import connection
 from django.db.backends.signals import connection_created
@@ -18,6 +19,7 @@ from django.db.backends.signals import connection_created
 from jobs import wakeup
 from jobs.api import export_views, rate_limits
 from jobs.backend import recent_tenants
+from jobs.data_keys import forget_keys
 from jobs.models import Tenant
 from jobs.store import gate
 from tests.one_writer import watch
@@ -39,6 +41,23 @@ def pytest_configure() -> None:
 def remembers_no_tenants() -> None:
     """Tenants of an earlier test are gone, whatever the time."""
     recent_tenants.clear()
+
+
+@pytest.fixture(autouse=True)
+def remembers_no_encryption_keys() -> None:
+    """Nor are keys of theirs known whose ids come again."""
+    forget_keys()
+
+
+@pytest.fixture
+def environment_holds(settings: LazySettings) -> Callable[..., None]:
+    """Sets the entries of `ENCRYPTION_KEYS`, as if this process had been started with them."""
+
+    def hold(*entries: str) -> None:
+        settings.ENCRYPTION_KEYS = ",".join(entries)
+        forget_keys()
+
+    return hold
 
 
 @pytest.fixture(autouse=True)

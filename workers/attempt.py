@@ -14,7 +14,8 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from jobs.backend import JobQueueBackend, call_arguments
-from jobs.errors import StopRequest
+from jobs.encryption import is_sealed
+from jobs.errors import Discard, StopRequest
 from jobs.registry import QueueTask
 from jobs.statuses import Status
 from jobs.store import ClaimedJob, Outcome
@@ -93,6 +94,8 @@ async def run_async(
 
 
 def _call(job: ClaimedJob, task: QueueTask, worker: str) -> tuple[list[Any], dict[str, Any]]:
+    if job.key_id and is_sealed(job.payload):  # although its key is here
+        raise Discard("The stored payload was changed, or is another job's.")
     payload = json.loads(job.payload)
     args, kwargs = call_arguments(payload, task, has_args=job.has_args)
     if not (task.takes_context or _is_heard(task_started)):

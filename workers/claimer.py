@@ -10,7 +10,9 @@ from contextlib import contextmanager
 
 from jobs import store
 from jobs.conf import conf
-from jobs.errors import UnknownTask
+from jobs.data_keys import key_of
+from jobs.encryption import Owner, open_value
+from jobs.errors import UNREADABLE, SealBroken, UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.remote import LeftToOthers
 from jobs.shares import FairShares
@@ -52,9 +54,9 @@ class Claimer(Role):
         self._look_again_at = 0.0
         self._is_fresh = False
         self._is_told = False
+        self._is_quiet = False
         self._last: ReadyLane | None = None
         self._tasks: dict[str, QueueTask] = {}
-        self._is_quiet = False
         self._unknown: set[str] = LeftToOthers()
         self._disappointments = 0
         self._strange: list[Lease] = []
@@ -64,19 +66,19 @@ class Claimer(Role):
         self._is_told = True
         self.wake()
 
-    def tick(self) -> float:
-        """Claim once if there is room."""
     def set_quiet(self, is_quiet: bool) -> None:
         """Claim nothing from now on, or claim again."""
         self._is_quiet = is_quiet
         self.wake()
 
+    def tick(self) -> float:
+        """Claim once if there is room."""
         self._return_strange()
         self._settle()
-        buffer = self._pace.buffer(self._held.slots)
-        room = self._held.slots + buffer - len(self._held)
         if self._is_quiet:
             return conf().poll_interval_seconds
+        buffer = self._pace.buffer(self._held.slots)
+        room = self._held.slots + buffer - len(self._held)
         if room <= buffer // 2:
             return conf().poll_interval_seconds
         is_told, self._is_told = self._is_told, False
@@ -196,13 +198,33 @@ class Claimer(Role):
     def _start(self, claimed: Sequence[ClaimedJob], asked_at: float) -> None:
         known = [job for job in claimed if self._knows(job.task)]
         held = [HeldJob(job, self._tasks[job.task], asked_at) for job in known]
+        if any(job.key_id for job in known):
+            held = [one for one in held if not one.job.key_id or self._can_open(one)]
         self._held.add(held)
         self._run_jobs(held)
         self._strange += [Lease(job.id, job.fence) for job in claimed if job.task in self._unknown]
         self._return_strange()
 
+    def _can_open(self, held: HeldJob) -> bool:
+        """Open the payload; if its key has just gone, the job goes back unspent.
+
+        Until the key is there again, the store leaves such jobs out. A payload that was tampered
+        with stays sealed, which the attempt makes its failure.
+        """
+        job = held.job
+        try:
+            held.key = key_of(job.key_id)
+            owner = Owner(job.tenant_id, job.id)
+            held.job = job._replace(payload=open_value(owner, "payload", job.payload))
+        except SealBroken:
+            return True
+        except UNREADABLE:
+            self._strange.append(held.lease)
+            return False
+        return True
+
     def _return_strange(self) -> None:
-        """Give back jobs whose task nobody here knows; if that fails, the next tick does."""
+        """Give back jobs that nobody here can run; if that fails, the next tick does."""
         if self._strange:
             store.release(self._strange)
             self._strange = []

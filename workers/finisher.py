@@ -65,7 +65,13 @@ class Finisher(Role):
         self._fill()
         self._keep_log()
         if self._batch:
-            self._record([outcome for _, outcome in self._batch if outcome])
+            self._record(
+                [
+                    outcome.sealed(held.key) if held.key else outcome
+                    for held, outcome in self._batch
+                    if outcome
+                ]
+            )
             self._let_go()
         return 0
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from enum import Enum
 
 from jobs.conf import conf
+from jobs.data_keys import DataKey
 from jobs.errors import JobStopped, JobTimeout, StopRequest
 from jobs.registry import QueueTask
 from jobs.shares import TURN_SECONDS
@@ -30,7 +31,8 @@ class HeldJob:
     """A claimed job, whether it has started, and how to stop it.
 
     `lease` is what the store asks for in every write; `leased_at` is the monotonic time before
-    which it was last granted or extended.
+    which it was last granted or extended. `key` seals what comes of it, where its tenant has one:
+    it is kept from the start, so that nothing which happens meanwhile can make the job lose that.
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class HeldJob:
         "is_stubborn",
         "is_withdrawn",
         "job",
+        "key",
         "lease",
         "leased_at",
         "ledger_place",
@@ -53,6 +56,7 @@ class HeldJob:
 
     def __init__(self, job: ClaimedJob, task: QueueTask, leased_at: float) -> None:
         self.job = job
+        self.key: DataKey | None = None
         self.lease = Lease(job.id, job.fence)
         self.task = task
         self.leased_at = leased_at

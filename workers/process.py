@@ -14,6 +14,7 @@ from django.db import Error, connections
 from django.db.models.functions import Now
 
 from jobs import __version__, registry, store, wakeup
+from jobs.data_keys import environment_keys
 from jobs.models import Worker
 from jobs.statuses import WorkerRequest
 from workers import attempt
@@ -159,6 +160,7 @@ class WorkerProcess:
             queues=sorted(self._options.queues),
             tasks=sorted(registry.exposed_tasks()),
             tags=sorted(self._options.tags),
+            environment_keys=",".join(environment_keys()),
             slots=self._options.concurrency,
             version=__version__,
             python_version=platform.python_version(),

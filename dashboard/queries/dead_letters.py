@@ -1,6 +1,7 @@
 """Dead letters, grouped by what went wrong: task, type of the error, fingerprint of its message."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from django.db.models.functions import Left, Now
 
 from dashboard.queries.counts import Count
 from dashboard.scope import Scope
+from jobs.encryption import is_sealed
 from jobs.filters import spelled
 from jobs.fingerprint import LOOKED_AT, fingerprint
 from jobs.lookup import in_status
@@ -81,8 +83,18 @@ def groups(scope: Scope) -> Groups:
             found[key] = Group(*key, sample=pk, message=message, first_at=died, last_at=died)
         found[key].add(died)
     largest = sorted(found.values(), key=lambda group: (-group.total, group.filter))[:SHOWN]
+    _open_messages(largest)
     is_capped = counted > GROUPED
     return Groups([(one, Count(one.total, is_capped)) for one in largest], len(found), is_capped)
+
+
+def _open_messages(groups: Sequence[Group]) -> None:
+    """Let those that are shown tell the message of their sample, where that is encrypted."""
+    samples = [group.sample for group in groups if is_sealed(group.message)]
+    opened = Job.objects.only("tenant_id", "error_message").in_bulk(samples) if samples else {}
+    for group in groups:
+        if job := opened.get(group.sample):
+            group.message = job.error_message[:LOOKED_AT]
 
 
 def listed(scope: Scope) -> list[Any]:

@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from jobs.admin.json_text import readable
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant
+from jobs.fingerprint import SEALED
 from jobs.lookup import in_status, newest
 from jobs.models import Job
 from jobs.statuses import Status
@@ -63,9 +64,8 @@ def search_jobs(jobs: QuerySet[Any], text: str) -> QuerySet[Any]:
         return jobs
     if ids := _ids_starting_with(text):
         return jobs.filter(pk__range=ids)
-    found = (
-        Q(task__startswith=text) | Q(error_type__icontains=text) | Q(error_message__icontains=text)
-    )
+    message = Q(error_message__icontains=text) & ~Q(error_message__startswith=SEALED)
+    found = Q(task__startswith=text) | Q(error_type__icontains=text) | message
     return newest(jobs, SEARCHED_AT_MOST).filter(found)
 
 
@@ -84,7 +84,8 @@ class JobPages(ReadOnly, BoundedList):
     search_fields = ["id", "task", "error_type", "error_message"]
     search_help_text = (
         "An id or its first digits, the beginning of a task, or a part of an error. "
-        f"Tasks and errors are looked for in the newest {SEARCHED_AT_MOST:,} jobs of the filter."
+        f"Tasks and errors are looked for in the newest {SEARCHED_AT_MOST:,} jobs of the filter; "
+        "messages that are encrypted are not found."
     )
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -105,6 +106,8 @@ class JobPages(ReadOnly, BoundedList):
         """All there is to know of a job; payload and result for those who may read them."""
         may_read = request.user.has_perm("jobs.view_payload")
         texts = ["payload_text", "result_text"] if may_read else ["withheld"]
+        if isinstance(obj, Job) and obj.unreadable:
+            texts = ["unreadable_text"]
         return [
             (None, {"fields": self._facts(obj)}),
             ("Payload and result", {"fields": texts}),
@@ -167,6 +170,11 @@ class JobPages(ReadOnly, BoundedList):
     def withheld(self, job: Job) -> str:
         """What stands here for those who may not read them."""
         return "Reading these needs the permission “Can read payloads and results”."
+
+    @admin.display(description="payload and result")
+    def unreadable_text(self, job: Job) -> str:
+        """What stands here where the key is gone that they are encrypted with."""
+        return f"These cannot be read: {job.unreadable.replace('_', ' ')}."
 
     @admin.display(description="failed attempts")
     def attempts_text(self, job: Job) -> str:

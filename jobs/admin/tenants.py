@@ -18,6 +18,7 @@ from jobs.members import roles_of
 from jobs.models import Job, Membership, Tenant
 from jobs.services import audit, change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
+from jobs.tenant_keys import state_of
 from jobs.tenants import create_tenant
 
 LIMITS = (
@@ -117,14 +118,19 @@ class TenantAdmin(BoundedList):
         """Dead letters, as a link to them."""
         return _linked("deadletter", tenant, tenant.dead_jobs)
 
+    @admin.display(description="encryption")
+    def encryption(self, tenant: Tenant) -> str:
+        """Whether payloads, results and errors are encrypted at rest; a command changes it."""
+        return state_of(tenant)
+
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """The fields; for a tenant that exists, its figures as well."""
-        figures = ("Now", {"fields": ["running", "waiting", "dead", CREATED]})
+        figures = ("Now", {"fields": ["running", "waiting", "dead", "encryption", CREATED]})
         return [figures, *self.fieldsets] if obj else self.fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """Figures are computed, and a slug is what keys, logs and addresses refer to."""
-        return ["running", "waiting", "dead", CREATED, *(["slug"] if obj else [])]
+        return ["running", "waiting", "dead", "encryption", CREATED, *(["slug"] if obj else [])]
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """A tenant that is switched off and has no jobs may be deleted, one at a time."""

@@ -58,6 +58,7 @@ JOB: Schema = {
     "idempotency_key": "order-17",
     "cancel_requested": False,
     "worker": None,
+    "unreadable": None,
 }
 
 _OF_FORMAT = {

@@ -24,11 +24,17 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from jobs.api.rate_limits import refusal_headers
-from jobs.errors import InvalidFields, InvalidInput, JobQueueError, TooManyRequests
+from jobs.errors import (
+    EncryptionKeyMissing,
+    InvalidFields,
+    InvalidInput,
+    JobQueueError,
+    TooManyRequests,
+)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:jobqueue:error:"
-RETRY_UNAVAILABLE_SECONDS = 5
+_LATER = {"Retry-After": "5"}
 
 OTHER_CODES: Mapping[str, tuple[int, str]] = {
     "not_authenticated": (401, "There is no `Authorization: Bearer` header."),
@@ -109,6 +115,8 @@ def _problem_of(exc: Exception, context: Mapping[str, Any]) -> Problem:
             return _invalid(exc)
         case TooManyRequests():
             return Problem(exc.status, exc.code, exc.detail, headers=refusal_headers(exc))
+        case EncryptionKeyMissing():
+            return Problem(exc.status, exc.code, exc.detail, headers=_LATER)
         case JobQueueError():
             return Problem(exc.status, exc.code, exc.detail, errors=_item(exc, context["view"]))
         case APIException():
@@ -166,7 +174,7 @@ def _failure(exc: Exception, request: Request) -> Problem:
             503,
             "unavailable",
             "The database cannot be used at the moment; try again.",
-            headers={"Retry-After": str(RETRY_UNAVAILABLE_SECONDS)},
+            headers=_LATER,
         )
     got_request_exception.send(sender=None, request=request._request)
     return Problem(500, "internal_error", "Something went wrong here; it has been logged.")

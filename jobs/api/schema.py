@@ -14,6 +14,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from jobs.api import examples
 from jobs.api.error_answers import OWN_CODES
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
+from jobs.errors import UNREADABLE
 from jobs.exports import Form
 from jobs.fields import Field
 from jobs.filters import MAX_CHARACTERS
@@ -94,6 +95,11 @@ _JOB_MEMBERS: Mapping[str, Schema] = {
     "idempotency_key": nullable("string"),
     "cancel_requested": {"type": "boolean"},
     "worker": nullable("string"),
+    "unreadable": nullable(
+        "string",
+        enum=[*(error.code for error in UNREADABLE), None],
+        description="Why payload, result and error cannot be read, and are null or say so.",
+    ),
 }
 _ATTEMPT = record(
     {
@@ -111,15 +117,15 @@ _LANE = record(
     {
         "name": TEXT,
         "paused": {"type": "boolean"},
+        "paused_at": MAYBE_INSTANT,
+        "paused_by": nullable("string"),
+        "pause_reason": nullable("string"),
         "weight": COUNT,
         "max_running": nullable("integer"),
         "starts_per_minute": nullable("integer"),
         "start_burst": COUNT,
         "ceilings": record(
             dict.fromkeys(("max_running", "starts_per_minute", "start_burst"), nullable("integer"))
-        "paused_at": MAYBE_INSTANT,
-        "paused_by": nullable("string"),
-        "pause_reason": nullable("string"),
         ),
         "depth": {
             "type": "object",
@@ -187,6 +193,7 @@ SUBMISSION_PROBLEMS = (
     *("foreign_tenant", "tenant_inactive", "unknown_task", "invalid_payload"),
     *("idempotency_mismatch", "try_again", "rate_limited", "queue_full"),
     *("too_many_queues", "too_many_lines", "queue_not_allowed"),
+    *("encryption_key_missing", "encryption_key_erased"),
 )
 REDRIVE_ANSWER = record(
     {"count": COUNT, "ids": {"type": "array", "items": ID}, "more": {"type": "boolean"}}

@@ -7,6 +7,7 @@ costs a share lock on a shared parent for every insert.
 from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute
 from jobs.models.log_lines import LogLine
 from jobs.models.operation import AuditEntry, Chore, Operation, Worker
+from jobs.models.tenant_keys import TenantKey
 from jobs.models.tenants import (
     NAME_PATTERN,
     ApiKey,
@@ -44,6 +45,7 @@ __all__ = [
     "SubmissionSecond",
     "TaskLimit",
     "Tenant",
+    "TenantKey",
     "Worker",
     "valid_name",
     "valid_slug",

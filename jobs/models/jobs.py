@@ -1,17 +1,26 @@
 """Jobs, their tags and attempts, and what is counted of them."""
 
-from typing import ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
 
+from jobs.encryption import Owner, open_fields, why_unreadable
 from jobs.models.tenants import Lane, Line, Tenant
 from jobs.statuses import UNUSUAL, AttemptOutcome, Reason, Status
 from jobs.uuid7 import uuid7
 
 
 class Job(models.Model):
-    """One request to run a task. `payload` and `result` are the JSON bytes that were sent."""
+    """One request to run a task. `payload` and `result` are the JSON bytes that were sent.
+
+    What is encrypted at rest is opened when a row is read (`encryption`).
+    """
+
+    ENCRYPTED: ClassVar[Mapping[str, str]] = {
+        name: name for name in ("payload", "result", "error_message")
+    }
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(
@@ -109,6 +118,25 @@ class Job(models.Model):
     def __str__(self) -> str:
         return str(self.id)
 
+    @classmethod
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **mode: Any
+    ) -> Self:
+        """The job of a row, its values opened."""
+        job = super().from_db(db, field_names, values, **mode)
+        open_fields(job, cls.ENCRYPTED)
+        return job
+
+    @property
+    def owner(self) -> Owner:
+        """Whose its values are."""
+        return Owner(self.tenant_id, self.pk)
+
+    @property
+    def unreadable(self) -> str:
+        """The code of why what it carries cannot be read, as its key is gone; usually empty."""
+        return why_unreadable(self, self.ENCRYPTED)
+
 
 class DeadLetters(models.Manager["DeadLetter"]):
     """The jobs that used up their attempts."""
@@ -144,7 +172,12 @@ class JobTag(models.Model):
 
 
 class Attempt(models.Model):
-    """One run of a job that failed or was lost."""
+    """One run of a job that failed or was lost. What is encrypted is opened when it is read."""
+
+    ENCRYPTED: ClassVar[Mapping[str, str]] = {
+        "message": "error_message",
+        "traceback": "traceback",
+    }
 
     job = models.ForeignKey(
         Job, on_delete=models.DO_NOTHING, db_constraint=False, related_name="attempts"
@@ -165,6 +198,20 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id}#{self.number}"
+
+    @classmethod
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **mode: Any
+    ) -> Self:
+        """The attempt of a row, its texts opened."""
+        attempt = super().from_db(db, field_names, values, **mode)
+        open_fields(attempt, cls.ENCRYPTED)
+        return attempt
+
+    @property
+    def owner(self) -> Owner:
+        """Whose its texts are."""
+        return Owner(None, self.job_id)
 
 
 class LaneMinute(models.Model):

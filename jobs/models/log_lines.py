@@ -1,7 +1,11 @@
 """What attempts have logged."""
 
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Self
+
 from django.db import models
 
+from jobs.encryption import Owner, open_fields
 from jobs.models.jobs import Job
 
 
@@ -9,7 +13,10 @@ class LogLine(models.Model):
     """One line that an attempt logged; `number` counts those of the attempt, from 1.
 
     `at` is by the clock of the machine that logged it: it is shown, and nothing is decided by it.
+    A message that is encrypted is opened when it is read.
     """
+
+    ENCRYPTED: ClassVar[Mapping[str, str]] = {"message": "log"}
 
     job = models.ForeignKey(
         Job,
@@ -34,3 +41,17 @@ class LogLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id}#{self.attempt}:{self.number}"
+
+    @classmethod
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **mode: Any
+    ) -> Self:
+        """The line of a row, its message opened."""
+        line = super().from_db(db, field_names, values, **mode)
+        open_fields(line, cls.ENCRYPTED)
+        return line
+
+    @property
+    def owner(self) -> Owner:
+        """Whose its message is."""
+        return Owner(None, self.job_id)

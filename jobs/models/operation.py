@@ -24,6 +24,12 @@ class Worker(models.Model):
     queues = models.JSONField(default=list, help_text="Empty for every queue.")
     tasks = models.JSONField(default=list)
     tags = models.JSONField(default=list)
+    environment_keys = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Ids of the keys in its ENCRYPTION_KEYS, with commas between them.",
+    )
     slots = models.PositiveIntegerField()
     running = models.PositiveIntegerField(default=0)
     memory_bytes = models.PositiveBigIntegerField(default=0)

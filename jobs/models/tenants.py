@@ -85,6 +85,12 @@ class Tenant(Limits):
         related_name="tenants",
         help_text="Users who see this tenant on the dashboard.",
     )
+    key_id = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="The `TenantKey` that encrypts its new values; 0: none, they are plain.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -173,12 +179,6 @@ class Lane(Limits):
         help_text="Share of what its tenant gets, relative to its other queues.",
     )
     is_paused = models.BooleanField(default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["tenant_id", "queue"]
-        constraints = [models.UniqueConstraint(fields=["tenant", "queue"], name="lane_once")]
-
     paused_at = models.DateTimeField(null=True, editable=False)
     paused_by = models.CharField(
         max_length=150, blank=True, default="", db_default="", editable=False
@@ -190,24 +190,34 @@ class Lane(Limits):
         db_default="",
         help_text="Why it is paused; everybody who sees the queue reads it.",
     )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["tenant_id", "queue"]
+        constraints = [models.UniqueConstraint(fields=["tenant", "queue"], name="lane_once")]
+
     def __str__(self) -> str:
         return f"{self.tenant_id}/{self.queue}"
 
 
 class Line(models.Model):
-    """The jobs of a lane that the same workers can run: those of one task and the same tags.
+    """The jobs of a lane that the same workers can run: those of one task, the same tags, one key.
 
     What the claim takes from. A worker passes over lines whose task it does not know, whose tags it
-    does not have, or whose task is at its limit, whatever the number of jobs in them.
+    does not have, whose task is at its limit, or whose key it cannot open, whatever the number of
+    jobs in them. `key_id` is the `TenantKey` of their payloads; 0: they are not encrypted.
     """
 
     lane = models.ForeignKey(Lane, on_delete=models.CASCADE, related_name="lines", db_index=False)
     task = models.CharField(max_length=128)
     worker_tags = models.CharField(max_length=1_000, blank=True, default="")
+    key_id = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["lane", "task", "worker_tags"], name="line_once")
+            models.UniqueConstraint(
+                fields=["lane", "task", "worker_tags", "key_id"], name="line_once"
+            )
         ]
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ lost, which is an answer and not an error.
 
 from jobs.store.chores import keep_turn, take_turn
 from jobs.store.claim import ClaimedJob, Share, claim
-from jobs.store.control import cancel, discard, redrive, retry
+from jobs.store.control import cancel, discard, redrive, redrive_edited, retry
 from jobs.store.finish import Outcome, finish
 from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
@@ -35,6 +35,7 @@ from jobs.store.log_lines import Logged, keep_log
 from jobs.store.look import ReadyLane, ready_lanes
 from jobs.store.minutes import sum_up
 from jobs.store.purge import FIRST_ID, Ages, find_old, horizon, purge
+from jobs.store.reseal import Resealed, reseal
 from jobs.store.tenants import forget_tenant
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Marks",
     "Outcome",
     "ReadyLane",
+    "Resealed",
     "Share",
     "cancel",
     "claim",
@@ -71,7 +73,9 @@ __all__ = [
     "ready_lanes",
     "reap",
     "redrive",
+    "redrive_edited",
     "release",
+    "reseal",
     "retry",
     "submission_window",
     "submissions_wait",

@@ -37,7 +37,8 @@ class Share(NamedTuple):
 class ClaimedJob(NamedTuple):
     """A job that this worker holds the lease of, with all that it takes to run it.
 
-    `run_at` is in microseconds since 1970.
+    `run_at` is in microseconds since 1970. `key_id` is the `TenantKey` that what comes of it is to
+    be sealed with, and 0 for a tenant without one; the payload is as it is stored.
     """
 
     id: uuid.UUID
@@ -57,6 +58,7 @@ class ClaimedJob(NamedTuple):
     timeout_seconds: float | None
     waited_seconds: float
     run_at: int
+    key_id: int = 0
 
     @property
     def mark(self) -> Mark:
@@ -174,7 +176,7 @@ def _given(quota: str, conditions: str = "") -> str:
     """The given shares."""
     return f"""
     SELECT given.line_id, line.lane_id, {quota} AS quota, given.rank, given.run_at, given.job_id,
-        tenant.slug
+        tenant.slug, tenant.key_id
     FROM unnest(
         %(lines)s::bigint[], %(quotas)s::int[], %(ranks)s::int[], %(times)s::bigint[],
         %(jobs)s::uuid[]
@@ -251,7 +253,7 @@ granted AS (
 SELECT granted.id, granted.fence, share.slug, granted.tenant_id, granted.lane_id, granted.line_id,
     granted.queue, granted.task, granted.payload, granted.has_args, granted.priority,
     granted.attempt, granted.max_retries, granted.lost_count, granted.timeout_seconds,
-    granted.waited, granted.run_at
+    granted.waited, granted.run_at, share.key_id
 FROM granted JOIN share ON share.line_id = granted.line_id"""
 
 
@@ -260,7 +262,7 @@ _GRANT, _GRANT_AT_ONCE = _grant_to(_GIVEN), _grant_to(_given(_PLACES, _OPEN))
 _GRANT_SQLITE = f"""
 UPDATE jobs_job SET {_GRANTED} WHERE rowid IN (SELECT place FROM ({_READY_SQLITE}))
 RETURNING id, fence, (SELECT slug FROM jobs_tenant WHERE jobs_tenant.id = tenant_id), tenant_id,
-    {_RETURNED}"""
+    {_RETURNED}, (SELECT key_id FROM jobs_tenant WHERE jobs_tenant.id = tenant_id)"""
 
 
 def _grant(

@@ -6,8 +6,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from jobs.data_keys import DataKey
+from jobs.encryption import JobSeal
 from jobs.statuses import TRANSITIONS, Move, Status
-from jobs.store.dialect import array, as_uuid, sql
+from jobs.store.dialect import array, as_uuid, scalar, sql
+from jobs.store.insert import line_with_key
 from jobs.store.minutes import LaneKey, count_cancelled
 from jobs.store.purge import delete
 
@@ -53,14 +56,28 @@ _REDRIVE = f"""
 UPDATE jobs_job SET status = '{TRANSITIONS[Move.REDRIVE].target}', run_at = NOW(),
     attempt = 0, lost_count = 0, error_type = '', error_message = '', reason = '',
     cancel_requested = FALSE, started_at = NULL, finished_at = NULL, worker = '',
-    payload = coalesce(%(payload)s, payload)
+    payload = coalesce(%(payload)s, payload), line_id = coalesce(%(line)s, line_id)
 WHERE id = ANY(%(ids)s) AND status IN ({_sources(Move.REDRIVE)})
 RETURNING id"""
 
 
-def redrive(job_ids: Iterable[uuid.UUID], *, payload: bytes | None = None) -> list[uuid.UUID]:
+def redrive(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Send dead letters back as if new, but with their history; answers the ids of those."""
-    return _ids(_move(_REDRIVE, job_ids, payload=payload))
+    return _ids(_move(_REDRIVE, job_ids, payload=None, line=None))
+
+
+_LINE = "SELECT line_id FROM jobs_job WHERE id = %(id)s"
+
+
+def redrive_edited(
+    job_id: uuid.UUID, payload: bytes, key: DataKey | None = None
+) -> list[uuid.UUID]:
+    """Send one back with another payload, sealed with the key if there is one."""
+    with transaction.atomic():
+        lines = _execute(_LINE, {"id": scalar(job_id)})
+        line = line_with_key(lines[0][0], key.id if key else 0) if lines else None
+        stored = JobSeal(key, job_id).seal("payload", payload) if key else payload
+        return _ids(_move(_REDRIVE, [job_id], payload=stored, line=line))
 
 
 _DEAD = f"""

@@ -1,5 +1,6 @@
 """Outcomes are recorded, in batches, under their fences."""
 
+import copy
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,9 @@ from typing import Any
 from django.db import connection, transaction
 
 from jobs.conf import conf
+from jobs.data_keys import DataKey
+from jobs.encryption import JobSeal
+from jobs.fingerprint import SEALED
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.dialect import (
     BY_KEY,
@@ -72,10 +76,23 @@ class Outcome:
         for name, value in possible.items():
             setattr(self, name, value)
 
+    def sealed(self, key: DataKey) -> "Outcome":
+        """The outcome as it is stored for a tenant with this key."""
+        stored, seal = copy.copy(self), JobSeal(key, self.job_id)
+        if self.result is not None:
+            stored.result = seal.seal("result", self.result)
+        stored.error_message = seal.seal_error(self.error_message)
+        stored.traceback = seal.seal_text("traceback", self.traceback)
+        return stored
+
 
 def storable(text: str) -> str:
-    """The text without NUL, which PostgreSQL cannot keep, and without halves of surrogates."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    """The text without NUL, which PostgreSQL cannot keep, and without halves of surrogates.
+
+    Nor does it begin as an encrypted one.
+    """
+    text = text.removeprefix(SEALED).replace("\0", "\ufffd")
+    return text.encode("utf-8", "replace").decode()
 
 
 # A failed attempt of a job whose cancellation was asked for is its last.

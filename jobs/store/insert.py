@@ -1,5 +1,6 @@
 """Jobs come into being."""
 
+import copy
 import json
 import uuid
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 from django.db import connection
 
 from jobs.conf import conf
+from jobs.data_keys import DataKey
+from jobs.encryption import JobSeal, Owner, is_same_request
 from jobs.errors import InvalidInput, TryAgain
 from jobs.models import JobTag, Lane, Line
 from jobs.statuses import Status
@@ -85,6 +88,7 @@ FROM (
     JOIN jobs_line AS line ON line.lane_id = lane.id
         AND line.task = coalesce(new.task, %(all_task)s::text)
         AND line.worker_tags = coalesce(new.worker_tags, %(all_worker_tags)s::text)
+        AND line.key_id = %(key_id)s
 ) AS ready
 ORDER BY idempotency_key, id
 {_UNLESS_KEY_IS_USED}"""
@@ -102,26 +106,44 @@ FROM (
         coalesce(%(run_at)s::timestamptz, IN_SECONDS(%(delay_seconds)s::float8)) AS run_at
     FROM jobs_lane AS lane JOIN jobs_line AS line ON line.lane_id = lane.id
     WHERE lane.tenant_id = %(tenant_id)s AND lane.queue = %(queue)s AND line.task = %(task)s
-        AND line.worker_tags = %(worker_tags)s
+        AND line.worker_tags = %(worker_tags)s AND line.key_id = %(key_id)s
 ) AS ready
 WHERE TRUE {_UNLESS_KEY_IS_USED}"""
 _WHICH = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s)"
 
 
-def insert_jobs(tenant_id: int, jobs: Sequence[NewJob]) -> list[Submitted]:
+def insert_jobs(
+    tenant_id: int, jobs: Sequence[NewJob], key: DataKey | None = None
+) -> list[Submitted]:
     """Insert the jobs; answer, in their order, the id of each and whether this call made it.
 
-    A job whose idempotency key the tenant has used gets the earlier job's id, and `mismatch` if
-    that was another request. Call it in a transaction that ends if anything raises. Raises
-    `InvalidInput` for too many queues, and `TryAgain` if earlier jobs are deleted all the time.
+    What they carry is sealed with the key, if there is one. A job whose idempotency key the tenant
+    has used gets the earlier job's id, and `mismatch` if that was another request. Call it in a
+    transaction that ends if anything raises. Raises `InvalidInput` for too many queues, and
+    `TryAgain` if earlier jobs are deleted all the time.
     """
-    rows = list(zip(uuid7s(len(jobs)), jobs, strict=True))
+    ids = uuid7s(len(jobs))
+    rows = list(zip(ids, jobs if key is None else _sealed(key, ids, jobs), strict=True))
     inserted = _insert(tenant_id, rows)
     earlier: dict[str, _Earlier] = {}
     if len(inserted) < len(rows):
         inserted, earlier = _insert_rest(tenant_id, rows, inserted)
     _insert_tags(tenant_id, [row for row in rows if row[0] in inserted])
-    return [_answer(job_id, job, inserted, earlier) for job_id, job in rows]
+    return [
+        _answer(tenant_id, job_id, job, inserted, earlier)
+        for job_id, job in zip(ids, jobs, strict=True)
+    ]
+
+
+def _sealed(key: DataKey, ids: Sequence[uuid.UUID], jobs: Sequence[NewJob]) -> list[NewJob]:
+    """The jobs as they are stored. Not made anew: sealed, a payload may be longer than it may."""
+    stored = [copy.copy(job) for job in jobs]
+    for job_id, job in zip(ids, stored, strict=True):
+        seal = JobSeal(key, job_id)
+        object.__setattr__(job, "key_id", key.id)
+        object.__setattr__(job, "payload", seal.seal("payload", job.payload))
+        object.__setattr__(job, "request_hash", seal.seal_hash(job.request_hash))
+    return stored
 
 
 def _insert_rest(
@@ -153,12 +175,17 @@ def _missing(
 
 
 def _answer(
-    job_id: uuid.UUID, job: NewJob, inserted: Container[uuid.UUID], earlier: Mapping[str, _Earlier]
+    tenant_id: int,
+    job_id: uuid.UUID,
+    job: NewJob,
+    inserted: Container[uuid.UUID],
+    earlier: Mapping[str, _Earlier],
 ) -> Submitted:
     if job_id in inserted:
         return Submitted(job_id, created=True)
-    first_id, request_hash = earlier[job.idempotency_key or ""]
-    return Submitted(first_id, created=False, mismatch=request_hash != job.request_hash)
+    first_id, stored = earlier[job.idempotency_key or ""]
+    is_same = is_same_request(Owner(tenant_id, first_id), stored, job.request_hash)
+    return Submitted(first_id, created=False, mismatch=not is_same)
 
 
 def _insert(tenant_id: int, rows: Sequence[_Row]) -> set[uuid.UUID]:
@@ -207,7 +234,11 @@ _STORED: dict[str, Callable[[Any], Any]] = {
 
 def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
     values = {name: stored(getattr(job, name)) for name, stored in _STORED.items()}
-    own = {"payload": job.payload, "idempotency_key": job.idempotency_key}
+    own = {
+        "payload": job.payload,
+        "key_id": job.key_id,
+        "idempotency_key": job.idempotency_key,
+    }
     return values | own | {"tenant_id": tenant_id, "id": scalar(job_id)}
 
 
@@ -216,6 +247,7 @@ def _columns(tenant_id: int, rows: Sequence[_Row]) -> dict[str, Any]:
     keys = [job.idempotency_key for _, job in rows]
     columns: dict[str, Any] = {
         "tenant_id": tenant_id,
+        "key_id": rows[0][1].key_id,
         "id": array_of_uuids(job_id for job_id, _ in rows),
         "payload": array_of_bytes(job.payload for _, job in rows),
         "idempotency_key": keys if any(keys) else [],
@@ -243,10 +275,11 @@ def _make_lanes(tenant_id: int, queues: set[str]) -> None:
 
 
 def _make_lines(tenant_id: int, jobs: Sequence[NewJob]) -> None:
-    """Make the lines of jobs whose lanes exist."""
+    """Make the lines of jobs whose lanes exist; the jobs have one key, or none of them has."""
+    key_id = jobs[0].key_id if jobs else 0
     lanes = dict(Lane.objects.filter(tenant_id=tenant_id).values_list("queue", "pk"))
     wanted = {(lanes[job.queue], job.task, tags_text(job.worker_tags)) for job in jobs}
-    lines = Line.objects.filter(lane__tenant_id=tenant_id)
+    lines = Line.objects.filter(lane__tenant_id=tenant_id, key_id=key_id)
     new = wanted - set(lines.values_list("lane_id", "task", "worker_tags"))
     most = conf().max_lines_per_tenant
     if new and lines.count() + len(new) > most:
@@ -256,9 +289,20 @@ def _make_lines(tenant_id: int, jobs: Sequence[NewJob]) -> None:
             code="too_many_lines",
         )
     Line.objects.bulk_create(
-        [Line(lane_id=lane_id, task=task, worker_tags=tags) for lane_id, task, tags in sorted(new)],
+        [
+            Line(lane_id=lane_id, task=task, worker_tags=tags, key_id=key_id)
+            for lane_id, task, tags in sorted(new)
+        ],
         ignore_conflicts=True,
     )
+
+
+def line_with_key(line_id: int, key_id: int) -> int:
+    """The id of the line that jobs of this line are in whose payload is sealed with that key."""
+    line = Line.objects.get(pk=line_id)
+    return Line.objects.get_or_create(
+        lane_id=line.lane_id, task=line.task, worker_tags=line.worker_tags, key_id=key_id
+    )[0].pk
 
 
 def _insert_tags(tenant_id: int, rows: Sequence[_Row]) -> None:

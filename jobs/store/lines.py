@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from jobs.data_keys import openable
 from jobs.statuses import Status
 from jobs.store.dialect import BY_KEY, array, fetch, is_postgresql
 
@@ -69,7 +70,9 @@ _SETTINGS = """
     tenant.id, tenant.max_running, tenant.starts_per_minute, tenant.start_burst,
     lane.id, lane.max_running, lane.starts_per_minute, lane.start_burst,
     own.id, own.max_running, own.starts_per_minute, own.start_burst,
-    shared.id, shared.max_running, shared.starts_per_minute, shared.start_burst"""
+    shared.id, shared.max_running, shared.starts_per_minute, shared.start_burst,
+    line.key_id, tenant.key_id"""
+_KEYS = slice(24, 26)
 _OPEN = """
 JOIN jobs_lane AS lane ON lane.id = line.lane_id AND NOT lane.is_paused
 JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id AND tenant.is_active
@@ -81,8 +84,12 @@ SELECT {_SETTINGS} FROM jobs_line AS line {_OPEN} WHERE line.lane_id = ANY(%(lan
 
 
 def lines_of(lane_ids: Iterable[int], *, before: Iterable[str] = ()) -> list[Line]:
-    """The lines of those of the lanes that are not paused, with ready jobs or without."""
-    return [_line(row) for row in fetch(_LINES_OF, {"lanes": array(lane_ids)}, before=before)]
+    """The lines of those of the lanes that are not paused, with ready jobs or without.
+
+    Left out, here and among the ready ones, are those with a key that this process cannot open: it
+    could neither read their payloads nor keep what comes of them.
+    """
+    return _open_lines(fetch(_LINES_OF, {"lanes": array(lane_ids)}, before=before))
 
 
 # A "loose index scan": from one line with ready jobs to the next, so that the cost grows with the
@@ -131,7 +138,7 @@ def ready_lines(after: Marks) -> list[Line]:
         rows = fetch(_READY_AFTER_MARKS, marked(after, after), before=[BY_KEY])
     else:
         rows = fetch(_READY_POSTGRESQL, {})
-    return [_line(row) for row in rows]
+    return _open_lines(rows)
 
 
 def marked(line_ids: Collection[int], after: Marks) -> dict[str, Any]:
@@ -145,12 +152,18 @@ def marked(line_ids: Collection[int], after: Marks) -> dict[str, Any]:
     }
 
 
+def _open_lines(rows: Collection[tuple[Any, ...]]) -> list[Line]:
+    keys = {key_id for row in rows for key_id in row[_KEYS]} - {0}
+    shut = keys - openable(keys) if keys else keys
+    return [_line(row) for row in rows if not shut or shut.isdisjoint(row[_KEYS])]
+
+
 def _line(row: tuple[Any, ...]) -> Line:
     four = (
         _limit("T", *row[8:12]),
         _limit("L", *row[12:16]),
         _limit("K", *row[16:20]),
-        _limit("K", *row[20:]),
+        _limit("K", *row[20:24]),
     )
     return Line._make((*row[:8], *four, tuple(limit for limit in four if limit)))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.conf import conf
+from jobs.data_keys import DataKey, key_of, openable
+from jobs.encryption import JobSeal
 from jobs.models import LogLine
 from jobs.statuses import Status
 from jobs.store.dialect import array, as_uuid, fetch, one_writer
@@ -43,26 +45,36 @@ def _shortened(text: str, limit: int) -> str:
 
 # Found by the primary key, as where outcomes are recorded.
 _UNDER_WAY = f"""
-SELECT id, fence FROM jobs_job WHERE id = ANY(%(ids)s) AND status || '' = '{Status.RUNNING}'"""
+SELECT job.id, job.fence, tenant.key_id
+FROM jobs_job AS job JOIN jobs_tenant AS tenant ON tenant.id = job.tenant_id
+WHERE job.id = ANY(%(ids)s) AND job.status || '' = '{Status.RUNNING}'"""
 
 
 def keep_log(lines: Sequence[Logged]) -> None:
     """Keep the lines of attempts that hold their lease; those of others are passed over.
 
-    So are lines that were kept before: repeating a call whose answer got lost changes nothing.
+    So are lines that were kept before: repeating a call whose answer got lost changes nothing. And
+    so are those of a tenant who is encrypted with a key that cannot be opened.
     """
     ids = {line.job_id for line in lines}
     with one_writer():
         rows = fetch(_UNDER_WAY, {"ids": array(sorted(ids))})
-        held = {(as_uuid(job_id), fence) for job_id, fence in rows}
+        keys = {key_id for *_, key_id in rows}
+        opened = {0: None} | {key_id: key_of(key_id) for key_id in openable(keys - {0})}
+        held = {(as_uuid(x), fence): opened[key] for x, fence, key in rows if key in opened}
         LogLine.objects.bulk_create(
-            [_row(line) for line in lines if (line.job_id, line.fence) in held],
+            [
+                _row(line, held[line.job_id, line.fence])
+                for line in lines
+                if (line.job_id, line.fence) in held
+            ],
             batch_size=BATCH,
             ignore_conflicts=True,
         )
 
 
-def _row(line: Logged) -> LogLine:
+def _row(line: Logged, key: DataKey | None) -> LogLine:
+    message = JobSeal(key, line.job_id).seal_text("log", line.message) if key else line.message
     return LogLine(
         job_id=line.job_id,
         attempt=line.attempt,
@@ -71,5 +83,5 @@ def _row(line: Logged) -> LogLine:
         at=line.at,
         level=line.level,
         logger=line.logger,
-        message=line.message,
+        message=message,
     )

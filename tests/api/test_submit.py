@@ -15,7 +15,7 @@ JOB_MEMBERS = {
     *("id", "task", "queue", "status", "priority", "payload", "result", "error", "attempt"),
     *("max_retries", "run_at", "created_at", "started_at", "finished_at", "lease_expires_at"),
     *("timeout_seconds", "tags", "worker_tags", "idempotency_key", "worker"),
-    *("lost_count", "cancel_requested", "reason"),
+    *("lost_count", "cancel_requested", "reason", "unreadable"),
 }
 
 

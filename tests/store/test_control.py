@@ -142,7 +142,7 @@ def test_redrive_after_a_wish_to_cancel_forgets_the_wish(alice: Tenant) -> None:
 
 def test_payload_can_be_replaced_on_the_way_back(alice: Tenant) -> None:
     job_id = job_in(Status.DLQ, alice, payload=b"[1]")
-    store.redrive([job_id], payload=b"[2]")
+    store.redrive_edited(job_id, b"[2]")
     assert row(job_id)["payload"] == b"[2]"
 
 

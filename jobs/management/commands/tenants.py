@@ -5,8 +5,8 @@ from typing import Any
 
 from django.db.models import Q
 
-from jobs import services
-from jobs.management.terminal import NOT_FOUND, DomainCommand, positive_or_none
+from jobs import services, tenant_keys
+from jobs.management.terminal import NOT_FOUND, WRONG_STATUS, DomainCommand, positive_or_none
 from jobs.models import Lane, TaskLimit, Tenant
 from jobs.tenants import create_tenant
 
@@ -34,7 +34,7 @@ class Command(DomainCommand):
     help = "Make tenants, list them, set their limits and those of their queues and tasks."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Six verbs."""
+        """Six verbs about limits, and those about encryption."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         create = self.add_verb(verbs, "create", "Make a tenant.")
         create.add_argument("slug", metavar="SLUG", help="lower-case letters, digits, hyphens")
@@ -58,6 +58,22 @@ class Command(DomainCommand):
         _add_limits(task, STARTS)
         task.add_argument("--remove", action="store_true", help="lift its limits")
         self.add_verb(verbs, "limits", "List the limits of queues and tasks.")
+        self._add_encryption(verbs)
+
+    def _add_encryption(self, verbs: Any) -> None:
+        encrypt = self.add_verb(verbs, "encrypt", "Encrypt a tenant's jobs, also those there are.")
+        rotate = self.add_verb(verbs, "rotate-key", "Encrypt a tenant's jobs with a new key.")
+        erase = self.add_verb(
+            verbs, "erase-key", "Erase a tenant's key, and so its data, for good."
+        )
+        for verb in (encrypt, rotate, erase):
+            verb.add_argument("slug", metavar="SLUG")
+        rotate.add_argument(
+            "--resume", action="store_true", help="make no new key: go on sealing with the present"
+        )
+        erase.add_argument("--yes", action="store_true", help="do not ask")
+        text = "Wrap the keys of all tenants by the first of ENCRYPTION_KEYS."
+        self.add_verb(verbs, "rewrap", text)
 
     def create(self, options: dict[str, Any]) -> None:
         """Make one."""
@@ -116,6 +132,57 @@ class Command(DomainCommand):
         limits: list[Lane | TaskLimit] = [*lanes, *TaskLimit.objects.select_related("tenant")]
         lines = [_limits_in_words(one) for one in limits]
         self.answer([_limits_as_json(one) for one in limits], "\n".join(lines) or "No limits.")
+
+    def encrypt(self, options: dict[str, Any]) -> None:
+        """Give it a key, then seal what there was before."""
+        tenant = self.tenant(options["slug"])
+        tenant_keys.encrypt(tenant, actor=self.actor)
+        self._seal_earlier(tenant)
+
+    def rotate_key(self, options: dict[str, Any]) -> None:
+        """Give it another key, then seal anew what there was before."""
+        tenant = self.tenant(options["slug"])
+        if not options["resume"]:
+            tenant_keys.rotate(tenant, actor=self.actor)
+        elif not tenant.key_id:
+            self.refuse(f"The tenant {tenant.slug!r} is not encrypted.", WRONG_STATUS)
+        self._seal_earlier(tenant)
+
+    def _seal_earlier(self, tenant: Tenant) -> None:
+        done = tenant_keys.seal_earlier(tenant, lambda x: self.progress(x.looked_at, x.total))
+        text = f"New jobs of {tenant.slug} are encrypted with key {tenant.key_id}. "
+        text += f"Sealed {done.sealed:,} values of {done.looked_at:,} jobs."
+        if done.unreadable:
+            text += f" {done.unreadable:,} cannot be opened and were left as they are."
+        if done.running:
+            text += f" {done.running:,} jobs are running; once they have ended, seal what they "
+            text += f"leave: manage.py tenants rotate-key {tenant.slug} --resume"
+        counts = {"sealed": done.sealed, "unreadable": done.unreadable, "running": done.running}
+        self.answer({"tenant": tenant.slug, "key": tenant.key_id, **counts}, text)
+
+    def erase_key(self, options: dict[str, Any]) -> None:
+        """Ask, then erase."""
+        tenant = self.tenant(options["slug"])
+        if not options["yes"] and not self._confirms(tenant):
+            self.refuse("Nothing was erased.")
+        count = tenant_keys.erase(tenant, actor=self.actor)
+        text = f"Erased {count} keys of {tenant.slug}: what they sealed is lost."
+        self.answer({"tenant": tenant.slug, "erased": count}, text)
+
+    def _confirms(self, tenant: Tenant) -> bool:
+        self.stderr.write(
+            f"All payloads, results and error texts that {tenant.slug} has encrypted will be lost, "
+            "for good. Waiting jobs will never run."
+        )
+        try:
+            return input(f"Write {tenant.slug} to erase them: ") == tenant.slug
+        except EOFError:
+            return False
+
+    def rewrap(self, options: dict[str, Any]) -> None:
+        """All of them; data and data keys stay as they are."""
+        count = tenant_keys.rewrap(actor=self.actor, tell=self.progress)
+        self.answer({"rewrapped": count}, f"Wrapped {count} keys anew.")
 
 
 def _add_limits(parser: ArgumentParser, names: tuple[str, ...], *, defaults: bool = False) -> None:

@@ -1,0 +1,166 @@
+"""Encryption of a tenant: switched on, its key rotated, erased, wrapped by another.
+
+What is stored before is sealed in passes over the tenant's jobs, which may be broken off and begun
+again at any time: each finds what is still to be done.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from jobs import data_keys, store, wakeup
+from jobs.data_keys import DataKey, forget_keys, key_of
+from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing, StatusConflict
+from jobs.models import Job, Tenant, TenantKey
+from jobs.services import audit
+from jobs.statuses import Status
+
+SETTLED_SECONDS = 5.0
+"""By then every process has learnt of a tenant's new key: each believes for two seconds at most
+what it knows of an API key and its tenant."""
+MAX_PASSES = 5
+
+
+def encrypt(tenant: Tenant, *, actor: str) -> DataKey:
+    """Encrypt what the tenant's jobs carry from now on; answers its key.
+
+    A tenant that has one keeps it; one whose key was erased gets a new one. Raises
+    `EncryptionKeyMissing` if the environment has no key, or not the one that opens the tenant's.
+    """
+    with transaction.atomic():
+        store.pass_gate_alone()
+        tenant.refresh_from_db(fields=["key_id"])
+        try:
+            return key_of(tenant.key_id)
+        except EncryptionKeyErased:  # as the one of id 0 is, which there is none of
+            return _new_key(tenant, actor, "encrypt_tenant")
+
+
+def rotate(tenant: Tenant, *, actor: str) -> DataKey:
+    """Encrypt with a new key from now on. Raises as `encrypt`, and `StatusConflict` without one."""
+    with transaction.atomic():
+        store.pass_gate_alone()
+        tenant.refresh_from_db(fields=["key_id"])
+        if not tenant.key_id:
+            raise StatusConflict(f"The tenant {tenant.slug!r} is not encrypted.")
+        return _new_key(tenant, actor, "rotate_tenant_key", before=tenant.key_id)
+
+
+def _new_key(tenant: Tenant, actor: str, action: str, **details: object) -> DataKey:
+    made = TenantKey.objects.create(tenant=tenant, **data_keys.new_wrapped(tenant.pk)._asdict())
+    forget_keys()
+    tenant.key_id = made.pk
+    tenant.save(update_fields=["key_id"])
+    audit(actor, action, tenant.pk, tenant.slug, key=made.pk, wrapped_by=made.wrapped_by, **details)
+    transaction.on_commit(wakeup.signal)
+    return key_of(made.pk)
+
+
+@dataclass
+class Progress:
+    """How far the sealing of what a tenant had before came: jobs looked at, and their values.
+
+    `running` are jobs that ran until the end of it, which may still leave something.
+    """
+
+    total: int
+    looked_at: int = 0
+    sealed: int = 0
+    unreadable: int = 0
+    running: int = 0
+
+
+def seal_earlier(tenant: Tenant, tell: Callable[[Progress], None] = lambda _: None) -> Progress:
+    """Seal with the tenant's present key what is not yet, beside everything that goes on.
+
+    In passes, until one finds nothing to do: a process that has not heard of the key may still add
+    what is not sealed with it. Raises what `key_of` does.
+    """
+    progress = Progress(Job.objects.filter(tenant=tenant).count())
+    for number in range(MAX_PASSES):
+        if number:
+            time.sleep(SETTLED_SECONDS)
+        before = progress.sealed
+        _pass(tenant, progress, tell)
+        if number and progress.sealed == before:
+            break
+    progress.running = Job.objects.filter(tenant=tenant, status=Status.RUNNING).count()
+    return progress
+
+
+def _pass(tenant: Tenant, progress: Progress, tell: Callable[[Progress], None]) -> None:
+    progress.looked_at = progress.unreadable = 0
+    last: uuid.UUID | None = store.FIRST_ID
+    while last is not None:
+        done = store.reseal(key_of(tenant.key_id), last)
+        last = done.last
+        progress.looked_at += done.jobs
+        progress.sealed += done.values
+        progress.unreadable += done.unreadable
+        tell(progress)
+
+
+def erase(tenant: Tenant, *, actor: str) -> int:
+    """Erase all keys of the tenant: what they sealed is lost for good; answers how many.
+
+    Every process stops using them within `data_keys.KEY_SECONDS`. The tenant stays encrypted and
+    accepts no job until it has a new key (`encrypt`).
+    """
+    with transaction.atomic():
+        keys = TenantKey.objects.filter(tenant=tenant, erased_at=None)
+        erased = keys.update(wrapped=b"", erased_at=Now())
+        if erased:
+            audit(actor, "erase_tenant_key", tenant.pk, tenant.slug, count=erased)
+    forget_keys()
+    return erased
+
+
+def rewrap(*, actor: str, tell: Callable[[int, int], None] = lambda _, __: None) -> int:
+    """Wrap every tenant's keys by the first key of the environment; answers how many it were.
+
+    The data keys stay as they are, and so do all values. Raises `EncryptionKeyMissing` at a key
+    that does not open here; those before it are done.
+    """
+    first = next(iter(data_keys.environment_keys()), "")
+    others = TenantKey.objects.filter(erased_at=None).exclude(wrapped_by=first)
+    ids = list(others.values_list("pk", flat=True))
+    for done, key_id in enumerate(ids, 1):
+        _rewrap_one(key_id)
+        tell(done, len(ids))
+    forget_keys()
+    audit(actor, "rewrap_tenant_keys", None, first, count=len(ids))
+    return len(ids)
+
+
+def _rewrap_one(key_id: int) -> None:
+    """Locked, so that a key which is erased at the same moment does not come back."""
+    with transaction.atomic():
+        row = TenantKey.objects.select_for_update().get(pk=key_id)
+        if row.erased_at is None:
+            secret = data_keys.unwrap(row.tenant_id, bytes(row.wrapped), row.wrapped_by)
+            row.wrapped, row.wrapped_by = data_keys.wrap(row.tenant_id, secret)
+            row.save(update_fields=["wrapped", "wrapped_by"])
+
+
+def state_of(tenant: Tenant) -> str:
+    """Whether the tenant is encrypted, with which key, and whether that opens here; in words."""
+    if not tenant.key_id:
+        return "not encrypted"
+    row = TenantKey.objects.get(pk=tenant.key_id)
+    if row.erased_at:
+        return f"key {row.pk} was erased at {_shown(row.erased_at)}; no job is accepted without one"
+    try:
+        key_of(row.pk)
+    except EncryptionKeyMissing as error:
+        return f"encrypted with key {row.pk}, which cannot be opened here: {error}"
+    since = _shown(row.created_at)
+    return f"encrypted with key {row.pk} since {since}, wrapped by {row.wrapped_by!r}"
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
