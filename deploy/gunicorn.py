@@ -6,8 +6,10 @@ Options of the command line win. WEB_PROCESSES is the number of processes, 2 by 
 for each core that is to be used, each of which has a database connection for every thread.
 """
 
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_PROCESSES", "2"))
@@ -21,3 +23,11 @@ graceful_timeout = 10
 # The heartbeat of the processes is a file that is touched: in memory, where no disk can hold it up.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Let gunicorn log as we do, without the queries of requests. There is no access log."""
+    from jobs.logs import StructuredFormatter  # noqa: PLC0415  (the project is on the path now)
+
+    for handler in logging.getLogger("gunicorn.error").handlers:
+        handler.setFormatter(StructuredFormatter())

@@ -1,7 +1,11 @@
-"""Structured logs: one JSON object a line, with the fields that name a job. Never a payload."""
+"""Structured logs: one JSON object a line, with the fields that name a job. Never a payload.
+
+Nor the query of an address, whoever logs that: it may hold the text of a filter.
+"""
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 
 FIELDS = (
@@ -18,6 +22,10 @@ FIELDS = (
 )
 
 
+# A malformed request line may have spaces in its query; the version is after the last of them.
+_QUERY = re.compile(r"(/[^\s?]*)\?(?:.*(?= HTTP/)|\S*)")
+
+
 class StructuredFormatter(logging.Formatter):
     """Formats a record as JSON; `extra` fields other than those of `FIELDS` are left out."""
 
@@ -27,7 +35,8 @@ class StructuredFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            # Servers log whole requests that went wrong.
+            "message": _QUERY.sub(r"\1?...", record.getMessage()),
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info:

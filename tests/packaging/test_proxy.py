@@ -112,6 +112,17 @@ def test_nothing_is_cut_off_that_may_still_come(server: Block) -> None:
     assert conf().max_body_bytes < size < 2 * conf().max_body_bytes
 
 
+def test_no_log_has_the_queries_of_requests(http: Block) -> None:
+    (file,) = crossplane.parse(str(ROOT / "deploy" / "nginx.conf"))["config"]
+    assert values(file["parsed"])["error_log"][-1] == "emerg"
+    logged = " ".join(values(http)["log_format"])
+    assert not re.search(
+        r"\$(request|request_uri|args|query_string|arg_\w+|http_referer)\b", logged
+    )
+    for starts_daphne in ("Dockerfile", "demo/launcher.py"):
+        assert '"--verbosity", "0"' in (ROOT / starts_daphne).read_text(), starts_daphne
+
+
 def test_its_servers_are_services_that_it_waits_for(http: Block) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     upstreams = {one["args"][0] for one in http if one["directive"] == "upstream"}

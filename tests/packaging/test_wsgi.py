@@ -1,5 +1,9 @@
 """The WSGI server of a deployment serves pages and REST."""
 
+import io
+import json
+import logging
+import runpy
 import urllib.error
 import urllib.request
 
@@ -8,6 +12,7 @@ import pytest
 from bench.service_server import OURS, served
 from jobs.keys import create_api_key
 from jobs.models import Tenant
+from tests.architecture.rules import ROOT
 
 ANSWER_SECONDS = 60
 
@@ -32,3 +37,14 @@ def test_it_answers_pages_files_and_calls(alice: Tenant) -> None:
         assert get(port, "/static/dashboard/app.css")[0] == 200
         assert get(port, "/api/v1/jobs")[0] == 401
         assert get(port, "/api/v1/jobs", Authorization=f"Bearer {key}")[0] == 200
+
+
+def test_what_it_logs_of_a_request_that_went_wrong_has_no_query() -> None:
+    logger, written = logging.Logger("gunicorn.error"), io.StringIO()
+    logger.addHandler(logging.StreamHandler(written))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging, "getLogger", lambda name: {logger.name: logger}[name])
+        runpy.run_path(str(ROOT / "deploy" / "gunicorn.py"))["on_starting"](None)
+    logger.error("Error handling request %s %s", "GET", "/api/v1/jobs?filter=Jane")
+    message = json.loads(written.getvalue())["message"]
+    assert message == "Error handling request GET /api/v1/jobs?..."
