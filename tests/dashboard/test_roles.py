@@ -45,7 +45,8 @@ NOBODY: frozenset[str] = frozenset()
 
 
 class Route(NamedTuple):
-    """An address and who may use it; `args` are words, or names of what is in the world."""
+    """An address and who may use it; `args` and values of `data` are words, or names of what is
+    in the world."""
 
     name: str
     args: tuple[str, ...] = ()
@@ -93,6 +94,8 @@ ROUTES = (
     page("stored-json", "done", "result", get=READERS),
     page("operation", "operation"),
     page("find", q="alice"),
+    page("filter-values", word="queue", start="d"),
+    done("act-on-chosen", by=OPERATORS, action="retry", id="failed"),
     page("settings"),
     page("log-text", "done", "1", get=READERS),
     asked("submit", by=OPERATORS, tenant="alice", **JOB),
@@ -199,12 +202,13 @@ def _complaints(
     address = reverse(route.name, args=[world.get(arg, arg) for arg in route.args])
     is_of_alice = bool(route.args) or route in PUBLIC
     query = dict(route.query) | ({} if is_of_alice else {"tenant": "alice"})
+    data = {name: world.get(value, value) for name, value in route.data.items()}
     cookies = deepcopy(client.cookies)
     with transaction.atomic():
         answer: Any = (
-            client.post(address, route.data, query_params=query)
+            client.post(address, data, query_params=query)
             if method == "POST"
-            else client.generic(method, address, query_params=query | dict(route.data))
+            else client.generic(method, address, query_params=query | data)
         )
         has_changed = method in {"GET", "POST"} and _everything() != before
         transaction.set_rollback(True)
