@@ -21,6 +21,7 @@ from jobs.admin.edited_redrive import EditedRedrive
 from jobs.admin.jobs import JobPages
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant
+from jobs.admin.whole_lists import WholeList, export, whole_list
 from jobs.encryption import is_sealed
 from jobs.lookup import in_unusual_index, newest
 from jobs.models import DeadLetter, Tenant
@@ -95,6 +96,7 @@ class ErrorGroup:
     last_at: datetime
     sample: str
     link: str
+    whole: WholeList | None
 
 
 def error_groups(changes: ChangeList) -> list[ErrorGroup]:
@@ -112,7 +114,11 @@ def error_groups(changes: ChangeList) -> list[ErrorGroup]:
         .order_by("-count", "-last_at")[:GROUPS_AT_MOST]
     )
     return [
-        ErrorGroup(**group | {"sample": _sample(group)}, link=_link(changes, group))
+        ErrorGroup(
+            **group | {"sample": _sample(group)},
+            link=_link(changes, group),
+            whole=_whole(changes, group) if group["error_type"] else None,
+        )
         for group in groups
     ]
 
@@ -120,6 +126,18 @@ def error_groups(changes: ChangeList) -> list[ErrorGroup]:
 def _sample(group: dict[str, Any]) -> str:
     """An encrypted message is told where its dead letter is."""
     return "(encrypted)" if is_sealed(group["sample"]) else group["sample"]
+
+
+def _whole(changes: ChangeList, group: dict[str, Any]) -> WholeList | None:
+    """What can be done to the whole group; one without a type of error is told by no filter."""
+    own = {"error": group["error_type"], "task": group["task"]}
+    return whole_list({**_chosen(changes), **own})
+
+
+def _chosen(changes: ChangeList) -> dict[str, Any]:
+    """The values of the list's filters and its search."""
+    chosen = {one.parameter_name: one.value() for one in changes.filter_specs}  # type: ignore[attr-defined]
+    return chosen | {"q": changes.query}
 
 
 def _link(changes: ChangeList, group: dict[str, Any]) -> str:
@@ -193,13 +211,14 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
         return request.user.has_perm("jobs.operate_job")
 
     def get_urls(self) -> list[URLPattern]:
-        """The admin's addresses, and the form that edits a payload."""
+        """The admin's addresses, the form that edits a payload, and the file of all that match."""
         edit = path(
             "<uuid:job_id>/edit/",
             self.admin_site.admin_view(EditedRedrive.as_view(model_admin=self)),
             name="jobs_deadletter_edit",
         )
-        return [edit, *super().get_urls()]
+        file = path("export/", self.admin_site.admin_view(export), name="jobs_deadletter_export")
+        return [edit, file, *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -209,6 +228,7 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
         context = getattr(response, "context_data", None) or {}
         if "cl" in context:
             context["groups"] = error_groups(context["cl"])
+            context["whole"] = whole_list(_chosen(context["cl"]))
             context["grouped_at_most"] = GROUPED_AT_MOST
         return response
 

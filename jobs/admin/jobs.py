@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -17,7 +17,7 @@ from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant
 from jobs.fingerprint import SEALED
 from jobs.lookup import in_status, newest
-from jobs.models import Job
+from jobs.models import Job, JobTag
 from jobs.statuses import Status
 
 SEARCHED_AT_MOST = 100_000
@@ -56,7 +56,8 @@ def listed_in_status(jobs: QuerySet[Any], status: str) -> QuerySet[Any]:
 
 
 def search_jobs(jobs: QuerySet[Any], text: str) -> QuerySet[Any]:
-    """The jobs with this id or beginning of one; else those whose task or error has the text.
+    """The jobs with this id or beginning of one; else those whose task or error has the text, or
+    whose queue, tag or tenant is called that.
 
     No index serves the text, so it is looked for in the newest `SEARCHED_AT_MOST` jobs alone.
     """
@@ -65,8 +66,13 @@ def search_jobs(jobs: QuerySet[Any], text: str) -> QuerySet[Any]:
     if ids := _ids_starting_with(text):
         return jobs.filter(pk__range=ids)
     message = Q(error_message__icontains=text) & ~Q(error_message__startswith=SEALED)
-    found = Q(task__startswith=text) | Q(error_type__icontains=text) | message
+    names = Q(queue=text) | Q(tenant__slug=text) | Q(Exists(_tagged(text)))
+    found = Q(task__startswith=text) | Q(error_type__icontains=text) | message | names
     return newest(jobs, SEARCHED_AT_MOST).filter(found)
+
+
+def _tagged(tag: str) -> QuerySet[JobTag]:
+    return JobTag.objects.filter(tag=tag, job_id=OuterRef("pk"), tenant_id=OuterRef("tenant_id"))
 
 
 def _ids_starting_with(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
@@ -83,9 +89,9 @@ class JobPages(ReadOnly, BoundedList):
     ordering = ["-pk"]
     search_fields = ["id", "task", "error_type", "error_message"]
     search_help_text = (
-        "An id or its first digits, the beginning of a task, or a part of an error. "
-        f"Tasks and errors are looked for in the newest {SEARCHED_AT_MOST:,} jobs of the filter; "
-        "messages that are encrypted are not found."
+        "An id or its first digits, the beginning of a task, a part of an error, or a queue, tag "
+        f"or tenant. All but ids are looked for in the newest {SEARCHED_AT_MOST:,} jobs of the "
+        "filter; messages that are encrypted are not found."
     )
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

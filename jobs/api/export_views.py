@@ -1,14 +1,10 @@
 """Jobs as a file, sent while it is made."""
 
-import asyncio
 import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
@@ -21,12 +17,11 @@ from jobs.job_filters import JOB_FILTERS, all_of
 from jobs.job_search import Search
 from jobs.keys import Scope, valid_keys
 from jobs.models import ApiKey, Tenant
+from jobs.sending import sent
 
 AT_ONCE = 2
 """Exports that a tenant may read from one process: each keeps a thread and the database busy."""
 RETRY_SECONDS = 10
-REST = 1
-"""After a step that found nothing there is none for so many times as long as that took."""
 MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/x-ndjson"}
 
 _open: WeakSet["_Export"] = WeakSet()
@@ -68,10 +63,9 @@ class ExportJobs(TenantView):
         search = Search(self.tenant, self.allowed & all_of(given))
         pieces = _while_valid(self.key, chunks(search, form))
         name = f"jobs-{self.tenant.slug}-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"
-        send = _sent_by_event_loop if isinstance(request._request, ASGIRequest) else _sent_by_thread
         return _Export(
             self.tenant,
-            send(pieces),
+            sent(request._request, pieces),
             content_type=MEDIA_TYPES[form],
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
@@ -109,23 +103,3 @@ def _while_valid(key: ApiKey, pieces: Iterator[bytes]) -> Iterator[bytes]:
         if not valid_keys(key.tenant).filter(pk=key.pk, tenant__is_active=True).exists():
             raise KeyEnded("The key was revoked, or it expired, before the export came to its end.")
         yield piece
-
-
-def _sent_by_thread(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    began = time.monotonic()
-    for piece in pieces:
-        if not piece:
-            time.sleep(REST * (time.monotonic() - began))
-        yield piece
-        began = time.monotonic()
-
-
-async def _sent_by_event_loop(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The same, without occupying the event loop; Django would otherwise collect all of it."""
-    following: Any = sync_to_async(next)
-    began = time.monotonic()
-    while (piece := await following(pieces, None)) is not None:
-        if not piece:
-            await asyncio.sleep(REST * (time.monotonic() - began))
-        yield piece
-        began = time.monotonic()

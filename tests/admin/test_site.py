@@ -60,3 +60,17 @@ def test_pages_have_nothing_inline(operator: Client, alice: Tenant, address: str
     assert page.status_code == 200
     assert "default-src 'self'" in page["Content-Security-Policy"]
     assert INLINE.findall(page.text) == []
+
+
+def test_the_admin_and_the_dashboard_lead_to_each_other(operator: Client, alice: Tenant) -> None:
+    dead, done = make_job(alice, Status.DLQ), make_job(alice, Status.DONE)
+    pairs = {
+        f"/jobs/{dead.pk}/": f"/admin/jobs/deadletter/{dead.pk}/change/",
+        f"/jobs/{done.pk}/": f"/admin/jobs/job/{done.pk}/change/",
+        "/dead/": "/admin/jobs/deadletter/",
+        "/tenants/alice/": f"/admin/jobs/tenant/{alice.pk}/change/",
+    }
+
+    for page, admin in pairs.items():
+        assert f'href="{admin}"' in operator.get(page).text
+        assert f'href="{page}"' in operator.get(admin).text

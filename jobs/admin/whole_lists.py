@@ -1,0 +1,70 @@
+"""What is done to all dead letters of a list or a group, however many: asked about and begun on the
+dashboard, as an operation with a pace and an entry in the audit log; or sent as a file."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs.errors import InvalidInput
+from jobs.exports import Form, chunks
+from jobs.filters import spelled
+from jobs.job_filters import written
+from jobs.job_search import Search
+from jobs.models import Tenant
+from jobs.sending import sent
+from jobs.statuses import BulkAction
+
+WORDS = {"queue": "queue", "task": "task", "error": "error_type"}
+"""The parameters of the list, and their words in a filter."""
+UNSAYABLE = {"reason", "q"}
+"""Those that no filter can say: a list that is narrowed by them is acted on row by row."""
+
+
+class WholeList(NamedTuple):
+    """Where what matches is redriven, discarded and exported."""
+
+    redrive: str
+    discard: str
+    export: str
+
+
+def whole_list(parameters: Mapping[str, Any]) -> WholeList | None:
+    """The addresses for the list with these parameters; None if no filter can say them."""
+    given = {name: value for name, value in parameters.items() if value}
+    if given.keys() & UNSAYABLE:
+        return None
+    terms = [spelled(word, given[name]) for name, word in WORDS.items() if name in given]
+    asked = {"filter": " ".join(["status:DLQ", *terms])}
+    if tenant := given.get("tenant"):
+        asked["tenant"] = tenant
+    operations = reverse("start-operation")
+    return WholeList(
+        redrive=f"{operations}?{urlencode({'action': BulkAction.REDRIVE.value, **asked})}",
+        discard=f"{operations}?{urlencode({'action': BulkAction.DISCARD.value, **asked})}",
+        export=f"{reverse('admin:jobs_deadletter_export')}?{urlencode(asked)}",
+    )
+
+
+def export(request: HttpRequest) -> StreamingHttpResponse:
+    """All that match `?filter=`, of `?tenant=` or of all, as CSV: for who may read payloads."""
+    if not request.user.has_perms(["jobs.view_job", "jobs.view_payload"]):
+        raise PermissionDenied
+    slug = request.GET.get("tenant", "")
+    tenant = Tenant.objects.filter(slug=slug).first()
+    if slug and tenant is None:
+        raise Http404("There is no such tenant.")
+    try:
+        search = Search(tenant, written(request.GET.get("filter", "status:DLQ")))
+    except InvalidInput as error:
+        raise BadRequest(f"The filter {error.detail}") from error
+    name = f"dead-letters-{slug or 'all'}-{timezone.now():%Y%m%dT%H%M%SZ}.csv"
+    return StreamingHttpResponse(
+        sent(request, chunks(search, Form.CSV)),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
