@@ -64,6 +64,7 @@ export const regions = {
   },
 
   async fetch(names) {
+    const asked = location.search;
     const url = new URL(location.href);
     url.searchParams.set("partial", names.join(","));
     let response;
@@ -76,7 +77,7 @@ export const regions = {
     this.isReachable = response.ok || response.status < 500;
     live.tell();
     if (response.redirected || (!response.ok && response.status < 500)) return location.reload();
-    if (!response.ok || !url.search.startsWith(location.search)) return;
+    if (!response.ok || asked !== location.search) return;
     const html = await response.text();
     if (!live.isPaused) this.show(html); // it may have been paused meanwhile; resuming asks for all
   },
