@@ -24,10 +24,10 @@ OPERATORS_TENANT_LIMITS: Mapping[str, Field] = {
 class LimitsForm(forms.Form):
     """The limits as they are. By a tenant's own people they go up to what its operator has set."""
 
-    def __init__(self, limited: Lane | Tenant, *args: Any, by_tenant: bool) -> None:
+    def __init__(self, limited: Lane | Tenant, data: Any = None, *, by_tenant: bool) -> None:
         self.limited, self.by_tenant = limited, by_tenant
         names = _names(limited, by_tenant=by_tenant)
-        super().__init__(*args, initial={name: getattr(limited, name) for name in names})
+        super().__init__(data, initial={name: getattr(limited, name) for name in names})
         self.label_suffix = ""
         for name, field in names.items():
             self.fields[name] = self._field(name, field)

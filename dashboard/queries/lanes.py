@@ -1,6 +1,6 @@
 """The rows of the page of queues: each lane with its limits, its last hour and its workers."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -111,6 +111,7 @@ def _rows(scope: Scope) -> list[QueueRow]:
     active = {tenant.pk for tenant in scope.shown if tenant.is_active}
     lately = history.ended_per_lane(scope.ids, now() - LATELY)
     workers = list(live_workers().filter(is_draining=False))
+    lanes: Iterable[Any] = lanes_with_counts(scope.ids)
     return [
         QueueRow(
             lane=lane,
@@ -120,7 +121,7 @@ def _rows(scope: Scope) -> list[QueueRow]:
             lately=lately.get(lane.pk, Ended()),
             workers=sum(_serves(worker, lane) for worker in workers),
         )
-        for lane in lanes_with_counts(scope.ids)
+        for lane in lanes
     ]
 
 

@@ -130,7 +130,7 @@ def _weights(hours: Collection[int]) -> dict[int, int]:
 def _share(tenant: Tenant, hours: Mapping[int, _Hour], weights: Mapping[int, int]) -> Share:
     own = hours.get(tenant.pk, _Hour())
     return Share(
-        due=_part(tenant.weight, sum((weights | {tenant.pk: tenant.weight}).values())),
+        due=_part(tenant.weight, sum({**weights, tenant.pk: tenant.weight}.values())),
         run_time=_part(own.run_seconds, sum(one.run_seconds for one in hours.values())),
         starts=_part(own.started, sum(one.started for one in hours.values())),
     )
