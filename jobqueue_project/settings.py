@@ -7,8 +7,8 @@ ALLOWED_HOSTS  default localhost; comma separated
 HTTPS          1: secure cookies, HSTS and redirect to https
 PROXIES        how many proxies of ours are in front, whose X-Forwarded-For is believed; default 0
 DEBUG          1: Django's debug pages
-ENCRYPTION_KEYS  wrap the keys of tenants that are encrypted at rest, such as k1:$(openssl rand -base64 32);
-               several with commas between them: the first wraps, all unwrap (docs/encryption.md)
+ENCRYPTION_KEYS  id:base64 of 32 bytes, several with commas between: they wrap the keys of tenants
+               that are encrypted at rest (docs/encryption.md)
 JOBQUEUE       tunables of jobs/conf.py as a JSON object, such as {"lease_seconds": 10}
 """
 

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs import services, store
+from jobs import services, store, tenant_keys
+from jobs.data_keys import forget_keys
 from jobs.keys import create_api_key
 from jobs.models import Job, Tenant, Worker
 from jobs.statuses import Status
 from jobs.why import GATES
+from tests.encrypted import FIRST, encrypted
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -75,12 +77,28 @@ def inactive(tenant: Tenant) -> Job:
     return job
 
 
+def encrypted_without(what: str) -> Situation:
+    """Encrypted, and then the environment has no key for it, or the key is erased."""
+
+    def bring_about(tenant: Tenant) -> Job:
+        with override_settings(ENCRYPTION_KEYS=FIRST):
+            job = make_job(encrypted(tenant))
+            if what == "erased":
+                tenant_keys.erase(tenant, actor=ACTOR)
+        forget_keys()
+        return job
+
+    return bring_about
+
+
 SITUATIONS: dict[str, Situation] = {
     "blocked": blocked,
     "backoff": lambda tenant: make_job(tenant, Status.FAILED),
     "scheduled": lambda tenant: make_job(tenant, Status.SCHEDULED),
     "tenant_inactive": inactive,
     "queue_paused": paused,
+    "encryption_key_missing": encrypted_without("missing"),
+    "encryption_key_erased": encrypted_without("erased"),
     **{
         f"{whose}_{what}": limited(what, whose)
         for whose in ("tenant", "queue", "task", "shared_task")
