@@ -150,12 +150,22 @@ function openRow(row) {
 
 // ---- Everything together.
 
+// What scrolls sideways can be scrolled by keys, too.
+function reachScrolling() {
+  for (const box of all(".scroll, .json-box, pre.raw")) {
+    if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+}
+
 function enhance() {
+  reachScrolling();
   for (const button of all("[data-copy], [data-copy-from]")) button.hidden = false;
   hideHidden();
   charts.draw();
 }
 
+addEventListener("resize", reachScrolling);
 document.addEventListener("keydown", onKey);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy], [data-copy-from]");
