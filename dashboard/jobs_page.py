@@ -16,6 +16,7 @@ from dashboard.pages import back, live_page, never_cached, plain_page
 from dashboard.queries import job_list
 from dashboard.queries.board import Board
 from dashboard.queries.filter_values import values_of
+from dashboard.saved_views import shown_views
 from dashboard.scope import scope_of
 from jobs import access, services
 from jobs.errors import JobQueueError
@@ -56,6 +57,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
             "page": found,
             "facets": [(one, facets[one], count) for one, count in board.by_status.items()],
             "all": facets[""],
+            "views": list(shown_views(scope, asked.text)),
         }
 
     extra = {"asked": asked, "words": WORDS, "actions": list(BulkAction)}
@@ -82,7 +84,7 @@ def act_on_chosen(request: HttpRequest) -> HttpResponse:
     if found and action in QUESTIONS and "sure" not in request.POST:
         what = f"{len(found)} job{'' if len(found) == 1 else 's'}"
         question = QUESTIONS[action].format(what)
-        asked = {"question": question, "action": action, "found": found}
+        asked: dict[str, Any] = {"question": question, "action": action, "found": found}
         came_from = back(request, reverse("jobs")).url
         return plain_page(request, scope, "chosen", came_from=came_from, **asked)
     _tell(request, action, _act(action, found, access.actor_of(request)), len(chosen) - len(found))
@@ -91,10 +93,10 @@ def act_on_chosen(request: HttpRequest) -> HttpResponse:
 
 def _read(given: QueryDict) -> tuple[BulkAction, set[uuid.UUID]]:
     """What to do with which jobs; what is no id is the id of no job. Raises `BadRequest`."""
-    ids = given.getlist("id")
-    if given.get("action") not in set(BulkAction) or not 1 <= len(ids) <= MAX_CHOSEN:
+    ids, action = given.getlist("id"), given.get("action", "")
+    if action not in set(BulkAction) or not 1 <= len(ids) <= MAX_CHOSEN:
         raise BadRequest(f"Choose 1 to {MAX_CHOSEN} jobs and what to do with them.")
-    return BulkAction(given["action"]), {_as_id(one) for one in ids}
+    return BulkAction(action), {_as_id(one) for one in ids}
 
 
 def _as_id(text: str) -> uuid.UUID:

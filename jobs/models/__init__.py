@@ -7,6 +7,7 @@ costs a share lock on a shared parent for every insert.
 from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute
 from jobs.models.log_lines import LogLine
 from jobs.models.operation import AuditEntry, Chore, Operation, Worker
+from jobs.models.saved_view import SavedView
 from jobs.models.tenant_keys import TenantKey
 from jobs.models.tenants import (
     NAME_PATTERN,
@@ -41,6 +42,7 @@ __all__ = [
     "Membership",
     "Operation",
     "Role",
+    "SavedView",
     "StartClock",
     "SubmissionSecond",
     "TaskLimit",

@@ -1,0 +1,74 @@
+"""Saved views on the list of jobs: shown as links, kept and forgotten by forms."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST
+
+from dashboard.pages import plain_page
+from dashboard.scope import Scope, scope_of
+from jobs.errors import InvalidInput
+from jobs.models import SavedView
+from jobs.saved_views import delete_view, save_view, visible_views
+
+
+class Shown(NamedTuple):
+    """A saved view as a link; `whose` names the user who shares it, empty for the viewer's own."""
+
+    view: SavedView
+    href: str
+    whose: str
+    is_current: bool
+
+
+def shown_views(scope: Scope, filter_text: str) -> Iterator[Shown]:
+    """The views that belong on the page, by name: on that of a tenant, none of other tenants."""
+    views = visible_views(scope.user, scope.tenants)
+    for view in views.select_related("user"):
+        if scope.chosen is None or view.tenant_id in {None, scope.chosen.pk}:
+            is_own = view.user_id == scope.user.pk
+            is_current = view.filter == filter_text and view.tenant == scope.chosen
+            yield Shown(view, address_of(view), "" if is_own else str(view.user), is_current)
+
+
+def address_of(view: SavedView) -> str:
+    """Where the view leads."""
+    asked = {"filter": view.filter} | ({"tenant": view.tenant.slug} if view.tenant else {})
+    return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
+
+
+@require_POST
+@login_required
+def save(request: HttpRequest) -> HttpResponse:
+    """Keep the filter under a name; the view is of the tenant that the page is narrowed to."""
+    scope = scope_of(request)
+    name, text = (request.POST.get(field, "").strip() for field in ("name", "filter"))
+    shared = "shared" in request.POST
+    try:
+        view = save_view(scope.user, scope.chosen, name, text, is_shared=shared)
+    except InvalidInput as error:
+        messages.error(request, error.detail)
+        kept = {"filter": text} | ({"tenant": scope.chosen.slug} if scope.chosen else {})
+        return redirect(f"{reverse('jobs')}?{urlencode(kept, safe=':')}")
+    messages.success(request, f"Saved as “{view.name}”.")
+    return redirect(address_of(view))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def delete(request: HttpRequest, view_id: int) -> HttpResponse:
+    """Forget a view of the user's own, after a question."""
+    view = get_object_or_404(SavedView, pk=view_id, user=request.user.pk)
+    if request.method != "POST":
+        question = f"Delete the view “{view.name}”? Its filter itself goes on working."
+        asked: dict[str, Any] = {"question": question, "verb": "delete", "back": address_of(view)}
+        return plain_page(request, scope_of(request), "confirm", **asked)
+    delete_view(view)
+    messages.success(request, "Deleted.")
+    return redirect(address_of(view))
