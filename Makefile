@@ -5,10 +5,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PORT
 
-.PHONY: help demo run proof test bench faults mutants check clean
+.PHONY: help demo run proof test bench faults mutants screenshots check clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s%s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/installed ## web, workers and a live workload on http://127.0.0.1:$PORT/
 	@$(PY) manage.py demo --port $(PORT)
@@ -30,6 +30,9 @@ faults: $(VENV)/installed-dev ## 100,000 jobs while everything breaks, and a cou
 
 mutants: $(VENV)/installed-dev ## does a test fail for every guard of the engine that is taken away? (ARGS="--list")
 	@$(PY) -m tests.mutants $(ARGS)
+
+screenshots: $(VENV)/installed-dev ## the pictures of the README, taken anew with Chromium
+	@$(PY) -m tests.screenshots
 
 check: $(VENV)/installed-dev ## style, types, migrations, deployment, container files, the rules, known vulnerabilities
 	@failed=; \
