@@ -26,7 +26,7 @@ from dashboard.urls import urlpatterns
 from jobqueue_project.asgi import application
 from jobs import operations
 from jobs.keys import create_api_key
-from jobs.models import Lane, Role, Tenant, Worker
+from jobs.models import Lane, Role, SavedView, Tenant, Worker
 from jobs.statuses import BulkAction, Status
 from tests.factories import make_job
 
@@ -60,17 +60,17 @@ class Route(NamedTuple):
     """Whether a POST that is allowed writes something."""
 
 
-def page(name: str, *args: str, get: Collection[str] = SEEING, **query: str) -> Route:
+def page(name: str, /, *args: str, get: Collection[str] = SEEING, **query: str) -> Route:
     """A page that is only looked at."""
     return Route(name, args, get=get, query=query)
 
 
-def asked(name: str, *args: str, by: Collection[str], **data: str) -> Route:
+def asked(name: str, /, *args: str, by: Collection[str], **data: str) -> Route:
     """A form or a question, and what it does."""
     return Route(name, args, get=by, post=by, data=data, has_post=True)
 
 
-def done(name: str, *args: str, by: Collection[str], **data: str) -> Route:
+def done(name: str, /, *args: str, by: Collection[str], **data: str) -> Route:
     """What is done by a button alone."""
     return Route(name, args, get=NOBODY, post=by, data=data, has_get=False, has_post=True)
 
@@ -95,6 +95,8 @@ ROUTES = (
     page("operation", "operation"),
     page("find", q="alice"),
     page("filter-values", word="queue", start="d"),
+    done("save-view", by=SEEING, name="mine", filter="queue:waiting"),
+    asked("delete-view", "view", by=NOBODY),
     done("act-on-chosen", by=OPERATORS, action="retry", id="failed"),
     page("settings"),
     page("log-text", "done", "1", get=READERS),
@@ -147,9 +149,11 @@ def world(alice: Tenant) -> dict[str, str]:
     Worker.objects.create(id="w", host="h", pid=1, slots=4, started_at=now, seen_at=now)
     member = User.objects.create_user("mia")
     alice.members.add(member)
+    view = SavedView.objects.create(user=member, tenant=alice, name="hers", filter="queue:waiting")
     key, _ = create_api_key(alice, actor="command:test")
     begun = operations.start(alice, BulkAction.CANCEL, "queue:waiting", actor="command:test")
-    return made | {"operation": str(begun.pk), "key": key.prefix, "member": str(member.pk)}
+    others = {"operation": begun.pk, "key": key.prefix, "member": member.pk, "view": view.pk}
+    return made | {name: str(one) for name, one in others.items()}
 
 
 @pytest.fixture
