@@ -155,11 +155,11 @@ def _parts(value: Any) -> _Parts:
             key_id, encrypted = int(number), base64.b64decode(text + "=" * (-len(text) % 4))
         else:
             key_id, encrypted = int.from_bytes(value[4:8]), bytes(value[8:])
-        if not 0 < key_id < _KEY_IDS:
-            raise ValueError
-        return _Parts(key_id, encrypted)
     except ValueError:
-        raise SealBroken("A sealed value was changed.") from None
+        key_id = 0
+    if not 0 < key_id < _KEY_IDS:
+        raise SealBroken("A sealed value was changed.")
+    return _Parts(key_id, encrypted)
 
 
 class Unreadable:
