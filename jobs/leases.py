@@ -11,9 +11,11 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from jobs import store, wakeup
 from jobs.conf import conf
@@ -36,6 +38,7 @@ MAX_REMEMBERED = 10_000
 _ID_PREFIX = "rest/"
 """Ids of our own workers begin with a host's name, which has no slash."""
 MAX_NAME = 50
+COUNTED_EVERY_SECONDS = 1.0
 MAX_WORKERS = 1_000
 """So many names a tenant's workers may have within `worker_retention_seconds`."""
 
@@ -240,7 +243,12 @@ _noted: dict[str, tuple[float, dict[str, object]]] = {}
 
 
 def _note(wish: Wish, *, granted: int) -> None:
-    """Let the dashboard and `why` know what the worker serves, and how busy it is."""
+    """Let the dashboard and `why` know what the worker serves, and how busy it is.
+
+    One that gets as much as it had a moment ago has finished that: its jobs are not counted for it.
+    """
+    if _is_noted(wish, granted):
+        return
     held = Job.objects.filter(tenant_id=wish.tenant.pk, status=Status.RUNNING, worker=wish.worker)
     running = held.count()
     values = _served(wish) | {"slots": running - granted + wish.max_jobs, "running": running}
@@ -253,6 +261,12 @@ def _note(wish: Wish, *, granted: int) -> None:
         _noted[wish.worker] = time.monotonic(), values
     else:
         _noted.pop(wish.worker, None)  # its row went; the next poll makes another
+
+
+def _is_noted(wish: Wish, granted: int) -> bool:
+    at, before = _noted.get(wish.worker, (0.0, {}))
+    expected = _served(wish) | {"slots": wish.max_jobs, "running": granted}
+    return before == expected and time.monotonic() < at + COUNTED_EVERY_SECONDS
 
 
 def _served(wish: Wish) -> dict[str, object]:
@@ -292,10 +306,24 @@ def _introduce(wish: Wish) -> None:
     Worker.objects.get_or_create(id=wish.worker, defaults=first)
 
 
-def see_again(workers: Collection[str]) -> None:
-    """Note that these workers have just been heard of: each three times in a lease at most."""
+def see_again(workers: Collection[str], *, are_busy: bool = False) -> None:
+    """Note that these workers have just been heard of: each three times in a lease at most.
+
+    What the busy ones run is counted.
+    """
     now = time.monotonic()
     due = [x for x in workers if now >= _noted.get(x, (0.0, {}))[0] + conf().lease_seconds / 3]
     if due:
-        Worker.objects.filter(pk__in=due).update(seen_at=Now())
+        counts = _busy() if are_busy else {}
+        Worker.objects.filter(pk__in=due).update(seen_at=Now(), **counts)
         _noted.update({worker: (now, _noted.get(worker, (0.0, {}))[1]) for worker in due})
+
+
+def _busy() -> dict[str, Any]:
+    """What a worker runs, as a change of its row."""
+    held = Job.objects.filter(
+        tenant_id=OuterRef("tenant_id"), status=Status.RUNNING, worker=OuterRef("pk")
+    )
+    count = held.order_by().values("worker").annotate(jobs=Count("*")).values("jobs")
+    running = Coalesce(Subquery(count), 0)
+    return {"running": running, "slots": Greatest("slots", running)}

@@ -9,17 +9,19 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from django.db import transaction
-from django.db.models import QuerySet
-from django.db.models.functions import Now
 
 from jobs import store, wakeup
 from jobs.backoff import Backoff
 from jobs.conf import conf
+from jobs.data_keys import key_of
+from jobs.job_rows import find_jobs
+from jobs.keys import may_use
 from jobs.leases import is_remote_worker, see_again
-from jobs.models import Attempt, Job
+from jobs.models import ApiKey, Attempt, Job, Tenant
 from jobs.registry import exposed_tasks
 from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.store import Lease, Outcome
@@ -84,8 +86,9 @@ class _Reported(Protocol):
 R = TypeVar("R", bound=_Reported)
 
 _READ = (
-    *("tenant_id", "lane_id", "task", "status", "attempt", "max_retries", "timeout_seconds"),
-    *("fence", "worker", "cancel_requested", "run_at", "started_at", "lease_expires_at"),
+    *("tenant_id", "lane_id", "queue", "task", "status", "attempt", "max_retries"),
+    *("timeout_seconds", "fence", "worker", "cancel_requested", "run_at", "started_at"),
+    "lease_expires_at",
 )
 """What is read of a job to judge a report and to answer it: a row has twice as much."""
 
@@ -98,40 +101,39 @@ _TELLING: Mapping[Refusal, str] = {
 }
 
 
-def heartbeat(
-    visible: QuerySet[Job], leases: Sequence[Lease], *, lease_seconds: float
-) -> list[Answer]:
+def heartbeat(key: ApiKey, leases: Sequence[Lease], *, lease_seconds: float) -> list[Answer]:
     """Extend the leases that are still held, and end those of jobs whose time is up.
 
-    `visible` are the jobs that the caller may see. The jobs of the answers say whether they are to
-    be stopped (`cancel_requested`), and how long the lease lasts.
+    A job that the key may not see is none, here and below. The jobs of the answers say whether they
+    are to be stopped (`cancel_requested`), and how long the lease lasts.
     """
-    jobs = _find(visible, leases)
+    jobs = _find(key, leases)
     held = [lease for lease in leases if _is_held(jobs.get(lease.job_id), lease)]
     overdue = {lease for lease in held if _is_overdue(jobs[lease.job_id])}
     _record([_timed_out(jobs[lease.job_id]) for lease in overdue])
     extended = store.extend(
         [lease for lease in held if lease not in overdue], lease_seconds=lease_seconds
     )
-    see_again({jobs[job_id].worker for job_id in extended})
+    see_again({jobs[job_id].worker for job_id in extended}, are_busy=True)
 
     def judge(job: Job, lease: Lease, attempt: Attempt | None) -> Refusal:
         return Refusal.TIMED_OUT if _has_timed_out(attempt) else Refusal.LEASE_LOST
 
-    return _answers(visible, leases, extended, judge)
+    return _answers(key, leases, extended, judge)
 
 
-def acknowledge(visible: QuerySet[Job], reports: Sequence[Done]) -> list[Answer]:
+def acknowledge(key: ApiKey, reports: Sequence[Done]) -> list[Answer]:
     """Record results, within the limit of their size."""
     limit = conf().max_result_bytes
     too_large = {report.job_id for report in reports if len(report.result) > limit}
-    jobs = _find(visible, reports)
+    jobs = _find(key, reports)
     recorded = _record(
         [
             _outcome(jobs[report.job_id], Status.DONE, result=report.result)
             for report in reports
             if _is_held(jobs.get(report.job_id), report) and report.job_id not in too_large
-        ]
+        ],
+        key.tenant,
     )
 
     def judge(job: Job, report: Done, attempt: Attempt | None) -> Refusal | None:
@@ -143,35 +145,43 @@ def acknowledge(visible: QuerySet[Job], reports: Sequence[Done]) -> list[Answer]
             return None if is_same else Refusal.ALREADY_FINISHED
         return _refusal(job, report, attempt)
 
-    return _answers(visible, reports, recorded, judge)
+    done = {job_id: _as_done(jobs[job_id]) for job_id in recorded}
+    return _answers(key, reports, recorded, judge, known=done)
 
 
-def fail(visible: QuerySet[Job], reports: Sequence[Failed]) -> list[Answer]:
+def _as_done(job: Job) -> Job:
+    """The job as it stands for good once it is DONE: nobody has to look again."""
+    job.status, job.lease_expires_at = Status.DONE.value, None
+    return job
+
+
+def fail(key: ApiKey, reports: Sequence[Failed]) -> list[Answer]:
     """Record failures: each job is retried after a wait, or becomes a dead letter.
 
     What was recorded is kept, so a failure repeated is answered as before, whoever has the job now.
     """
-    jobs = _find(visible, reports)
+    jobs = _find(key, reports)
     recorded = _record(
         [
             _failure(jobs[report.job_id], report)
             for report in reports
             if _is_held(jobs.get(report.job_id), report)
-        ]
+        ],
+        key.tenant,
     )
 
     def judge(job: Job, report: Failed, attempt: Attempt | None) -> Refusal | None:
         return None if _was_recorded(job, report, attempt) else _refusal(job, report, attempt)
 
-    return _answers(visible, reports, recorded, judge)
+    return _answers(key, reports, recorded, judge)
 
 
-def release(visible: QuerySet[Job], leases: Sequence[Lease]) -> list[Answer]:
+def release(key: ApiKey, leases: Sequence[Lease]) -> list[Answer]:
     """Give jobs back, their attempts unspent; one whose cancellation was asked for ends so.
 
     Nothing is kept of it: repeated, it is answered as before until somebody else gets the job.
     """
-    jobs = _find(visible, leases)
+    jobs = _find(key, leases)
     with transaction.atomic():
         released = store.release([x for x in leases if _is_held(jobs.get(x.job_id), x)])
         transaction.on_commit(wakeup.signal)
@@ -180,12 +190,14 @@ def release(visible: QuerySet[Job], leases: Sequence[Lease]) -> list[Answer]:
         was_released = job.status in {Status.PENDING, Status.CANCELLED} and not attempt
         return None if was_released else _refusal(job, lease, attempt)
 
-    return _answers(visible, leases, released, judge)
+    return _answers(key, leases, released, judge)
 
 
-def _find(visible: QuerySet[Job], reports: Iterable[_Reported]) -> dict[uuid.UUID, Job]:
-    asked = visible.filter(pk__in=[report.job_id for report in reports])
-    return {job.pk: job for job in asked.only(*_READ).annotate(now=Now())}
+def _find(key: ApiKey, reports: Iterable[_Reported], *more: str) -> dict[uuid.UUID, Job]:
+    """The jobs of the reports that the key may see, with `_READ` and more of their fields."""
+    job_ids = [report.job_id for report in reports]
+    found = find_jobs(key.tenant_id, job_ids, only=(*_READ, *more)) if job_ids else {}
+    return {job_id: job for job_id, job in found.items() if may_use(key, job.queue)}
 
 
 def _is_held(job: Job | None, report: _Reported) -> bool:
@@ -199,26 +211,33 @@ def _is_leased_out(job: Job | None) -> bool:
     return job is not None and is_remote_worker(job.worker)
 
 
-def _record(outcomes: Sequence[Outcome]) -> Collection[uuid.UUID]:
-    """Record outcomes of jobs of one tenant; answers the ids of those that were."""
+def _record(outcomes: Sequence[Outcome], of: Tenant | None = None) -> Collection[uuid.UUID]:
+    """Record outcomes of jobs of one tenant; answers the ids of those that were.
+
+    `of` is the tenant if it has said what they tell, which is sealed if that is wanted. Raises what
+    `key_of` does: then all of it is still to be reported.
+    """
     if not outcomes:
         return ()
+    if of and of.key_id:
+        sealing = key_of(of.key_id)
+        outcomes = [outcome.sealed(sealing) for outcome in outcomes]
     return store.finish(f"rest:{outcomes[0].tenant_id}", outcomes)
 
 
 def _answers(
-    visible: QuerySet[Job],
+    key: ApiKey,
     reports: Sequence[R],
     accepted: Collection[uuid.UUID],
     judge: Callable[[Job, R, Attempt | None], Refusal | None],
+    known: Mapping[uuid.UUID, Job] = MappingProxyType({}),
 ) -> list[Answer]:
     """What each is told. What the store has just `accepted` stays so, whoever has the job by now.
 
-    The others are judged by how their jobs stand, and by what was recorded of their leases. A
-    stranger's job is no job.
+    The others are judged by how their jobs stand, and by what was recorded of their leases. Jobs of
+    which it is `known` how they stand are not read again.
     """
-    asked = visible.filter(pk__in=[report.job_id for report in reports])
-    jobs = {job.pk: job for job in asked.only(*_READ, "result")}
+    jobs = {**known, **_find(key, [x for x in reports if x.job_id not in known], "result")}
     attempts = _attempts([x for x in reports if x.job_id in jobs and x.job_id not in accepted])
 
     def refusal(report: R) -> Refusal | None:

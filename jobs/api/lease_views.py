@@ -35,6 +35,8 @@ from jobs.leases_requested import LEASE_FIELDS, MAX_WAIT_SECONDS, lease_seconds_
 POLL_AFTER_SECONDS = 1
 """What a worker is asked to leave between polls where none of them waits."""
 
+SEALING = ("encryption_key_missing", "encryption_key_erased")
+
 _LEASES: Mapping[str, Field] = {"leases": Field(lambda value: value, {})}
 
 
@@ -89,7 +91,7 @@ class Heartbeat(TenantView):
         given = read_fields(body_of(request), fields)
         held = leases_requested.read_held(given.get("leases"))
         seconds = given.get("lease_seconds", conf().lease_seconds)
-        return _results(leases_reported.heartbeat(self.jobs, held, lease_seconds=seconds))
+        return _results(leases_reported.heartbeat(self.key, held, lease_seconds=seconds))
 
 
 class Ack(TenantView):
@@ -102,12 +104,12 @@ class Ack(TenantView):
         "Record results of jobs that succeeded",
         request=ACK_REQUEST,
         answers={200: REPORT_ANSWER},
-        problems=("missing_field", "repeated_job"),
+        problems=("missing_field", "repeated_job", *SEALING),
     )
     def post(self, request: Request) -> Response:
         """They are DONE. Repeating the call changes nothing and is answered the same way."""
         done = leases_requested.read_done(_items(request))
-        return _results(leases_reported.acknowledge(self.jobs, done))
+        return _results(leases_reported.acknowledge(self.key, done))
 
 
 class Fail(TenantView):
@@ -120,12 +122,12 @@ class Fail(TenantView):
         "Record failures",
         request=FAIL_REQUEST,
         answers={200: REPORT_ANSWER},
-        problems=("missing_field", "repeated_job"),
+        problems=("missing_field", "repeated_job", *SEALING),
     )
     def post(self, request: Request) -> Response:
         """They are FAILED and will be retried, or are dead letters."""
         failed = leases_requested.read_failed(_items(request))
-        return _results(leases_reported.fail(self.jobs, failed))
+        return _results(leases_reported.fail(self.key, failed))
 
 
 class Release(TenantView):
@@ -143,7 +145,7 @@ class Release(TenantView):
     def post(self, request: Request) -> Response:
         """They are ready again, their attempts unspent; a job that was to be cancelled is."""
         held = leases_requested.read_held(_items(request))
-        return _results(leases_reported.release(self.jobs, held))
+        return _results(leases_reported.release(self.key, held))
 
 
 def _items(request: Request) -> Any:

@@ -190,6 +190,11 @@ def _connected() -> BaseDatabaseWrapper:
     return database
 
 
+def has_plain_rows() -> bool:
+    """Whether `fetch` answers rows as PostgreSQL's driver reads them: each value in its type."""
+    return _goes_past_django(_connected())
+
+
 def _goes_past_django(database: BaseDatabaseWrapper) -> bool:
     """Whether nobody wants to see the statements who would not see them at the driver."""
     return (

@@ -185,6 +185,19 @@ class TestWorkers:
         worker = Worker.objects.get()
         assert worker.seen_at > worker.started_at - timedelta(minutes=30)
 
+    def test_a_heartbeat_counts_what_a_busy_worker_runs(
+        self, api: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(leases, "COUNTED_EVERY_SECONDS", 600)
+        for _ in range(2):
+            api.submit(task="remote:x")
+        first, second = (lease(api)[0] for _ in range(2))
+        assert Worker.objects.get().running == 1  # each seemed to take the place of the one before
+        leases._noted.clear()
+        report(api, "heartbeat", held(first), held(second))
+        worker = Worker.objects.get()
+        assert (worker.running, worker.slots) == (2, 2)
+
     def test_names_are_bounded_and_forgotten(
         self, api: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -210,7 +210,8 @@ class TestOutcomes:
                 assert told(api, call, *[held(job, **more) for job in jobs]) == [None] * 5
             texts = [one["sql"] for one in seen if one["sql"].startswith("SELECT")]
             assert sum('FROM "jobs_attempt"' in text for text in texts) == questions
-            assert sum('FROM "jobs_job"' in text for text in texts) == 2
+            asked_again = 0 if call == "ack" and not questions else 1  # what is DONE stays so
+            assert sum('FROM "jobs_job"' in text for text in texts) == 1 + asked_again
 
     @pytest.mark.parametrize("call", ["ack", "fail", "release", "heartbeat"])
     @pytest.mark.parametrize("is_leased_again", [False, True])
