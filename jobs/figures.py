@@ -4,7 +4,7 @@ What a tenant asks for is counted up to `CAP`, so that its backlog does not make
 jobs are never counted: their totals are the sums of `LaneMinute`.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,10 +15,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs.conf import conf
-from jobs.lookup import in_status, newest
+from jobs.lookup import in_status
 from jobs.models import Job, Lane, LaneMinute, Tenant, Worker
 from jobs.statuses import UNUSUAL, Status
-from jobs.store.depths import CAP, counted_by_lane, lanes_with_counts
+from jobs.store.depths import CAP, counted_by_lane, lanes_with_counts, newest_times
 
 LIVE = (Status.SCHEDULED, Status.BLOCKED, Status.PENDING, Status.RUNNING, Status.FAILED)
 ENDED = ("done", "failed", "dead", "cancelled")
@@ -117,13 +117,9 @@ def waits_and_runs(tenant: Tenant) -> dict[str, dict[str, float | None]]:
 
     Behind a longer backlog there are none: what would be read to find them grows with it.
     """
-    done = newest(Job.objects.filter(tenant_id=tenant.pk), SAMPLED_FROM).filter(status=Status.DONE)
-    times: Any = done.order_by("-pk").values_list("run_at", "started_at", "finished_at")[:SAMPLE]
-    samples: dict[str, list[float]] = defaultdict(list)
-    for run_at, started_at, finished_at in times:
-        samples["wait_seconds"].append(_seconds(run_at, started_at))
-        samples["run_seconds"].append(_seconds(started_at, finished_at))
-    return {name: percentiles(samples[name]) for name in ("wait_seconds", "run_seconds")}
+    times = newest_times(tenant.pk, among=SAMPLED_FROM, at_most=SAMPLE)
+    waits, runs = zip(*times, strict=True) if times else ((), ())
+    return {"wait_seconds": percentiles(waits), "run_seconds": percentiles(runs)}
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:

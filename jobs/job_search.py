@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 from django.db.models.functions import Coalesce, Length
 
 from jobs.filters import Filter
-from jobs.job_filters import filtered, finds_by_index
+from jobs.job_filters import filtered, finds_by_index, of_those_times
+from jobs.job_rows import find_jobs
 from jobs.lookup import by_id_in_status, in_status
 from jobs.models import Job, Lane, Tenant
 from jobs.statuses import Status
@@ -51,7 +52,7 @@ class Search:
         terms = [term for term in self.wanted.terms if term.word != "status"]
         by_index = Filter(tuple(term for term in terms if finds_by_index(term)))
         self._others = Filter(tuple(term for term in terms if not finds_by_index(term)))
-        self._jobs = filtered(own, tenant, by_index)
+        self._jobs = of_those_times(filtered(own, tenant, by_index), self.wanted)
 
     def step(self, after: uuid.UUID | None, *, size: int) -> Found:
         """The next matches after that job: at most `size`, among `LOOKED_AT` if it has to look."""
@@ -73,7 +74,7 @@ class Search:
         """The next jobs whose bodies are not too large together, and the id to go on after."""
         found = self.step(after, size=size)
         light = _light_enough(found.ids)
-        jobs = Job.objects.in_bulk(light)
+        jobs = find_jobs(self.tenant.pk if self.tenant else None, light)
         rest = found.rest if len(light) == len(found.ids) else light[-1]
         return [jobs[job_id] for job_id in light if job_id in jobs], rest
 

@@ -68,11 +68,15 @@ def tags_of(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Submitted:
-    """The answer for one submitted job: its id, and whether this call made it."""
+    """The answer for one submitted job: its id, and whether this call made it.
+
+    `row` is the row of a job that was made alone, where that came for nothing (`jobs/job_rows.py`).
+    """
 
     job_id: uuid.UUID
     created: bool
     mismatch: bool = False
+    row: tuple[Any, ...] | None = None
 
 
 _CHECKED = (

@@ -30,7 +30,7 @@ from jobs.errors import InsufficientScope, InvalidInput, PayloadTooLarge
 from jobs.job_filters import JOB_FILTERS
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_request import read_bulk, read_job
-from jobs.job_rows import attempts_of
+from jobs.job_rows import attempts_of, job_of
 from jobs.keys import Scope, allows
 from jobs.statuses import Status
 from jobs.why import explain
@@ -57,7 +57,7 @@ class Jobs(TenantView):
         )
         self.require_queues([new.queue])
         submitted = services.submit(self.tenant, new)
-        job = self.job(submitted.job_id)
+        job = job_of(submitted.row) if submitted.row else self.job(submitted.job_id)
         headers = {"Location": f"{request.path}/{job.pk}", **submission_headers(self.tenant)}
         status = 201 if submitted.created else 200
         return Response(job_as_json(job), status=status, headers=headers)

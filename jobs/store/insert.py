@@ -2,18 +2,22 @@
 
 import copy
 import json
+import time
 import uuid
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 from jobs.conf import conf
 from jobs.data_keys import DataKey
 from jobs.encryption import JobSeal, Owner, is_same_request
 from jobs.errors import InvalidInput, TryAgain
-from jobs.models import JobTag, Lane, Line
+from jobs.models import Job, JobTag, Lane, Line
 from jobs.statuses import Status
 from jobs.store.dialect import (
     array,
@@ -22,17 +26,20 @@ from jobs.store.dialect import (
     as_uuid,
     execute,
     fetch,
+    has_plain_rows,
     is_postgresql,
     scalar,
     sql,
 )
 from jobs.submission import NewJob, Submitted, tags_text
-from jobs.uuid7 import uuid7s
+from jobs.uuid7 import follow, uuid7s
 
 TRIES = 2
 """How often a job is inserted anew whose lane or earlier job was there and is gone."""
 
 _Row = tuple[uuid.UUID, NewJob]
+_Inserted = dict[uuid.UUID, tuple[Any, ...] | None]
+"""The ids of jobs that were made, each with its row if that was answered."""
 _Earlier = tuple[uuid.UUID, str]
 
 _COLUMNS = """
@@ -109,6 +116,9 @@ FROM (
         AND line.worker_tags = %(worker_tags)s AND line.key_id = %(key_id)s
 ) AS ready
 WHERE TRUE {_UNLESS_KEY_IS_USED}"""
+# With the row as it is now, for who answers with the job.
+_INSERT_ONE_RETURNING = f"""{_INSERT_ONE}
+RETURNING {", ".join(field.attname for field in Job._meta.concrete_fields)}"""
 _WHICH = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s)"
 
 
@@ -147,8 +157,8 @@ def _sealed(key: DataKey, ids: Sequence[uuid.UUID], jobs: Sequence[NewJob]) -> l
 
 
 def _insert_rest(
-    tenant_id: int, rows: Sequence[_Row], inserted: set[uuid.UUID]
-) -> tuple[set[uuid.UUID], dict[str, _Earlier]]:
+    tenant_id: int, rows: Sequence[_Row], inserted: _Inserted
+) -> tuple[_Inserted, dict[str, _Earlier]]:
     """Insert jobs of new lines, and find the earlier jobs of used keys; answers both."""
     earlier: dict[str, _Earlier] = {}
     missing = _missing(rows, inserted, earlier)
@@ -178,20 +188,24 @@ def _answer(
     tenant_id: int,
     job_id: uuid.UUID,
     job: NewJob,
-    inserted: Container[uuid.UUID],
+    inserted: _Inserted,
     earlier: Mapping[str, _Earlier],
 ) -> Submitted:
     if job_id in inserted:
-        return Submitted(job_id, created=True)
+        return Submitted(job_id, created=True, row=inserted[job_id])
     first_id, stored = earlier[job.idempotency_key or ""]
     is_same = is_same_request(Owner(tenant_id, first_id), stored, job.request_hash)
     return Submitted(first_id, created=False, mismatch=not is_same)
 
 
-def _insert(tenant_id: int, rows: Sequence[_Row]) -> set[uuid.UUID]:
+def _insert(tenant_id: int, rows: Sequence[_Row]) -> _Inserted:
     """Insert the jobs whose lines there are and whose keys are new; answers which those were."""
     if not rows:
-        return set()
+        return {}
+    if len(rows) == 1 and has_plain_rows():
+        ((job_id, job),) = rows
+        made = fetch(_INSERT_ONE_RETURNING, _values(tenant_id, job_id, job))
+        return {job_id: made[0]} if made else {}
     if len(rows) == 1:
         count = execute(_INSERT_ONE, _values(tenant_id, *rows[0]))
     elif is_postgresql():
@@ -202,8 +216,31 @@ def _insert(tenant_id: int, rows: Sequence[_Row]) -> set[uuid.UUID]:
             count = cursor.rowcount
     ids = [job_id for job_id, _ in rows]
     if count == len(ids):
-        return set(ids)
-    return {as_uuid(job_id) for (job_id,) in fetch(_WHICH, {"ids": array(ids)})}
+        return dict.fromkeys(ids)
+    return {as_uuid(job_id): None for (job_id,) in fetch(_WHICH, {"ids": array(ids)})}
+
+
+CLOCK_IS_ASKED_EVERY = 300.0
+"""Seconds."""
+_asked_at = -CLOCK_IS_ASKED_EVERY
+_MOMENT = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+
+@receiver(connection_created)
+def _let_ids_follow(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
+    """Let ids be of the time of PostgreSQL's machine, whatever the clock of this one says.
+
+    Jobs are looked for by when they were made through their ids. Asked once in a while, with a new
+    connection.
+    """
+    global _asked_at  # noqa: PLW0603
+    if connection.vendor != "postgresql" or time.monotonic() < _asked_at + CLOCK_IS_ASKED_EVERY:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_MOMENT)
+        ((moment,),) = cursor.fetchall()
+    follow(moment)
+    _asked_at = time.monotonic()
 
 
 def _same(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from jobs.filters import parse
+from jobs.instants import instant
 from jobs.job_search import Search
 from jobs.models import Job, JobTag, Tenant
 from jobs.statuses import Status
@@ -97,3 +99,29 @@ def test_ready_jobs_behind_a_long_history_are_found_by_their_index(
     assert (len(step.ids), step.rest) == (1, None)
     by_lane = [plan for statement, plan in found if '"lane_id" IN' in statement]
     assert ["job_ready" in plan for plan in by_lane] == [True]
+
+
+def test_a_search_by_time_is_bounded_where_ids_do_not_decide(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.job_search.LOOKED_AT", 3)
+    monkeypatch.setattr("jobs.job_filters.CLOCKS_AGREE_WITHIN", timedelta(hours=1))
+    jobs = [make_job(alice) for _ in range(7)]
+    before = jobs[0].created_at - timedelta(seconds=1)
+    search = Search(alice, parse(f"created:<{instant(before)}"))
+    steps, rest = [], jobs[-1].pk
+    while rest is not None:
+        found, rest = search.step(rest, size=10)
+        steps.append(found)
+    assert steps == [[], [], []]
+    Job.objects.filter(pk=jobs[1].pk).update(created_at=before - timedelta(seconds=1))
+    assert search.step(jobs[3].pk, size=10).ids == [jobs[1].pk]
+
+
+def test_jobs_of_another_time_are_not_looked_at(alice: Tenant) -> None:
+    make_job(alice)
+    search = Search(alice, parse("created:>1h"))
+    with explaining() as plans:
+        assert search.step(None, size=10) == ([], None)
+    assert plans
+    assert all('"jobs_job"."id" < ' in statement for statement, _ in plans)

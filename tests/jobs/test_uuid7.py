@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,3 +37,21 @@ def test_threads_never_make_the_same() -> None:
         made = list(pool.map(lambda _: [uuid7() for _ in range(500)], range(8)))
     assert len({one for some in made for one in some}) == 4_000
     assert all(some == sorted(some) for some in made)
+
+
+def test_ids_follow_a_clock_that_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_last", 0)
+    monkeypatch.setattr(module, "_ahead_ns", 0)
+    module.follow(time.time() + 7_200)
+    ahead = uuid7()
+    assert abs((ahead.int >> 80) / 1_000 - time.time() - 7_200) < 60
+    module.follow(time.time() - 7_200)
+    assert uuid7() > ahead, "ids rise, whatever the clock does"
+
+
+def test_a_clock_that_differs_little_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", SimpleNamespace(time_ns=lambda: 1_000 * module.SECOND_NS))
+    monkeypatch.setattr(module, "_ahead_ns", 0)
+    for moment, ahead in ((1_000.9, 0), (1_001.5, 1_500_000_000), (999.1, 0), (990, -(10**10))):
+        module.follow(moment)
+        assert module._ahead_ns == ahead

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import override_settings
 
 from jobs import store
@@ -238,3 +238,16 @@ def test_ids_are_uuids_of_version_7(alice: Tenant) -> None:
     (job_id,) = submit(alice)
     assert isinstance(job_id, uuid.UUID)
     assert job_id.version == 7
+
+
+def test_ids_follow_the_clock_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has the clock of its machine")
+    told: list[float] = []
+    monkeypatch.setattr(insert, "follow", told.append)
+    monkeypatch.setattr(insert, "_asked_at", -insert.CLOCK_IS_ASKED_EVERY)
+    before = database_time().timestamp()
+    for _ in range(2):
+        insert._let_ids_follow(connection)
+    (moment,) = told
+    assert before <= moment <= database_time().timestamp()
