@@ -18,7 +18,7 @@ from jobs import exact_json, registry, services
 from jobs.access import actor_of
 from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
-from jobs.errors import InvalidInput, UnknownTask
+from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing, InvalidInput, UnknownTask
 from jobs.job_request import payload_for
 from jobs.models import DeadLetter
 
@@ -104,7 +104,12 @@ class EditedRedrive(View):
 
     def _redrive(self, job: DeadLetter, payload: bytes) -> HttpResponse:
         actor = actor_of(self.request)
-        if services.redrive([job.pk], actor=actor, tenant=job.tenant, payload=payload):
+        try:
+            moved = services.redrive([job.pk], actor=actor, tenant=job.tenant, payload=payload)
+        except (EncryptionKeyMissing, EncryptionKeyErased) as error:
+            messages.error(self.request, f"Not sent back: {error}")
+            return redirect("admin:jobs_deadletter_change", job.pk)
+        if moved:
             messages.success(self.request, f"Sent back {job.pk} with the edited payload.")
         else:
             messages.warning(self.request, f"{job.pk} is no dead letter any more; left alone.")

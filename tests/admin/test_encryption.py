@@ -73,6 +73,17 @@ def test_erased_job_is_shown_without_what_it_carried(operator: Client, job: Job)
     assert operator.get(reverse("admin:jobs_deadletter_edit", args=[job.pk])).status_code == 200
 
 
+def test_edited_payload_without_a_key_to_seal_it_is_not_sent_back(
+    operator: Client, job: Job
+) -> None:
+    tenant_keys.erase(job.tenant, actor=ACTOR)
+    address = reverse("admin:jobs_deadletter_edit", args=[job.pk])
+    answer = operator.post(address, {"payload": "[1]", "confirmed": "yes"}, follow=True)
+    assert "Not sent back: The tenant" in answer.text
+    job.refresh_from_db()
+    assert job.status == "DLQ"
+
+
 def test_edited_payload_is_sealed_on_its_way_back(operator: Client, job: Job) -> None:
     address = reverse("admin:jobs_deadletter_edit", args=[job.pk])
     operator.post(address, {"payload": f'["{CANARY} mended"]', "confirmed": "yes"})

@@ -8,9 +8,9 @@ import pytest
 from django.db import connection
 
 from jobs import store, tenant_keys
-from jobs.data_keys import key_of
+from jobs.data_keys import forget_keys, key_of
 from jobs.encryption import JobSeal
-from jobs.models import Attempt, Job, Tenant
+from jobs.models import Attempt, Job, Tenant, TenantKey
 from jobs.why import explain
 from tests.encrypted import CANARY, FIRST, SECOND, encrypted, stored_text
 from tests.harness import WorkerProcess, running_workers, wait_until
@@ -52,6 +52,31 @@ def test_whole_life_of_encrypted_jobs_leaves_nothing_in_plain(
     with connection.cursor() as cursor:
         cursor.execute("SELECT result FROM jobs_job WHERE result IS NOT NULL")
         assert all(bytes(stored).startswith(b"\0jq1") for (stored,) in cursor.fetchall())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rotations_beside_running_jobs_lose_nothing_and_run_nothing_twice(
+    alice: Tenant,
+    submit: Submit,
+    environment_holds: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment_holds(FIRST)
+    monkeypatch.setenv("ENCRYPTION_KEYS", FIRST)
+    monkeypatch.setattr(tenant_keys, "SETTLED_SECONDS", 0)
+    encrypted(alice)
+    jobs = {submit("echo", str(n).encode()).pk: str(n).encode() for n in range(150)}
+    with running_workers(count=2):
+        for _ in range(3):
+            tenant_keys.rotate(alice, actor="command:test")
+            tenant_keys.seal_earlier(alice)
+        wait_until(lambda: Job.objects.filter(status="DONE").count() == len(jobs), 60)
+    tenant_keys.seal_earlier(alice)
+    TenantKey.objects.exclude(pk=alice.key_id).delete()
+    forget_keys()
+    ended = {job.pk: (bytes(job.payload), bytes(job.result)) for job in Job.objects.all()}
+    assert ended == {pk: (payload, payload) for pk, payload in jobs.items()}
+    assert set(Job.objects.values_list("attempt", "fence", "lost_count")) == {(1, 1, 0)}
 
 
 @pytest.mark.django_db(transaction=True)
