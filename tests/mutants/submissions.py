@@ -39,8 +39,8 @@ INSERTS = (
     ),
     _insert(
         name="insert: another request's key is no mismatch",
-        old="mismatch=request_hash != job.request_hash",
-        new="mismatch=False",
+        old="mismatch=not is_same)",
+        new="mismatch=False)",
     ),
     _insert(
         name="insert: keys of other tenants",
@@ -101,8 +101,8 @@ INSERTS = (
     ),
     _services(
         name="pause: answered without the gate",
-        old="        store.pass_gate_alone()\n        if not Lane.objects",
-        new="        if not Lane.objects",
+        old="        store.pass_gate_alone()\n        lanes = Lane",
+        new="        lanes = Lane",
         tests=(f"{_GUARDS}::TestGate",),
         databases=_ONLY_POSTGRESQL,
     ),
