@@ -10,14 +10,15 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from dashboard.forms import SubmitForm
+from dashboard.job_page import is_copyable
 from dashboard.pages import back
-from dashboard.scope import scope_of
+from dashboard.scope import Scope, scope_of
 from jobs import services
 from jobs.access import actor_of
 from jobs.errors import InvalidInput, JobQueueError
@@ -73,13 +74,14 @@ def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def submit(request: HttpRequest) -> HttpResponse:
-    """The form that submits a job."""
+    """The form that submits a job; `?like=` begins with what another job was given."""
     scope = scope_of(request)
     if not scope.tenants:
         return redirect("overview")
     if not scope.operable:
         raise PermissionDenied
-    form = SubmitForm(scope, request.POST or None)
+    like = _like(request, scope)
+    form = SubmitForm(scope, request.POST or None, like=like)
     if request.method == "POST" and form.is_valid():
         try:
             tenant, job = form.tenant_of_job(), form.new_job()
@@ -88,9 +90,21 @@ def submit(request: HttpRequest) -> HttpResponse:
             _show(form, error)
         else:
             return redirect("job", submitted.job_id)
-    context = {"scope": scope, "form": form, "page_name": "submit"}
+    context = {"scope": scope, "form": form, "page_name": "submit", "like": like}
     status = 400 if form.errors else 200
     return render(request, "dashboard/submit.html", context, status=status)
+
+
+def _like(request: HttpRequest, scope: Scope) -> Job | None:
+    """The job to be run once more. Raises `Http404` and `PermissionDenied`."""
+    if not (job_id := request.GET.get("like")):
+        return None
+    job = scope.job(job_id)
+    if job.tenant_id not in scope.readable:
+        raise PermissionDenied("This needs the right to read payloads.")
+    if not is_copyable(job):
+        raise Http404("No such job can be submitted from here.")
+    return job
 
 
 def _show(form: SubmitForm, error: JobQueueError) -> None:

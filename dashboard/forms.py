@@ -6,15 +6,16 @@ from django import forms
 
 from dashboard.scope import Scope
 from jobs import exact_json
+from jobs.admin.json_text import packed, readable
 from jobs.api.operation_views import MAX_RATE, MIN_RATE
 from jobs.conf import conf
 from jobs.errors import InvalidInput
 from jobs.job_filters import written
 from jobs.job_request import payload_for
-from jobs.models import Tenant, valid_name
-from jobs.registry import exposed_tasks
+from jobs.models import Job, Tenant, valid_name
+from jobs.registry import exposed_tasks, find_for_tenant
 from jobs.statuses import BulkAction
-from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob
+from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob, tags_of
 
 
 class SubmitForm(forms.Form):
@@ -40,15 +41,25 @@ class SubmitForm(forms.Form):
         required=False, min_value=0, help_text="After the first attempt; empty: the task's own."
     )
 
-    def __init__(self, scope: Scope, *args: Any, **kwargs: Any) -> None:
+    tags = forms.CharField(required=False, help_text="With spaces between them.")
+    run_at = forms.DateTimeField(
+        required=False,
+        label="Run at (UTC)",
+        help_text="Instead of a delay.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}),
+    )
+
+    def __init__(self, scope: Scope, *args: Any, like: Job | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
         self.scope = scope
-        self.tasks = exposed_tasks()
+        self.like = like
         offered = [slug for pk, slug in scope.slugs.items() if pk in scope.operable]
         self.choices("tenant", sorted(offered))
-        self.choices("task", sorted(self.tasks))
+        self.choices("task", sorted({*exposed_tasks(), *([like.task] if like else [])}))
         self.initial.setdefault("tenant", scope.shown[0].slug)
+        if like:
+            self.initial = {**self.initial, **_as_given(like)}
 
     def choices(self, name: str, values: list[str]) -> None:
         """Offer these values for a field."""
@@ -57,8 +68,11 @@ class SubmitForm(forms.Form):
         field.choices = [(value, value) for value in values]
 
     def clean_payload(self) -> exact_json.Raw:
-        """The payload, if it is JSON that can be stored."""
-        source = str(self.cleaned_data["payload"]).encode("utf-8", errors="surrogatepass")
+        """The payload, if it is JSON that can be stored; as it was where only its spaces differ."""
+        text = str(self.cleaned_data["payload"])
+        source = text.encode("utf-8", errors="surrogatepass")
+        if self.like and _is_same(bytes(self.like.payload), text):
+            source = bytes(self.like.payload)
         try:
             return exact_json.loads(source, max_depth=conf().max_json_depth)
         except InvalidInput as error:
@@ -71,18 +85,38 @@ class SubmitForm(forms.Form):
     def new_job(self) -> NewJob:
         """The job that was asked for. Raises `InvalidInput` or `PayloadTooLarge`."""
         given = self.cleaned_data
-        task = self.tasks[given["task"]]
+        task = find_for_tenant(given["task"])
         retries = given["max_retries"]
+        like = self.like if self.like and self.like.task == given["task"] else None
         return NewJob(
             task=given["task"],
             payload=payload_for(task, given["payload"]),
             queue=given["queue"],
             priority=given["priority"],
             delay_seconds=given["delay_seconds"] or None,
+            run_at=given["run_at"],
+            tags=tuple(given["tags"].split()),
             max_retries=task.retries if retries is None else retries,
-            timeout_seconds=task.timeout,
-            worker_tags=task.worker_tags,
+            timeout_seconds=like.timeout_seconds if like else task.timeout,
+            worker_tags=tuple(tags_of(like.worker_tags)) if like else task.worker_tags,
         )
+
+
+def _is_same(stored: bytes, text: str) -> bool:
+    return packed(stored.decode("utf-8", errors="replace")) == packed(text)
+
+
+def _as_given(job: Job) -> dict[str, Any]:
+    """The fields that ask for such a job once more; its numbers stay as they were written."""
+    return {
+        "tenant": job.tenant.slug,
+        "task": job.task,
+        "payload": readable(bytes(job.payload), at_most=conf().max_payload_bytes * 2),
+        "queue": job.queue,
+        "priority": job.priority,
+        "max_retries": job.max_retries,
+        "tags": " ".join(job.tags),
+    }
 
 
 class OperationForm(forms.Form):

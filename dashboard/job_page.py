@@ -15,10 +15,13 @@ from dashboard import timeline
 from dashboard.json_tree import tree
 from dashboard.pages import live_page, never_cached
 from dashboard.queries.log_lines import lines_of, log_figures
+from dashboard.queries.task_runs import task_runs
 from dashboard.scope import Scope, scope_of
+from dashboard.traceback_text import parts
 from jobs.instants import instant
 from jobs.job_logs import level_name
 from jobs.models import Job
+from jobs.registry import is_for_tenants
 from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
 from jobs.submission import tags_of
 from jobs.why import explain
@@ -87,7 +90,7 @@ def job_figures(scope: Scope, job: Job, endpoint: str) -> Mapping[str, Any]:
     return {
         "job": job,
         "now": now,
-        "attempts": attempts,
+        "attempts": [(attempt, parts(attempt.traceback)) for attempt in attempts],
         "steps": story,
         "bars": timeline.bars(story),
         "is_readable": is_readable,
@@ -100,7 +103,14 @@ def job_figures(scope: Scope, job: Job, endpoint: str) -> Mapping[str, Any]:
         "curl": curl(job, endpoint) if is_readable else "",
         "is_over": job.status in TERMINAL,
         "actions": allowed_actions(job) if is_operable else set(),
+        "may_copy": is_readable and is_operable and is_copyable(job),
+        "runs": task_runs(job),
     }
+
+
+def is_copyable(job: Job) -> bool:
+    """Whether a tenant could submit such a job, and its payload can be read."""
+    return is_for_tenants(job.task) and not job.has_args and not job.unreadable
 
 
 def allowed_actions(job: Job) -> set[str]:

@@ -12,10 +12,8 @@ function tell() {
   const text = chosen.length ? `${chosen.length} chosen` : "";
   const count = document.getElementById("chosen-count");
   if (count.textContent !== text) count.textContent = text;
-  for (const box of all) box.closest("tr").toggleAttribute("data-chosen", box.checked);
   const head = whole();
   if (!head) return;
-  head.hidden = false;
   head.checked = all.length > 0 && chosen.length === all.length;
   head.indeterminate = chosen.length > 0 && !head.checked;
 }

@@ -1,0 +1,144 @@
+"""The page of one job: running it once more, reading its tracebacks, the last runs of its task."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from dashboard.queries.task_runs import task_runs
+from dashboard.traceback_text import parts
+from jobs.models import Job, Tenant
+from jobs.statuses import Status
+from tests.factories import make_job
+
+EXACT = b'{"big": 123456789012345678901234567890, "exact": 1.10, "e": 1e2}'
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/queue/workers/attempt.py", line 60, in run
+    value = task.func(*args, **kwargs)
+            ^^^^^^^^^^^^^^^^^^^^^^^^^^
+  File "/srv/shop/mail.py", line 31, in send_receipt
+    answer = mailer.send(order)
+  File "/srv/.venv/lib/python3.11/site-packages/httpx/_client.py", line 10, in send
+    raise ConnectError("no answer")
+  File "/srv/.venv/lib/python3.11/site-packages/httpx/_pool.py", line 20, in send
+    raise ConnectError("no answer")
+  [Previous line repeated 3 more times]
+httpx.ConnectError: no answer
+"""
+
+
+def form_of(client: Client, job: Job) -> Any:
+    return client.get(reverse("submit"), {"like": str(job.pk)})
+
+
+def given(form: Any, **changes: Any) -> dict[str, Any]:
+    """What a browser would send."""
+    values = {field.name: field.value() for field in form}
+    return {name: value for name, value in (values | changes).items() if value is not None}
+
+
+@pytest.mark.django_db
+def test_a_copy_is_what_the_job_was_to_the_last_digit(ann: Client, alice: Tenant) -> None:
+    job = make_job(
+        alice,
+        payload=EXACT,
+        queue="mail",
+        priority=7,
+        tags=("vip", "eu"),
+        max_retries=1,
+        timeout_seconds=9.0,
+        worker_tags=("gpu",),
+    )
+    assert (
+        f"{reverse('submit')}?like={job.pk}"
+        in ann.get(reverse("job", args=[job.pk])).content.decode()
+    )
+    form = form_of(ann, job).context["form"]
+    answer = ann.post(f"{reverse('submit')}?like={job.pk}", given(form))
+    copy = Job.objects.exclude(pk=job.pk).get()
+    assert answer["Location"] == reverse("job", args=[copy.pk])
+    same = ("task", "queue", "priority", "tags", "max_retries", "timeout_seconds", "worker_tags")
+    assert {name: getattr(copy, name) for name in same} == {x: getattr(job, x) for x in same}
+    assert bytes(copy.payload) == EXACT
+    assert Job.objects.filter(status="PENDING").count() == 2
+
+
+@pytest.mark.django_db
+def test_what_is_edited_is_what_runs_and_when(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DONE, payload=EXACT)
+    form = form_of(ann, job).context["form"]
+    edited = given(form, payload='{"exact": 1.20}', queue="other", run_at="2040-01-02T03:04:05")
+    ann.post(f"{reverse('submit')}?like={job.pk}", edited)
+    copy = Job.objects.exclude(pk=job.pk).get()
+    assert (bytes(copy.payload), copy.queue) == (b'{"exact": 1.20}', "other")
+    assert (copy.status, copy.run_at) == ("SCHEDULED", datetime(2040, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+@pytest.mark.django_db
+def test_a_delay_and_a_time_exclude_each_other(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DONE)
+    form = form_of(ann, job).context["form"]
+    both = given(form, delay_seconds="5", run_at="2040-01-02T03:04:05")
+    answer = ann.post(f"{reverse('submit')}?like={job.pk}", both)
+    assert answer.status_code == 400
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_only_who_may_read_and_act_may_copy(
+    viewer: Client, stranger: Client, ann: Client, alice: Tenant
+) -> None:
+    job = make_job(alice, Status.DONE)
+    assert form_of(viewer, job).status_code == 403
+    assert form_of(stranger, job).status_code == 404
+    assert ann.get(reverse("submit"), {"like": "nonsense"}).status_code == 404
+    assert "like=" not in viewer.get(reverse("job", args=[job.pk])).content.decode()
+
+
+@pytest.mark.django_db
+def test_what_only_python_may_call_is_not_copied(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DONE, task="tests.workers.tasks.note")
+    assert form_of(ann, job).status_code == 404
+    assert "like=" not in ann.get(reverse("job", args=[job.pk])).content.decode()
+
+
+def test_frames_of_libraries_are_folded_and_nothing_is_lost() -> None:
+    found = parts(TRACEBACK)
+    assert "".join(part.text for part in found) == TRACEBACK
+    assert [part.frames for part in found] == [0, 1, 0, 2, 0]
+    assert "send_receipt" in found[2].text
+    assert found[4].text == "httpx.ConnectError: no answer\n"
+
+
+@pytest.mark.parametrize("text", ["", "no traceback", "Traceback …\nError: x", '  File "a'])
+def test_any_text_stays_as_it_is(text: str) -> None:
+    assert "".join(part.text for part in parts(text)) == text
+    assert not any(part.frames for part in parts(text))
+
+
+@pytest.mark.django_db
+def test_the_page_folds_tracebacks(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.DLQ, traceback=TRACEBACK)
+    page = ann.get(reverse("job", args=[job.pk])).content.decode()
+    assert "2 frames of libraries" in page
+    assert "send_receipt" in page
+
+
+@pytest.mark.django_db
+def test_the_last_runs_are_those_of_the_task_and_tenant(
+    ann: Client, alice: Tenant, mallory: Tenant
+) -> None:
+    job = make_job(alice, Status.DONE)
+    assert task_runs(job) is None
+    other = make_job(alice, Status.DLQ)
+    make_job(alice, Status.DONE, task="sleep", queue="other")
+    make_job(mallory, Status.DONE)
+    make_job(alice, Status.RUNNING)
+    runs = task_runs(job)
+    assert runs is not None
+    assert [(dot.job_id, dot.status) for dot in runs.dots] == [(job.pk, "DONE"), (other.pk, "DLQ")]
+    assert runs.median <= runs.longest
+    page = ann.get(reverse("job", args=[job.pk])).content.decode()
+    assert "Last runs of echo" in page
