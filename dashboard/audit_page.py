@@ -120,7 +120,6 @@ def _entry(row: AuditEntry) -> Entry:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    names = dict.fromkeys([*before, *after])
     return [
         Change(
             name.replace("_", " "),
@@ -128,7 +127,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change
             _text(after.get(name)) if after else "",
             is_same=before.get(name) == after.get(name),
         )
-        for name in names
+        for name in sorted({*before, *after})
     ]
 
 

@@ -12,6 +12,7 @@ from dashboard.queries import history
 from dashboard.queries.attention import attention
 from dashboard.queries.board import Board
 from dashboard.queries.first_steps import first_steps
+from dashboard.queries.waits import recent_p95
 from dashboard.scope import scope_of
 from jobs.statuses import Status
 
@@ -40,6 +41,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         },
         "throughput": lambda: {
             "series": history.series(scope.ids, span, board.now, board.oldest),
+            "p95": recent_p95(scope),
             "span": span,
             "ranges": history.RANGES.values(),
         },

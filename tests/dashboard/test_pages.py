@@ -26,7 +26,7 @@ REGIONS = {
     "tenants": ("tenant_list",),
     "workers": ("worker_list",),
 }
-MOST_QUERIES = 18
+MOST_QUERIES = 20
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|hx-on|<script(?![^>]*\ssrc=)", re.I)
 
 

@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from dashboard.queries import counts, dead_letters, job_list
+from dashboard.queries.attention import attention
 from dashboard.queries.board import Board
 from dashboard.scope import Scope
 from dashboard.snapshot import read_snapshot
@@ -125,6 +126,15 @@ def test_jobs_without_a_worker_use_the_indexes_of_live_jobs(large: Tenant) -> No
     assert [one.waiting for one in board.unserved()] == [1]
 
     assert walked(statements_of(Board(board.scope).unserved)) == []
+
+
+def test_what_needs_attention_is_found_by_indexes(large: Tenant) -> None:
+    long_ago = timezone.now() - timedelta(minutes=10)
+    Job.objects.filter(status__in=[Status.PENDING, Status.SCHEDULED]).update(run_at=long_ago)
+    scope = Scope(User(is_staff=True), (large,), large)
+    assert attention(Board(scope)).late == long_ago
+
+    assert walked(statements_of(lambda: attention(Board(scope)))) == []
 
 
 def test_dead_letters_use_their_index(large: Tenant) -> None:
