@@ -60,7 +60,7 @@ def _installation() -> dict[str, Any]:
             **{name: found for name in PACKAGES if (found := _version(name))},
             connection.display_name: _database_version(),
         },
-        "limits": {name: _words(Tenant._meta.get_field(name).default) for name in LIMITS},
+        "limits": {name: _words(getattr(Tenant(), name)) for name in LIMITS},
         "tunables": _tunables(),
     }
 
