@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +16,7 @@ from django.conf import LazySettings
 from django.core.cache import cache
 from django.db import connection
 from django.db.backends.signals import connection_created
+from django.test import TransactionTestCase
 
 from jobs import wakeup
 from jobs.api import export_views, rate_limits
@@ -22,6 +24,8 @@ from jobs.backend import recent_tenants
 from jobs.data_keys import forget_keys
 from jobs.models import Tenant
 from jobs.store import gate
+from tests.emptying import empty_tables
+from tests.live_server import live_server
 from tests.one_writer import watch
 from tests.postgres import Server, own_server
 
@@ -30,6 +34,7 @@ OURS = tuple(str(ROOT / app) for app in ("jobs", "workers", "dashboard", "demo")
 LEFTOVER_GRACE_SECONDS = 3
 
 connection_created.connect(watch)
+TransactionTestCase._fixture_teardown = lambda self: empty_tables()
 
 
 def pytest_configure() -> None:
@@ -125,6 +130,13 @@ def alice(make_tenant: Callable[..., Tenant]) -> Tenant:
 def mallory(make_tenant: Callable[..., Tenant]) -> Tenant:
     """A stranger, who must never see anything of Alice's; without limits."""
     return make_tenant("mallory")
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """The address of a real server, which all tests share whom its own state does not matter."""
+    with django_db_blocker.unblock(), live_server() as (address, _):
+        yield address
 
 
 @pytest.fixture

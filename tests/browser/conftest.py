@@ -2,13 +2,9 @@
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -16,7 +12,6 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from jobs.models import Role, Tenant
-from tests.harness import START_SECONDS, ProjectProcess, environment, wait_until
 
 # Two suites may run side by side on two cores, each with servers and browsers of its own.
 expect.set_options(timeout=20_000)
@@ -59,30 +54,6 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=program, args=[*OPTIONS, *sandbox])
         yield launched
         launched.close()
-
-
-@pytest.fixture(scope="module")
-def server(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """The address of a server on the test database."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    address = f"http://127.0.0.1:{port}"
-    with django_db_blocker.unblock():
-        env = environment()
-    command = ("-m", "daphne", "-b", "127.0.0.1", "-p", port, "jobqueue_project.asgi:application")
-    with ProjectProcess(*command, env=env) as process:
-        wait_until(lambda: _answers(process, address), START_SECONDS, "the server answers")
-        yield address
-
-
-def _answers(process: ProjectProcess, address: str) -> bool:
-    if process.popen.poll() is not None:
-        raise AssertionError(f"the server ended:\n{process.output}")
-    try:
-        return bool(urlopen(f"{address}/login").status == 200)
-    except URLError:
-        return False
 
 
 @pytest.fixture

@@ -1,10 +1,6 @@
 """Clients of a tenant: of the application in this process, and of a real server."""
 
-import socket
 from collections.abc import Callable, Iterator
-from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import httpx
 import pytest
@@ -15,7 +11,6 @@ from jobqueue_client import Client
 from jobqueue_project.wsgi import application
 from jobs.keys import create_api_key
 from jobs.models import Tenant
-from tests.harness import ProjectProcess, environment, wait_until
 
 NOWHERE = "http://queue.invalid"
 START_SECONDS = 60
@@ -49,31 +44,6 @@ def client(
     """Alice's client of the application in this process."""
     with Client("http://testserver", key_of(alice), transport=application_transport) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def server(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """The address of a real server on the test database."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    address = f"http://127.0.0.1:{port}"
-    with django_db_blocker.unblock():
-        env = environment()
-    command = ("-m", "daphne", "-b", "127.0.0.1", "-p", port, "jobqueue_project.asgi:application")
-    with ProjectProcess(*command, env=env) as process:
-        wait_until(lambda: _answers(process, address), START_SECONDS, "the server answers")
-        yield address
-
-
-def _answers(process: ProjectProcess, address: str) -> bool:
-    if process.popen.poll() is not None:
-        raise AssertionError(f"the server ended:\n{process.output}")
-    try:
-        with urlopen(f"{address}/health/live", timeout=10) as answer:
-            return bool(answer.status == 200)
-    except (URLError, ConnectionError, TimeoutError):
-        return False
 
 
 @pytest.fixture

@@ -17,18 +17,10 @@ from jobs.models import Job, Tenant, Worker
 from jobs.statuses import Status
 from jobs.submission import NewJob
 from tests.harness import ROOT, wait_until
-from tests.live_server import live_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE_SECONDS, LEASE_SECONDS = 60, 5
 Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture(scope="module")
-def address(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """A server that all of these tests share."""
-    with django_db_blocker.unblock(), live_server() as (found, _):
-        yield found
 
 
 @pytest.fixture(params=["worker.py", "worker.mjs"])
@@ -46,13 +38,13 @@ def command(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture
-def start(command: list[str], address: str, alice: Tenant) -> Iterator[Start]:
+def start(command: list[str], server: str, alice: Tenant) -> Iterator[Start]:
     """Starts the example as a worker of Alice's; whatever still runs is killed at the end."""
     key = create_api_key(alice, scopes=("work",), actor="command:test")[1]
     started: list[subprocess.Popen[str]] = []
 
     def run(**settings: object) -> subprocess.Popen[str]:
-        env = os.environ | {"JOBQUEUE_URL": address, "JOBQUEUE_KEY": key}
+        env = os.environ | {"JOBQUEUE_URL": server, "JOBQUEUE_KEY": key}
         texts = {name: str(value) for name, value in settings.items()}
         worker = subprocess.Popen(
             command, env=env | texts, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
