@@ -75,7 +75,7 @@ class Failed:
     retry_in_seconds: float | None = None
 
 
-class _Reported(Protocol):
+class Reported(Protocol):
     @property
     def job_id(self) -> uuid.UUID: ...
 
@@ -83,7 +83,7 @@ class _Reported(Protocol):
     def fence(self) -> int: ...
 
 
-R = TypeVar("R", bound=_Reported)
+R = TypeVar("R", bound=Reported)
 
 _READ = (
     *("tenant_id", "lane_id", "queue", "task", "status", "attempt", "max_retries"),
@@ -107,8 +107,8 @@ def heartbeat(key: ApiKey, leases: Sequence[Lease], *, lease_seconds: float) -> 
     A job that the key may not see is none, here and below. The jobs of the answers say whether they
     are to be stopped (`cancel_requested`), and how long the lease lasts.
     """
-    jobs = _find(key, leases)
-    held = [lease for lease in leases if _is_held(jobs.get(lease.job_id), lease)]
+    jobs = find_reported(key, leases)
+    held = [lease for lease in leases if is_held(jobs.get(lease.job_id), lease)]
     overdue = {lease for lease in held if _is_overdue(jobs[lease.job_id])}
     _record([_timed_out(jobs[lease.job_id]) for lease in overdue])
     extended = store.extend(
@@ -119,34 +119,34 @@ def heartbeat(key: ApiKey, leases: Sequence[Lease], *, lease_seconds: float) -> 
     def judge(job: Job, lease: Lease, attempt: Attempt | None) -> Refusal:
         return Refusal.TIMED_OUT if _has_timed_out(attempt) else Refusal.LEASE_LOST
 
-    return _answers(key, leases, extended, judge)
+    return answers_to(key, leases, extended, judge)
 
 
 def acknowledge(key: ApiKey, reports: Sequence[Done]) -> list[Answer]:
     """Record results, within the limit of their size."""
     limit = conf().max_result_bytes
     too_large = {report.job_id for report in reports if len(report.result) > limit}
-    jobs = _find(key, reports)
+    jobs = find_reported(key, reports)
     recorded = _record(
         [
             _outcome(jobs[report.job_id], Status.DONE, result=report.result)
             for report in reports
-            if _is_held(jobs.get(report.job_id), report) and report.job_id not in too_large
+            if is_held(jobs.get(report.job_id), report) and report.job_id not in too_large
         ],
         key.tenant,
     )
 
     def judge(job: Job, report: Done, attempt: Attempt | None) -> Refusal | None:
-        if job.pk in too_large and _is_held(job, report):
+        if job.pk in too_large and is_held(job, report):
             return Refusal.TOO_LARGE
         is_done = job.status == Status.DONE and job.fence == report.fence
         if is_done and job.result is not None:
             is_same = bytes(job.result) == report.result
             return None if is_same else Refusal.ALREADY_FINISHED
-        return _refusal(job, report, attempt)
+        return refusal_of(job, report, attempt)
 
     done = {job_id: _as_done(jobs[job_id]) for job_id in recorded}
-    return _answers(key, reports, recorded, judge, known=done)
+    return answers_to(key, reports, recorded, judge, known=done)
 
 
 def _as_done(job: Job) -> Job:
@@ -160,20 +160,20 @@ def fail(key: ApiKey, reports: Sequence[Failed]) -> list[Answer]:
 
     What was recorded is kept, so a failure repeated is answered as before, whoever has the job now.
     """
-    jobs = _find(key, reports)
+    jobs = find_reported(key, reports)
     recorded = _record(
         [
             _failure(jobs[report.job_id], report)
             for report in reports
-            if _is_held(jobs.get(report.job_id), report)
+            if is_held(jobs.get(report.job_id), report)
         ],
         key.tenant,
     )
 
     def judge(job: Job, report: Failed, attempt: Attempt | None) -> Refusal | None:
-        return None if _was_recorded(job, report, attempt) else _refusal(job, report, attempt)
+        return None if _was_recorded(job, report, attempt) else refusal_of(job, report, attempt)
 
-    return _answers(key, reports, recorded, judge)
+    return answers_to(key, reports, recorded, judge)
 
 
 def release(key: ApiKey, leases: Sequence[Lease]) -> list[Answer]:
@@ -181,26 +181,26 @@ def release(key: ApiKey, leases: Sequence[Lease]) -> list[Answer]:
 
     Nothing is kept of it: repeated, it is answered as before until somebody else gets the job.
     """
-    jobs = _find(key, leases)
+    jobs = find_reported(key, leases)
     with transaction.atomic():
-        released = store.release([x for x in leases if _is_held(jobs.get(x.job_id), x)])
+        released = store.release([x for x in leases if is_held(jobs.get(x.job_id), x)])
         transaction.on_commit(wakeup.signal)
 
     def judge(job: Job, lease: Lease, attempt: Attempt | None) -> Refusal | None:
         was_released = job.status in {Status.PENDING, Status.CANCELLED} and not attempt
-        return None if was_released else _refusal(job, lease, attempt)
+        return None if was_released else refusal_of(job, lease, attempt)
 
-    return _answers(key, leases, released, judge)
+    return answers_to(key, leases, released, judge)
 
 
-def _find(key: ApiKey, reports: Iterable[_Reported], *more: str) -> dict[uuid.UUID, Job]:
+def find_reported(key: ApiKey, reports: Iterable[Reported], *more: str) -> dict[uuid.UUID, Job]:
     """The jobs of the reports that the key may see, with `_READ` and more of their fields."""
     job_ids = [report.job_id for report in reports]
     found = find_jobs(key.tenant_id, job_ids, only=(*_READ, *more)) if job_ids else {}
     return {job_id: job for job_id, job in found.items() if may_use(key, job.queue)}
 
 
-def _is_held(job: Job | None, report: _Reported) -> bool:
+def is_held(job: Job | None, report: Reported) -> bool:
     """Whether it looks so. The store asks again, in the statement that writes."""
     is_latest = job is not None and job.fence == report.fence and job.status == Status.RUNNING
     return is_latest and _is_leased_out(job)
@@ -225,7 +225,7 @@ def _record(outcomes: Sequence[Outcome], of: Tenant | None = None) -> Collection
     return store.finish(f"rest:{outcomes[0].tenant_id}", outcomes)
 
 
-def _answers(
+def answers_to(
     key: ApiKey,
     reports: Sequence[R],
     accepted: Collection[uuid.UUID],
@@ -237,7 +237,7 @@ def _answers(
     The others are judged by how their jobs stand, and by what was recorded of their leases. Jobs of
     which it is `known` how they stand are not read again.
     """
-    jobs = {**known, **_find(key, [x for x in reports if x.job_id not in known], "result")}
+    jobs = {**known, **find_reported(key, [x for x in reports if x.job_id not in known], "result")}
     attempts = _attempts([x for x in reports if x.job_id in jobs and x.job_id not in accepted])
 
     def refusal(report: R) -> Refusal | None:
@@ -252,18 +252,18 @@ def _answers(
     return [_answer(report, jobs.get(report.job_id), refusal(report)) for report in reports]
 
 
-def _answer(report: _Reported, job: Job | None, refusal: Refusal | None) -> Answer:
+def _answer(report: Reported, job: Job | None, refusal: Refusal | None) -> Answer:
     if refusal is None:
         return Answer(report.job_id, report.fence, job)
     return Answer(report.job_id, report.fence, None, refusal, _TELLING[refusal])
 
 
-def _is_latest(job: Job, report: _Reported) -> bool:
+def _is_latest(job: Job, report: Reported) -> bool:
     """Whether nobody was granted the job since, and none of our own workers had it."""
     return job.fence == report.fence and (not job.worker or _is_leased_out(job))
 
 
-def _refusal(job: Job, report: _Reported, attempt: Attempt | None) -> Refusal:
+def refusal_of(job: Job, report: Reported, attempt: Attempt | None) -> Refusal:
     """Why a report comes too late."""
     if _has_timed_out(attempt):
         return Refusal.TIMED_OUT
@@ -272,7 +272,7 @@ def _refusal(job: Job, report: _Reported, attempt: Attempt | None) -> Refusal:
     return Refusal.ALREADY_FINISHED if is_done or has_failed else Refusal.LEASE_LOST
 
 
-def _attempts(reports: Sequence[_Reported]) -> dict[tuple[uuid.UUID, int], Attempt]:
+def _attempts(reports: Sequence[Reported]) -> dict[tuple[uuid.UUID, int], Attempt]:
     """What was recorded of leases over REST that failed; of those given back there is nothing."""
     if not reports:
         return {}

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from jobs.conf import conf
@@ -13,6 +13,7 @@ from jobs.fields import (
     bounded,
     flag,
     integer,
+    moment,
     number,
     optional,
     text,
@@ -21,10 +22,12 @@ from jobs.fields import (
     within,
 )
 from jobs.leases import MAX_NAME, Wish, worker_id
+from jobs.leases_logged import Told, ToldLine
 from jobs.leases_reported import Done, Failed
 from jobs.models import NAME_PATTERN, ApiKey
 from jobs.registry import find_for_tenant
 from jobs.store import Lease
+from jobs.store.log_lines import LEVELS
 
 MAX_LEASED, MAX_REPORTED, MAX_NAMES = 100, 1_000, 100
 MIN_LEASE_SECONDS, MAX_LEASE_SECONDS = 5, 3_600
@@ -54,6 +57,34 @@ def _tasks(value: Any) -> frozenset[str]:
     except UnknownTask as error:
         raise InvalidInput(f"must be known. {error.detail}", code="unknown_task") from None
     return found
+
+
+def _level(value: Any) -> int:
+    if text(value) not in LEVELS:
+        raise InvalidInput(f"must be one of {', '.join(LEVELS)}.", code="invalid_choice")
+    return LEVELS[value]
+
+
+def _lines(value: Any) -> list[ToldLine]:
+    if not isinstance(value, list):
+        raise InvalidInput("must be a list.", code="invalid_type")
+    if not 1 <= len(value) <= MAX_TOLD:
+        raise InvalidInput(f"must hold 1 to {MAX_TOLD} lines.", code="out_of_range")
+    return [_line(index, line) for index, line in enumerate(value)]
+
+
+def _line(index: int, value: Any) -> ToldLine:
+    try:
+        given, errors = try_fields(value, LINE_FIELDS)
+    except InvalidInput as error:  # it is no object
+        given, errors = {}, [error]
+    if not errors and "message" not in given:
+        missing = InvalidInput("message is missing.", code="missing_field", pointer="message")
+        errors = [missing]
+    for wrong in errors[:1]:
+        pointer = "/".join(filter(None, (str(index), wrong.pointer)))
+        raise InvalidInput(wrong.detail, code=wrong.field_code, pointer=pointer)
+    return ToldLine(**given)
 
 
 def _worker(value: Any) -> str:
@@ -150,6 +181,41 @@ FAILED_FIELDS: Mapping[str, Field] = {
 }
 
 
+MAX_TOLD = 1_000
+MAX_LINE_NUMBER = 1_000_000
+LINE_FIELDS: Mapping[str, Field] = {
+    "message": Field(text, {"type": "string"}),
+    "level": Field(_level, {"type": "string", "enum": list(LEVELS), "default": "info"}),
+    "logger": Field(text, {"type": "string", "default": ""}),
+    "at": Field(
+        moment, {"type": "string", "format": "date-time", "description": "Default: when it came."}
+    ),
+}
+LOG_FIELDS: Mapping[str, Field] = {
+    **HELD_FIELDS,
+    "first": bounded(
+        integer,
+        1,
+        MAX_LINE_NUMBER,
+        description="The number of the first of these lines among those of the attempt, from 1.",
+    ),
+    "lines": Field(
+        _lines,
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {name: field.schema for name, field in LINE_FIELDS.items()},
+                "required": ["message"],
+                "additionalProperties": False,
+            },
+            "minItems": 1,
+            "maxItems": MAX_TOLD,
+        },
+    ),
+}
+
+
 def read_wish(given: Mapping[str, Any], key: ApiKey) -> Wish:
     """What a worker with this key asks for, by the read fields of its request."""
     return Wish(
@@ -181,6 +247,14 @@ def read_failed(items: Any) -> list[Failed]:
     return [_failed(one) for one in _read(items, FAILED_FIELDS)]
 
 
+def read_told(items: Any) -> list[Told]:
+    """What jobs of a body have logged."""
+    return [
+        Told(one["job_id"], one["fence"], one["first"], one["lines"])
+        for one in _read(items, LOG_FIELDS, required=tuple(LOG_FIELDS))
+    ]
+
+
 def _failed(given: Mapping[str, Any]) -> Failed:
     error = given.get("error", {})
     return Failed(
@@ -194,7 +268,9 @@ def _failed(given: Mapping[str, Any]) -> Failed:
     )
 
 
-def _read(items: Any, fields: Mapping[str, Field]) -> list[dict[str, Any]]:
+def _read(
+    items: Any, fields: Mapping[str, Field], required: Collection[str] = tuple(HELD_FIELDS)
+) -> list[dict[str, Any]]:
     """Each item's fields, all of them right and no job twice, or an error that points at them."""
     if not isinstance(items, list):
         raise InvalidInput("leases must be a list.", code="invalid_type", pointer="leases")
@@ -202,7 +278,7 @@ def _read(items: Any, fields: Mapping[str, Field]) -> list[dict[str, Any]]:
         raise InvalidInput(
             f"leases must hold 1 to {MAX_REPORTED} items.", code="out_of_range", pointer="leases"
         )
-    read = [_item(index, item, fields) for index, item in enumerate(items)]
+    read = [_item(index, item, fields, required) for index, item in enumerate(items)]
     errors = [error for _, wrong in read for error in wrong]
     if errors := errors or list(_repeated([given for given, _ in read])):
         raise InvalidFields(errors)
@@ -210,7 +286,7 @@ def _read(items: Any, fields: Mapping[str, Field]) -> list[dict[str, Any]]:
 
 
 def _item(
-    index: int, item: Any, fields: Mapping[str, Field]
+    index: int, item: Any, fields: Mapping[str, Field], required: Collection[str]
 ) -> tuple[dict[str, Any], list[InvalidInput]]:
     try:
         given, errors = try_fields(item, fields)
@@ -219,7 +295,7 @@ def _item(
     named = {error.pointer.partition("/")[0] for error in errors}
     missing = [
         InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
-        for name in HELD_FIELDS
+        for name in required
         if name not in given and name not in named
     ]
     return given, [_at(index, error) for error in (*errors, *missing)]

@@ -1,6 +1,6 @@
 """What the calls about leases take and answer, for the OpenAPI description."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobs.api import examples
@@ -23,6 +23,7 @@ from jobs.leases_requested import (
     FAILED_FIELDS,
     HELD_FIELDS,
     LEASE_FIELDS,
+    LOG_FIELDS,
     MAX_REPORTED,
     lease_seconds_field,
 )
@@ -62,8 +63,13 @@ LEASE_ANSWER: Schema = {
 }
 
 
-def _reports(fields: Mapping[str, Field], example: Schema, **others: Field) -> Schema:
-    item = object_of(fields, *HELD_FIELDS, example=example)
+def _reports(
+    fields: Mapping[str, Field],
+    example: Schema,
+    required: Iterable[str] = HELD_FIELDS,
+    **others: Field,
+) -> Schema:
+    item = object_of(fields, *required, example=example)
     items = {
         "type": "array",
         "items": item,
@@ -87,6 +93,8 @@ FAIL_REQUEST = _reports(
         "retry_in_seconds": 60,
     },
 )
+_LINE = {"message": "width 640", "level": "info", "logger": "resizer", "at": examples.INSTANT}
+LOG_REQUEST = _reports(LOG_FIELDS, {**_HELD, "first": 1, "lines": [_LINE]}, required=LOG_FIELDS)
 RELEASE_REQUEST = _reports(HELD_FIELDS, _HELD)
 
 _RESULT: Mapping[str, Any] = {

@@ -9,13 +9,14 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import leases_reported, leases_requested
+from jobs import leases_logged, leases_reported, leases_requested
 from jobs.api.lease_schema import (
     ACK_REQUEST,
     FAIL_REQUEST,
     HEARTBEAT_REQUEST,
     LEASE_ANSWER,
     LEASE_REQUEST,
+    LOG_REQUEST,
     RELEASE_REQUEST,
     REPORT_ANSWER,
 )
@@ -146,6 +147,28 @@ class Release(TenantView):
         """They are ready again, their attempts unspent; a job that was to be cancelled is."""
         held = leases_requested.read_held(_items(request))
         return _results(leases_reported.release(self.key, held))
+
+
+class Log(TenantView):
+    """`/leases/logs`"""
+
+    scopes = {"POST": Scope.WORK}
+
+    @described(
+        "log_jobs",
+        "Keep what jobs log while they run",
+        request=LOG_REQUEST,
+        answers={200: REPORT_ANSWER},
+        problems=("missing_field", "repeated_job"),
+    )
+    def post(self, request: Request) -> Response:
+        """They are shown with the attempt, and by `GET /jobs/{id}/logs`.
+
+        Lines are numbered by you: those that are there already are passed over, so a call whose
+        answer was lost can be repeated.
+        """
+        told = leases_requested.read_told(_items(request))
+        return _results(leases_logged.log(self.key, told))
 
 
 def _items(request: Request) -> Any:

@@ -57,6 +57,7 @@ version_1 = [
     path("leases/heartbeat", lease_views.Heartbeat.as_view(), name="api-heartbeat"),
     path("leases/ack", lease_views.Ack.as_view(), name="api-ack"),
     path("leases/fail", lease_views.Fail.as_view(), name="api-fail"),
+    path("leases/logs", lease_views.Log.as_view(), name="api-log"),
     path("leases/release", lease_views.Release.as_view(), name="api-release"),
     path("usage", usage_views.UsageOfTenant.as_view(), name="api-usage"),
     path("audit", audit_views.Audit.as_view(), name="api-audit"),
