@@ -21,6 +21,8 @@ from jobs.store.clock import now
 
 LOOKED_AT = 10_000
 """Jobs that one step looks at where no index finds those that match."""
+FIRST_LOOK = 4
+"""At first it looks at so many times the jobs that are wanted: most matches are not rare."""
 MAX_PAGE_BYTES = 8_000_000
 
 
@@ -55,8 +57,18 @@ class Search:
         self._jobs = of_those_times(filtered(own, tenant, by_index), self.wanted)
 
     def step(self, after: uuid.UUID | None, *, size: int) -> Found:
-        """The next matches after that job: at most `size`, among `LOOKED_AT` if it has to look."""
-        walks = list(self._walks(after))
+        """The next matches after that job: at most `size`, among `LOOKED_AT` if it has to look.
+
+        Those that are not rare are found among a few.
+        """
+        few = min(FIRST_LOOK * size, LOOKED_AT)
+        found = self._step(after, size, few)
+        if found.rest is not None and len(found.ids) < size and few < LOOKED_AT:
+            found = self._step(after, size, LOOKED_AT)
+        return found
+
+    def _step(self, after: uuid.UUID | None, size: int, looked_at: int) -> Found:
+        walks = list(self._walks(after, looked_at))
         edges = [walk.edge for walk in walks if walk.edge is not None]
         edge = (min if self.oldest_first else max)(edges, default=None)
         ids: list[uuid.UUID] = []
@@ -78,23 +90,26 @@ class Search:
         rest = found.rest if len(light) == len(found.ids) else light[-1]
         return [jobs[job_id] for job_id in light if job_id in jobs], rest
 
-    def _walks(self, after: uuid.UUID | None) -> Iterator[_Walk]:
+    def _walks(self, after: uuid.UUID | None, looked_at: int) -> Iterator[_Walk]:
         """Walks that pass by every match: one for each status, or one where that has no index."""
         statuses = self.wanted.statuses
         if statuses == frozenset(Status):
-            yield self._walk(self._after(after, self._jobs))
+            yield self._walk(self._after(after, self._jobs), looked_at)
         elif Status.DONE in statuses:
-            yield self._walk(self._after(after, self._jobs), only=statuses)
+            yield self._walk(self._after(after, self._jobs), looked_at, only=statuses)
         else:
             for status in sorted(statuses - {Status.PENDING}):
                 jobs = self._after(after, in_status(self._jobs, status))
-                yield self._walk(by_id_in_status(jobs, oldest_first=self.oldest_first))
+                in_order = by_id_in_status(jobs, status, oldest_first=self.oldest_first)
+                yield self._walk(in_order, looked_at)
             if Status.PENDING in statuses:
                 yield self._walk_to_waiting(after)
 
-    def _walk(self, jobs: QuerySet[Job], only: frozenset[Status] | None = None) -> _Walk:
+    def _walk(
+        self, jobs: QuerySet[Job], looked_at: int, only: frozenset[Status] | None = None
+    ) -> _Walk:
         has_to_look = self._others or only is not None
-        return _Walk(jobs, _key_at(LOOKED_AT, jobs) if has_to_look else None, only)
+        return _Walk(jobs, _key_at(looked_at, jobs) if has_to_look else None, only)
 
     def _walk_to_waiting(self, after: uuid.UUID | None) -> _Walk:
         """Ready jobs are found among all jobs in their order; where none is near, the next one is.
@@ -102,7 +117,7 @@ class Search:
         Their own index has another order: for a tenant with many, that takes a while.
         """
         only = frozenset({Status.PENDING})
-        walk = self._walk(self._after(after, self._jobs), only)
+        walk = self._walk(self._after(after, self._jobs), LOOKED_AT, only)
         if walk.edge is None or self._until(walk.edge, walk.jobs).filter(status__in=only).exists():
             return walk
         ready = Job.objects.filter(status=Status.PENDING)
@@ -113,7 +128,7 @@ class Search:
         if nearest is None:
             return _Walk(Job.objects.none(), None, None)
         beyond = {"pk__gte" if self.oldest_first else "pk__lte": nearest}
-        return self._walk(walk.jobs.filter(**beyond), only)
+        return self._walk(walk.jobs.filter(**beyond), LOOKED_AT, only)
 
     def _after(self, last: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
         jobs = jobs.order_by("pk" if self.oldest_first else "-pk")

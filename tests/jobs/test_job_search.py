@@ -125,3 +125,33 @@ def test_jobs_of_another_time_are_not_looked_at(alice: Tenant) -> None:
         assert search.step(None, size=10) == ([], None)
     assert plans
     assert all('"jobs_job"."id" < ' in statement for statement, _ in plans)
+
+
+def test_what_runs_is_found_by_its_index_where_many_of_others_run(
+    history: Tenant, mallory: Tenant
+) -> None:
+    first = make_job(mallory, Status.DONE)
+    now = timezone.now()
+    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
+    made = {"task": "echo", "payload": b"1", "max_retries": 0, "created_at": now, "run_at": now}
+    Job.objects.bulk_create(
+        Job(tenant=mallory, status=Status.RUNNING, **place, **made) for _ in range(1_500)
+    )
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+    with explaining() as plans:
+        assert len(Search(history, parse("status:RUNNING")).step(None, size=1).ids) == 1
+    assert all("job_running" in plan for _, plan in plans)
+
+
+def test_few_are_looked_at_for_what_is_not_rare(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.job_search.FIRST_LOOK", 2)
+    monkeypatch.setattr("jobs.job_search.LOOKED_AT", 6)
+    jobs = [make_job(alice, queue="rare"), *(make_job(alice) for _ in range(7))][::-1]
+    often, rarely = (Search(alice, parse(f"queue:{queue}")) for queue in ("default", "rare"))
+    assert often.step(None, size=2) == ([jobs[0].pk, jobs[1].pk], jobs[1].pk)
+    assert rarely.step(None, size=2) == ([], jobs[5].pk)
+    assert rarely.step(jobs[5].pk, size=2) == ([jobs[7].pk], None)
