@@ -1,8 +1,8 @@
 """`python -m tests [arguments of pytest]`: the suite on SQLite and on a real PostgreSQL.
 
-Both run at once, because each spends much of its time waiting for the processes that it started.
-What SQLite's run says is shown as it comes, PostgreSQL's when it is over. The exit code is 0 if
-both passed.
+Each in two parts with databases of their own, and all at once: one part keeps a processor busy, the
+other waits most of its time for the processes that it starts. What the first says is shown as it
+comes, the others' words when they are over. The exit code is 0 if all of them passed.
 """
 
 import os
@@ -10,40 +10,88 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
 
+WAITING = (
+    *("acceptance", "bench", "browser", "client", "demo", "examples", "faults", "invariants"),
+    *("packaging", "workers"),
+)
+"""The folders whose tests mostly wait."""
+PASSED, NO_TESTS = 0, 5
+"""Of pytest's exit codes; the latter is for arguments that choose nothing."""
 PYTEST = (sys.executable, "-m", "pytest")
 PYTEST_ON_POSTGRESQL = (sys.executable, "-m", "tests.postgres", "-m", "pytest")
 
 
+class Part(NamedTuple):
+    """A run of pytest under way; its output is None if that is shown as it comes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    output: IO[str] | None
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run both; answers 1 if either failed."""
-    without_database = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
-    with tempfile.TemporaryFile("w+") as output:
-        postgresql = subprocess.Popen(
-            [*PYTEST_ON_POSTGRESQL, *arguments], stdout=output, stderr=subprocess.STDOUT
-        )
-        _say("== SQLite (PostgreSQL runs beside it)")
-        sqlite = subprocess.Popen([*PYTEST, *arguments], env=without_database)
-        _pass_on_signals(sqlite, postgresql)
-        codes = {"SQLite": sqlite.wait(), "PostgreSQL": postgresql.wait()}
-        _say("== PostgreSQL")
-        _say(_content(output))
-    failed = [name for name, code in codes.items() if code]
+    """Run all parts; answers 1 if one failed, or if there is no such test."""
+    parts = list(_started(arguments))
+    _pass_on_signals([part.process for part in parts])
+    codes = {part.name: _ended(part) for part in parts}
+    failed = [name for name, code in codes.items() if code not in {PASSED, NO_TESTS}]
+    if PASSED not in codes.values():
+        failed = failed or ["everything: there is no such test"]
     _say(f"FAILED on {' and on '.join(failed)}" if failed else "Passed on SQLite and on PostgreSQL")
     return 1 if failed else 0
 
 
-def _pass_on_signals(*processes: subprocess.Popen[bytes]) -> None:
+def _started(arguments: Sequence[str]) -> Iterator[Part]:
+    without_database = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
+    for name, chosen in _halves(arguments):
+        command = [*PYTEST, *arguments, *chosen]
+        yield _start(f"SQLite{name}", command, without_database, is_shown=not name)
+    is_given = "DATABASE_URL" in os.environ  # then it is one database for all
+    for name, chosen in [("", ())] if is_given else _halves(arguments):
+        command = [*PYTEST_ON_POSTGRESQL, *arguments, *chosen]
+        yield _start(f"PostgreSQL{name}", command, os.environ, is_shown=False)
+
+
+def _halves(arguments: Sequence[str]) -> Sequence[tuple[str, Sequence[str]]]:
+    """The names of the parts of a suite, and what each adds to the arguments.
+
+    There is one if the arguments say where the tests are.
+    """
+    if any(Path(argument.partition("::")[0]).exists() for argument in arguments):
+        return [("", ())]
+    busy = [f"--ignore=tests/{name}" for name in WAITING]
+    return [("", busy), (" with processes", [f"tests/{name}" for name in WAITING])]
+
+
+def _start(
+    name: str, command: Sequence[str], environment: Mapping[str, str], *, is_shown: bool
+) -> Part:
+    output = None if is_shown else tempfile.TemporaryFile("w+")  # noqa: SIM115  (it ends with us)
+    errors = None if is_shown else subprocess.STDOUT
+    process = subprocess.Popen(command, env=environment, stdout=output, stderr=errors)
+    return Part(name, process, output)
+
+
+def _pass_on_signals(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Ctrl-C reaches them by itself; a SIGTERM is for all of us."""
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in processes])
 
 
-def _content(output: IO[str]) -> str:
-    output.seek(0)
-    return output.read()
+def _ended(part: Part) -> int:
+    """Wait for its end and show what it said; answers its exit code."""
+    if part.output is None:
+        _say(f"== {part.name} (the others run beside it)")
+        return part.process.wait()
+    code = part.process.wait()
+    with part.output as output:
+        output.seek(0)
+        _say(f"== {part.name}\n{output.read()}")
+    return code
 
 
 def _say(text: str) -> None:

@@ -31,7 +31,7 @@ from tests.postgres import Server, own_server
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = tuple(str(ROOT / app) for app in ("jobs", "workers", "dashboard", "demo"))
-LEFTOVER_GRACE_SECONDS = 3
+LEFTOVER_GRACE_SECONDS = 10
 
 connection_created.connect(watch)
 TransactionTestCase._fixture_teardown = lambda self: empty_tables()

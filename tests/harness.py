@@ -25,11 +25,11 @@ from jobs.models import Worker
 
 ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
-START_SECONDS = 30
-STOP_SECONDS = 15
+START_SECONDS = 60
+STOP_SECONDS = 30
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 60, what: str = "") -> T:
     """Wait until the condition holds and answer what it returned; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -25,7 +25,7 @@ def submit(alice: Tenant) -> Submit:
     return do
 
 
-def wait_for(job: Job, *statuses: str, timeout: float = 20) -> Job:
+def wait_for(job: Job, *statuses: str, timeout: float = 60) -> Job:
     """Wait until the job has one of the statuses."""
 
     def reached() -> bool:
