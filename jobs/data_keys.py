@@ -29,6 +29,7 @@ KEY_SECONDS = 5.0
 TOLD_SECONDS = 60.0
 """That a key cannot be opened is logged once in so long."""
 MAX_KNOWN = 10_000
+ERASED = "The tenant's encryption key was erased, and with it all that it sealed."
 SECRET_BYTES = 32
 NONCE_BYTES = 12
 _KEY_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
@@ -193,7 +194,8 @@ class _Known:
             is_told = now < self._told.get(key_id, -TOLD_SECONDS) + TOLD_SECONDS
             if isinstance(key, EncryptionKeyMissing) and not is_told:
                 self._told[key_id] = now
-                _log.error("encryption key %s: %s Its jobs wait.", key_id, key.detail)
+                fields = {"tenant": key.extra.get("tenant")}
+                _log.error("encryption key %s: %s Its jobs wait.", key_id, key.detail, extra=fields)
 
 
 _known = _Known()
@@ -201,17 +203,18 @@ _known = _Known()
 
 def _read(key_ids: Collection[int]) -> Iterator[tuple[int, _Found]]:
     # By name: the models open what they read, and cannot be imported here.
-    rows = apps.get_model("jobs", "TenantKey").objects.filter(pk__in=key_ids)
-    stored: dict[int, Any] = {row.pk: row for row in rows}
+    keys = apps.get_model("jobs", "TenantKey").objects.select_related("tenant")
+    stored: dict[int, Any] = {row.pk: row for row in keys.filter(pk__in=key_ids)}
     for key_id in key_ids:
         yield key_id, _opened(key_id, stored.get(key_id))
 
 
 def _opened(key_id: int, row: Any) -> _Found:
     if row is None or row.erased_at is not None:
-        return EncryptionKeyErased("The tenant's encryption key was erased, and what it sealed.")
+        return EncryptionKeyErased(ERASED)
     try:
         secret = unwrap(row.tenant_id, bytes(row.wrapped), row.wrapped_by)
     except EncryptionKeyMissing as error:
+        error.extra["tenant"] = row.tenant.slug
         return error
     return DataKey(key_id, row.tenant_id, secret)

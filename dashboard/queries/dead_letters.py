@@ -44,6 +44,11 @@ class Group:
         return f"{crc32(self.filter.encode()):08x}"
 
     @property
+    def shown_kind(self) -> str:
+        """What its messages have in common, in words, also where they are stored encrypted."""
+        return fingerprint(self.message)
+
+    @property
     def filter(self) -> str:
         """What finds all of its dead letters, also those that were not counted."""
         terms = {"task": self.task, "error_type": self.error_type, "message": self.kind}

@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs import tenant_keys
+from jobs.fingerprint import fingerprint
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.encrypted import ACTOR, CANARY, FIRST, encrypted, stored_text
@@ -44,6 +45,7 @@ def test_member_reads_plaintext(ann: Client, job: Job) -> None:
 def test_dead_letters_are_grouped_by_what_they_have_in_common(ann: Client, job: Job) -> None:
     page = shown(ann, "dead")
     assert f"{CANARY} no more" in page
+    assert f"{job.error_type}: {fingerprint(job.error_message)}" in page
     found = shown(ann, "jobs", filter=f"message:{_kind(page)} status:DLQ")
     assert str(job.pk) in found
 
