@@ -76,11 +76,15 @@ class Failed:
 
 
 class Reported(Protocol):
-    @property
-    def job_id(self) -> uuid.UUID: ...
+    """Whatever is said of a lease: it names the lease."""
 
     @property
-    def fence(self) -> int: ...
+    def job_id(self) -> uuid.UUID:
+        """The job."""
+
+    @property
+    def fence(self) -> int:
+        """Which lease on it."""
 
 
 R = TypeVar("R", bound=Reported)
