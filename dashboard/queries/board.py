@@ -1,6 +1,7 @@
 """The figures of the overview, each read at most once per request and only when asked for."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -111,7 +112,7 @@ class Board:
         """Tenants that wait for their own running jobs to end."""
         return [
             row
-            for row in self._busiest_tenants()
+            for row in self._busiest_tenants
             if row.waiting and row.tenant.max_running and row.running >= row.tenant.max_running
         ]
 
@@ -138,7 +139,7 @@ class Board:
 
     def tenant_rows(self) -> list[TenantRow]:
         """The busiest tenants by name: a row keeps its place under the mouse."""
-        return sorted(self._busiest_tenants()[:MAX_ROWS], key=lambda row: row.tenant.slug)
+        return sorted(self._busiest_tenants[:MAX_ROWS], key=lambda row: row.tenant.slug)
 
     @cached_property
     def _limits(self) -> dict[int, int | None]:
@@ -152,13 +153,14 @@ class Board:
         ]
         return [row for row in rows if row["state"] != "stopped"]
 
+    @cached_property
     def _busiest_tenants(self) -> list[TenantRow]:
         hour = history.ended_per_tenant(self.scope.ids, self.now - timedelta(hours=1))
         rows = [self._tenant_row(tenant, hour) for tenant in self.tenants]
         return sorted(rows, key=lambda row: (-row.running, -row.waiting.value, row.tenant.slug))
 
     def _tenant_row(self, tenant: Tenant, hour: dict[int, history.Ended]) -> TenantRow:
-        lanes = list(self._lanes_of(tenant))
+        lanes = self._lanes_by_tenant[tenant.pk]
         return TenantRow(
             tenant=tenant,
             waiting=counts.total([lane.waiting for lane in lanes]),
@@ -167,5 +169,9 @@ class Board:
             done=hour.get(tenant.pk, history.Ended()).done,
         )
 
-    def _lanes_of(self, tenant: Tenant) -> Iterator[Any]:
-        return (lane for lane in self.lanes if lane.tenant_id == tenant.pk)
+    @cached_property
+    def _lanes_by_tenant(self) -> Mapping[int, list[Any]]:
+        lanes: dict[int, list[Any]] = defaultdict(list)
+        for lane in self.lanes:
+            lanes[lane.tenant_id].append(lane)
+        return lanes

@@ -16,7 +16,7 @@ from jobs.models import LaneMinute, Worker
 from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
 
-MAX_ROWS = 200
+MAX_ROWS = 100
 LATELY = timedelta(minutes=5)
 SPARK_STEP, SPARK_BARS = timedelta(minutes=2), 30
 """The last hour, so finely."""
