@@ -1,5 +1,6 @@
 """What every test has: a world of tenants, and the proof that it left nothing behind."""
 
+import os
 import signal
 import sys
 import threading
@@ -32,6 +33,7 @@ from tests.postgres import Server, own_server
 ROOT = Path(__file__).resolve().parent.parent
 OURS = tuple(str(ROOT / app) for app in ("jobs", "workers", "dashboard", "demo"))
 LEFTOVER_GRACE_SECONDS = 10
+MAIN_THREADS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 
 connection_created.connect(watch)
 TransactionTestCase._fixture_teardown = lambda self: empty_tables()
@@ -175,33 +177,36 @@ def _is_pool_of_library(thread: threading.Thread) -> bool:
     return thread.name.startswith(("ThreadPoolExecutor-", "asyncio_"))
 
 
-def _children() -> set[psutil.Process]:
-    """Live child processes, but for the database server and multiprocessing's bookkeeper.
+def _children() -> set[int]:
+    """The ids of our child processes.
 
-    What those start in turn is theirs: a server that a module shares may start a worker late.
+    Linux lists them for each thread; to look at all processes takes longer than most tests. What
+    they start in turn is theirs: a server that tests share may start a worker late.
     """
-    server = own_server()
-    return {
-        child
-        for child in psutil.Process().children()
-        if not _is_infrastructure(child, server.pid if server else None)
-    }
+    if not MAIN_THREADS_CHILDREN.exists():
+        return {child.pid for child in psutil.Process().children()}
+    found: set[int] = set()
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # a thread that has ended: another lists what it started
+            found.update(map(int, listed.read_text().split()))
+    return found
 
 
-def _is_infrastructure(process: psutil.Process, server_pid: int | None) -> bool:
-    try:
-        return (
-            process.status() == psutil.STATUS_ZOMBIE
-            or process.pid == server_pid
-            or "multiprocessing.resource_tracker" in " ".join(process.cmdline())
-        )
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _describe(processes: set[psutil.Process]) -> list[str]:
+def _describe(pids: set[int]) -> list[str]:
+    """Those that are alive, but for the database server and multiprocessing's bookkeeper."""
     described = []
-    for process in processes:
+    for pid in pids:
         with suppress(psutil.NoSuchProcess):  # it ended meanwhile, as it should
-            described.append(f"process {process.pid} ({process.name()})")
+            process = psutil.Process(pid)
+            if not _is_infrastructure(process):
+                described.append(f"process {pid} ({process.name()})")
     return described
+
+
+def _is_infrastructure(process: psutil.Process) -> bool:
+    server = own_server()
+    return (
+        process.status() == psutil.STATUS_ZOMBIE
+        or (server is not None and process.pid == server.pid)
+        or "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+    )

@@ -58,9 +58,10 @@ def test_no_address_with_a_nul_fails(root: Client, key: dict[str, str], method: 
 
 def test_no_parameter_with_a_nul_fails(root: Client, key: dict[str, str]) -> None:
     for path in (path for path in PATHS if NUL not in path):
-        for name in PARAMETERS:
+        is_api = path.startswith("/api/")
+        for name in PARAMETERS if is_api else PARAMETERS[:1]:  # pages refuse it whatever its name
             answer = root.get(f"{path}?{name}=a{NUL}b", headers=key)
-            expected = {200, 400, 401, 404, 405} if path.startswith("/api/") else {400}
+            expected = {200, 400, 401, 404, 405} if is_api else {400}
             assert answer.status_code in expected, f"{path}?{name}"
 
 
