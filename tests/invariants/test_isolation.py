@@ -38,6 +38,7 @@ API = {
     "api-figures": ["/metrics"],
     "api-export": ["/jobs/export?filter=queue:orders&format=csv", "/jobs/export?format=jsonl"],
     "api-logs": ["/jobs/{id}/logs"],
+    "api-log": ["/leases/logs"],
     "api-operations": ["/operations"],
     "api-operation": ["/operations/{id}"],
     "api-cancel-operation": ["/operations/{id}/cancel"],
