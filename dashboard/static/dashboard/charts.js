@@ -56,9 +56,10 @@ function makePlot(mount, data) {
       width: mount.clientWidth,
       height: mount.clientHeight,
       legend: { show: false },
-      cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
+      cursor: { y: false, sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
-      scales: { y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
+      // Each bucket is drawn from its beginning on, the newest as well.
+      scales: { x: { range: ({ data: [at] }, first, last) => [first, last + at[1] - at[0]] }, y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
       axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(time) }, { ...axis, ...marks, values: (_, ticks) => ticks.map(unit) }],
       series: [{}, ...series],
       hooks: { setCursor: [(plot) => tell(plot, isEnded)] },
