@@ -14,7 +14,8 @@ SEALED = "\ufdd0"
 """How an encrypted text begins (`encryption`), and no other: Unicode keeps it from being text."""
 
 # Written as themselves, for the regular expressions of PostgreSQL have another spelling.
-_CONTROLS = "\x01-\x09\x0b-\x1f\x7f"
+# The end of a line belongs to no word.
+_CONTROLS = "\x01-\x09\x0b\x0c\x0e-\x1f\x7f"
 _VARIES = f"0-9#{REST}{_CONTROLS}"
 _WORD = f"[A-Za-z_{_VARIES}-]*"
 # There is one way alone to match a word: with several, a search would try all of their
