@@ -40,5 +40,6 @@ def _cells() -> Iterator[str]:
 
 
 def _as_text(cell: object) -> str:
-    is_bytes = isinstance(cell, bytes | memoryview)
-    return bytes(cell).decode("latin-1") if is_bytes else str(cell)  # type: ignore[arg-type]
+    if isinstance(cell, bytes | memoryview):
+        return bytes(cell).decode("latin-1")
+    return str(cell)

@@ -65,7 +65,7 @@ ORDER BY id LIMIT %(limit)s"""
 
 # By the index of the tenant: to read the primary key and leave out what is of others looks cheap to
 # the planner, as neighbours there lie side by side, but what others keep for years has no end.
-_BY_TENANT = """
+BY_TENANT = """
 SELECT set_config('random_page_cost', '0', TRUE), set_config('seq_page_cost', '0', TRUE)"""
 
 
@@ -80,7 +80,7 @@ def find_old(
         "limit": limit,
         **ages.parameters,
     }
-    rows = fetch(_SLICE, parameters, before=[BY_KEY, _BY_TENANT] if is_postgresql() else [])
+    rows = fetch(_SLICE, parameters, before=[BY_KEY, BY_TENANT] if is_postgresql() else [])
     ids = [as_uuid(job_id) for job_id, _ in rows]
     old = [job_id for job_id, (_, is_old) in zip(ids, rows, strict=True) if is_old]
     return Slice(old, ids[-1] if len(ids) == limit else None)

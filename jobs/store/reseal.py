@@ -13,8 +13,19 @@ from django.db import connection
 from jobs.data_keys import DataKey
 from jobs.encryption import JobSeal, Owner, needs_seal
 from jobs.errors import UNREADABLE
-from jobs.store.dialect import array, as_uuid, fetch, find_rows_by_key, one_writer, scalar, sql
+from jobs.store.dialect import (
+    BY_KEY,
+    array,
+    as_uuid,
+    fetch,
+    find_rows_by_key,
+    is_postgresql,
+    one_writer,
+    scalar,
+    sql,
+)
 from jobs.store.insert import line_with_key
+from jobs.store.purge import BY_TENANT
 
 PAGE = 200
 MAX_BYTES = 4_000_000
@@ -34,6 +45,7 @@ _PAGE = """
 SELECT id, length(payload) + coalesce(length(result), 0) FROM jobs_job
 WHERE tenant_id = %(tenant)s AND id > %(after)s ORDER BY id LIMIT %(limit)s"""
 
+_LINES_OF = "SELECT DISTINCT line_id FROM jobs_job WHERE id = ANY(%(ids)s)"
 _JOBS = """
 SELECT id, line_id, payload, result, error_message, request_hash FROM jobs_job
 WHERE id = ANY(%(ids)s) ORDER BY id LOCK ROWS"""
@@ -66,7 +78,8 @@ def reseal(key: DataKey, after: uuid.UUID) -> Resealed:
     `last` of the answer is None at the end of the jobs.
     """
     page = {"tenant": key.tenant_id, "after": scalar(after), "limit": PAGE}
-    ids = _light_enough(fetch(_PAGE, page))
+    before = [BY_KEY, BY_TENANT] if is_postgresql() else []
+    ids = _light_enough(fetch(_PAGE, page, before=before))
     if not ids:
         return Resealed(0, 0, 0, None)
     pass_ = _Pass(key)
@@ -95,16 +108,22 @@ class _Pass:
         self.sealed = self.unreadable = 0
 
     def seal_jobs(self, ids: Sequence[uuid.UUID]) -> None:
-        """What the jobs carry themselves; their lines are those of the key then."""
+        """What the jobs carry themselves; their lines are those of the key then.
+
+        The lines are made before the jobs are locked: who submits makes lines, too, and nobody
+        must wait for each other crosswise.
+        """
+        for (line_id,) in fetch(_LINES_OF, {"ids": array(ids)}):
+            self._lines[line_id] = line_with_key(line_id, self._key.id)
         columns = ("payload", "result", "error_message", "request_hash")
         changed = []
         with one_writer():
             find_rows_by_key()
             for job_id, line_id, *values in fetch(_JOBS, {"ids": array(ids)}):
                 row = self._row(as_uuid(job_id), dict(zip(columns, columns, strict=True)), values)
-                if row is not None:
+                if row is not None and line_id in self._lines:
                     is_ours = not needs_seal(self._key.id, row["payload"])
-                    line = self._line_of(line_id) if is_ours else line_id
+                    line = self._lines[line_id] if is_ours else line_id
                     changed.append({**row, "id": job_id, "line_id": line})
             _write(_SEAL_JOB, changed)
 
@@ -119,11 +138,6 @@ class _Pass:
                 with one_writer():
                     _write(write, [{**row, "id": row_id} for row_id, row in rows if row])
                 last = found[-1][0] if len(found) == PAGE else None
-
-    def _line_of(self, line_id: int) -> int:
-        if line_id not in self._lines:
-            self._lines[line_id] = line_with_key(line_id, self._key.id)
-        return self._lines[line_id]
 
     def _row(
         self, job_id: uuid.UUID, sealed_as: Mapping[str, str], values: Sequence[Any]

@@ -10,7 +10,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs import data_keys, encryption
@@ -25,6 +25,10 @@ OTHERS_KEY = DataKey(8, 2, os.urandom(32))
 JOB, OTHER_JOB = uuid.uuid4(), uuid.uuid4()
 
 
+patient = settings(deadline=None, suppress_health_check=list(HealthCheck))
+"""However busy the machine is."""
+
+
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """These two keys are known, without a table."""
@@ -32,6 +36,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encryption, "key_of", keys.__getitem__)
 
 
+@patient
 @given(st.binary())
 def test_bytes_open_as_what_was_sealed(value: bytes) -> None:
     keys = {7: KEY}
@@ -43,6 +48,7 @@ def test_bytes_open_as_what_was_sealed(value: bytes) -> None:
         assert open_value(Owner(1, JOB), "payload", memoryview(stored)) == value
 
 
+@patient
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_texts_open_as_what_was_sealed(text: str) -> None:
     keys = {7: KEY}
@@ -53,6 +59,7 @@ def test_texts_open_as_what_was_sealed(text: str) -> None:
         assert open_value(Owner(None, JOB), "error_message", seal.seal_error(text)) == text
 
 
+@patient
 @given(st.binary(), st.text())
 def test_what_is_stored_is_never_taken_for_plain_and_plain_never_for_sealed(
     value: bytes, text: str
@@ -139,6 +146,7 @@ def test_key_shows_itself_to_nobody_and_stand_ins_keep_their_reason() -> None:
     assert pickle.loads(pickle.dumps(stand_in)).code == "seal_broken"
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("text", "said"),
     [
