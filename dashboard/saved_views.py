@@ -62,7 +62,7 @@ def save(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def delete(request: HttpRequest, view_id: int) -> HttpResponse:
+def delete(request: HttpRequest, view_id: str) -> HttpResponse:
     """Forget a view of the user's own, after a question."""
     view = get_object_or_404(SavedView, pk=view_id, user=request.user.pk)
     if request.method != "POST":

@@ -138,7 +138,7 @@ def set_suspended(request: HttpRequest, slug: str, action: str) -> HttpResponse:
 
 @require_http_methods(["POST"])
 @login_required
-def member(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+def member(request: HttpRequest, slug: str, user_id: str) -> HttpResponse:
     """Change what a member may do."""
     scope = scope_of(request)
     membership = _member(request, scope, slug, user_id)
@@ -161,7 +161,7 @@ def _may_read(scope: Scope, membership: Membership) -> bool:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def remove(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+def remove(request: HttpRequest, slug: str, user_id: str) -> HttpResponse:
     """Ask whether it is meant, and let a member see the tenant no more."""
     scope = scope_of(request)
     membership = _member(request, scope, slug, user_id)
@@ -172,7 +172,7 @@ def remove(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
     return plain_page(request, scope, "remove_member", membership=membership, slug=slug)
 
 
-def _member(request: HttpRequest, scope: Scope, slug: str, user_id: int) -> Membership:
+def _member(request: HttpRequest, scope: Scope, slug: str, user_id: str) -> Membership:
     """Somebody else's place in the tenant: who administers it stays its admin."""
     found: Tenant = scope.tenant(slug)
     scope.require_administrable(found)

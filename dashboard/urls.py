@@ -21,13 +21,17 @@ from dashboard import (
 )
 
 JOB = r"^jobs/(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+MEMBER = r"^tenants/(?P<slug>[a-z0-9-]+)/members/(?P<user_id>[0-9]{1,18})"
+"""Numbers are as long as a database can take."""
 
 urlpatterns = [
     path("", overview_page.overview, name="overview"),
     path("jobs/", jobs_page.jobs, name="jobs"),
     path("jobs/chosen", jobs_page.act_on_chosen, name="act-on-chosen"),
     path("jobs/views", saved_views.save, name="save-view"),
-    path("jobs/views/<int:view_id>/delete", saved_views.delete, name="delete-view"),
+    re_path(
+        r"^jobs/views/(?P<view_id>[0-9]{1,18})/delete$", saved_views.delete, name="delete-view"
+    ),
     path("jobs/values", jobs_page.filter_values, name="filter-values"),
     path("jobs/new", actions.submit, name="submit"),
     re_path(JOB + r"/$", job_page.job, name="job"),
@@ -49,12 +53,8 @@ urlpatterns = [
         tenant_pages.set_suspended,
         name="set-suspended",
     ),
-    path("tenants/<slug:slug>/members/<int:user_id>", tenant_pages.member, name="member"),
-    path(
-        "tenants/<slug:slug>/members/<int:user_id>/remove",
-        tenant_pages.remove,
-        name="remove-member",
-    ),
+    re_path(MEMBER + r"$", tenant_pages.member, name="member"),
+    re_path(MEMBER + r"/remove$", tenant_pages.remove, name="remove-member"),
     path("operations/", views.operation_list, name="operations"),
     path("operations/new", bulk.start_operation, name="start-operation"),
     path("operations/<uuid:operation_id>/", views.operation, name="operation"),

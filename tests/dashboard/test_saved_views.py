@@ -100,3 +100,7 @@ def test_a_view_is_deleted_by_its_owner_after_a_question(
 def test_nobody_sees_the_views_of_a_tenant_they_have_left(ann: Client, alice: Tenant) -> None:
     save(ann, "mine", "queue:a")
     assert list(saved_views.visible_views(SavedView.objects.get().user, [])) == []
+
+
+def test_a_number_that_no_database_takes_is_no_view(ann: Client, alice: Tenant) -> None:
+    assert ann.get(f"/jobs/views/{'9' * 26}/delete").status_code == 404

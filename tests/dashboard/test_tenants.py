@@ -245,6 +245,10 @@ def test_a_member_of_another_tenant_is_not_found(ann: Client, stranger: Client) 
     assert ann.post(address, {"role": "viewer"}).status_code == 404
 
 
+def test_a_number_that_no_database_takes_is_no_member(ann: Client, alice: Tenant) -> None:
+    assert ann.get(f"/tenants/alice/members/{'9' * 26}/remove").status_code == 404
+
+
 def test_the_cost_does_not_grow_with_the_tenants(
     operator: Client, make_tenant: Callable[..., Tenant]
 ) -> None:
