@@ -87,6 +87,8 @@ def _paths(tenant: Tenant) -> list[str]:
         *statuses,
         "/jobs?queue=default",
         "/jobs?queue=unknown",
+        "/jobs?status=RUNNING",
+        f"/jobs?filter={quote('error:unheard-of')}",
         "/dlq",
         f"/jobs?created_before={quote(instant(middle))}",
     ]

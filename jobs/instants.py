@@ -12,7 +12,7 @@ def instant(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC, to the microsecond: `2030-01-01T00:00:00.000000Z`."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def example() -> str:

@@ -18,6 +18,7 @@ from jobs.lookup import by_id_in_status, in_status
 from jobs.models import Job, Lane, Tenant
 from jobs.statuses import Status
 from jobs.store.clock import now
+from jobs.store.dialect import fewest_rows
 
 LOOKED_AT = 10_000
 """Jobs that one step looks at where no index finds those that match."""
@@ -62,9 +63,10 @@ class Search:
         Those that are not rare are found among a few.
         """
         few = min(FIRST_LOOK * size, LOOKED_AT)
-        found = self._step(after, size, few)
-        if found.rest is not None and len(found.ids) < size and few < LOOKED_AT:
-            found = self._step(after, size, LOOKED_AT)
+        with fewest_rows():
+            found = self._step(after, size, few)
+            if found.rest is not None and len(found.ids) < size and few < LOOKED_AT:
+                found = self._step(after, size, LOOKED_AT)
         return found
 
     def _step(self, after: uuid.UUID | None, size: int, looked_at: int) -> Found:

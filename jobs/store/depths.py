@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from jobs.lookup import in_status
 from jobs.models import Job, Lane
 from jobs.statuses import Status
-from jobs.store.dialect import fetch
+from jobs.store.dialect import BY_TENANT, fetch, is_postgresql
 
 CAP = 10_000
 """Where counting stops: that many stand for that many or more."""
@@ -83,5 +83,6 @@ WHERE status = '{Status.DONE}' ORDER BY id DESC LIMIT %(at_most)s"""
 
 def newest_times(tenant_id: int, *, among: int, at_most: int) -> list[tuple[float, float]]:
     """For how many seconds the newest that are done waited and ran, those among the newest jobs."""
-    rows = fetch(_TIMES, {"tenant": tenant_id, "among": among, "at_most": at_most})
+    asked = {"tenant": tenant_id, "among": among, "at_most": at_most}
+    rows = fetch(_TIMES, asked, before=[BY_TENANT] if is_postgresql() else [])
     return [(max(0.0, waited), max(0.0, ran)) for waited, ran in rows]

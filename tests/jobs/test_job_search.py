@@ -155,3 +155,21 @@ def test_few_are_looked_at_for_what_is_not_rare(
     assert often.step(None, size=2) == ([jobs[0].pk, jobs[1].pk], jobs[1].pk)
     assert rarely.step(None, size=2) == ([], jobs[5].pk)
     assert rarely.step(jobs[5].pk, size=2) == ([jobs[7].pk], None)
+
+
+def test_jobs_of_others_that_lie_between_are_not_read(history: Tenant, mallory: Tenant) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite goes by the tenant's index anyway")
+    first = make_job(mallory, Status.DONE)
+    now = timezone.now()
+    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
+    made = {"task": "echo", "payload": b"1", "max_retries": 0, "created_at": now, "run_at": now}
+    Job.objects.bulk_create(
+        Job(tenant=mallory, status=Status.DONE, **place, **made) for _ in range(2_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    for text in ("queue:unknown", "status:DONE", "created:<1h", "status:PENDING queue:unknown"):
+        with explaining() as plans:
+            Search(history, parse(text)).step(None, size=50)
+        assert not [plan for _, plan in plans if "jobs_job_pkey" in plan], text
