@@ -13,6 +13,7 @@ from django.db import connection
 from jobs.statuses import Status
 from jobs.store.dialect import (
     BY_KEY,
+    BY_TENANT,
     array,
     as_uuid,
     fetch,
@@ -62,11 +63,6 @@ _SLICE = f"""
 SELECT id, {_IS_OLD} FROM jobs_job
 WHERE tenant_id = %(tenant)s AND id > %(after)s AND id < %(until)s
 ORDER BY id LIMIT %(limit)s"""
-
-# By the index of the tenant: to read the primary key and leave out what is of others looks cheap to
-# the planner, as neighbours there lie side by side, but what others keep for years has no end.
-BY_TENANT = """
-SELECT set_config('random_page_cost', '0', TRUE), set_config('seq_page_cost', '0', TRUE)"""
 
 
 def find_old(

@@ -15,6 +15,7 @@ from jobs.encryption import JobSeal, Owner, needs_seal
 from jobs.errors import UNREADABLE
 from jobs.store.dialect import (
     BY_KEY,
+    BY_TENANT,
     array,
     as_uuid,
     fetch,
@@ -25,7 +26,6 @@ from jobs.store.dialect import (
     sql,
 )
 from jobs.store.insert import line_with_key
-from jobs.store.purge import BY_TENANT
 
 PAGE = 200
 MAX_BYTES = 4_000_000
