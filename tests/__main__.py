@@ -1,8 +1,8 @@
 """`python -m tests [arguments of pytest]`: the suite on SQLite and on a real PostgreSQL.
 
-Each in two parts with databases of their own, and all at once: one part keeps a processor busy, the
-other waits most of its time for the processes that it starts. What the first says is shown as it
-comes, the others' words when they are over. The exit code is 0 if all of them passed.
+Each in three parts with databases of their own, and all at once: one part keeps a processor busy,
+the others wait most of their time for the processes that they start. What the first says is shown
+as it comes, the others' words when they are over. The exit code is 0 if all of them passed.
 """
 
 import os
@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-WAITING = (
-    *("acceptance", "bench", "browser", "client", "demo", "examples", "faults", "invariants"),
-    *("packaging", "workers"),
-)
-"""The folders whose tests mostly wait."""
+WAITING = {
+    " with workers": ("faults", "invariants", "workers"),
+    " with programs": (
+        *("acceptance", "bench", "browser", "client", "demo", "examples", "packaging"),
+    ),
+}
+"""The folders whose tests mostly wait, by part."""
 PASSED, NO_TESTS = 0, 5
 """Of pytest's exit codes; the latter is for arguments that choose nothing."""
 PYTEST = (sys.executable, "-m", "pytest")
@@ -47,24 +49,25 @@ def main(arguments: Sequence[str]) -> int:
 
 def _started(arguments: Sequence[str]) -> Iterator[Part]:
     without_database = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
-    for name, chosen in _halves(arguments):
+    for name, chosen in _parts(arguments):
         command = [*PYTEST, *arguments, *chosen]
         yield _start(f"SQLite{name}", command, without_database, is_shown=not name)
     is_given = "DATABASE_URL" in os.environ  # then it is one database for all
-    for name, chosen in [("", ())] if is_given else _halves(arguments):
+    for name, chosen in [("", ())] if is_given else _parts(arguments):
         command = [*PYTEST_ON_POSTGRESQL, *arguments, *chosen]
         yield _start(f"PostgreSQL{name}", command, os.environ, is_shown=False)
 
 
-def _halves(arguments: Sequence[str]) -> Sequence[tuple[str, Sequence[str]]]:
+def _parts(arguments: Sequence[str]) -> Sequence[tuple[str, Sequence[str]]]:
     """The names of the parts of a suite, and what each adds to the arguments.
 
     There is one if the arguments say where the tests are.
     """
     if any(Path(argument.partition("::")[0]).exists() for argument in arguments):
         return [("", ())]
-    busy = [f"--ignore=tests/{name}" for name in WAITING]
-    return [("", busy), (" with processes", [f"tests/{name}" for name in WAITING])]
+    places = {part: [f"tests/{name}" for name in names] for part, names in WAITING.items()}
+    others = [f"--ignore={place}" for part in places.values() for place in part]
+    return [("", others), *places.items()]
 
 
 def _start(

@@ -8,6 +8,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 _own_var = tempfile.mkdtemp(prefix="jobqueue-tests-")
@@ -23,10 +24,13 @@ def _remove_var() -> None:
 os.environ["VAR_DIR"] = _own_var
 
 from jobqueue_project.settings import *  # noqa: E402, F403  (reads VAR_DIR)
-from jobqueue_project.settings import DATABASES  # noqa: E402
+from jobqueue_project.settings import DATABASES as PROJECTS_DATABASES  # noqa: E402
 
+DATABASES = deepcopy(PROJECTS_DATABASES)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": Path(_own_var) / "test.sqlite3"}
+    # As of PostgreSQL (`tests/postgres.py`): it is thrown away, and only a power cut would notice.
+    DATABASES["default"]["OPTIONS"]["init_command"] += "; PRAGMA synchronous=OFF"
 
 STATIC_ROOT = Path(_own_var) / "static"  # WhiteNoise warns where there is none
 STATIC_ROOT.mkdir()

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from jobqueue_project.settings import DATABASES
 from jobs import services
 from jobs.errors import IdempotencyMismatch
 from jobs.keys import create_api_key
@@ -90,7 +91,9 @@ def all_more(clients: list, before: list[int]) -> bool:
 
 
 def test_S1_a_submission_is_on_the_disk_when_it_is_answered() -> None:
-    with connection.cursor() as cursor:
+    as_in_production = connection.copy()
+    as_in_production.settings_dict["OPTIONS"] = DATABASES["default"]["OPTIONS"]
+    with closing(as_in_production), as_in_production.cursor() as cursor:
         if is_postgresql():
             cursor.execute("SHOW synchronous_commit")
             assert cursor.fetchone() == ("on",)
