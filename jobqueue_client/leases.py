@@ -19,6 +19,9 @@ MOST_AT_ONCE, MOST_REPORTED = 100, 1_000
 MOST_TEXT = 16_000
 """Characters of an error's text that are sent: its end, where the reason is."""
 
+MOST_LINE = 4_000
+"""Characters of a line that are sent."""
+
 Granted = tuple[Sequence[LeasedJob], float]
 """The jobs, and after how many seconds to ask again."""
 
@@ -75,6 +78,32 @@ def fail(
     error = {name: _storable(text) for name, text in texts.items()}
     report = {**_held(job), "error": error, "retryable": is_retryable}
     return _report("fail", [{**report, "retry_in_seconds": retry_in_seconds}])
+
+
+class Line(TypedDict):
+    """A line that a job logs; `level` is debug, info, warning, error or critical, `at` RFC 3339."""
+
+    message: str
+    level: str
+    logger: str
+    at: str
+
+
+Told = tuple[LeasedJob, int, Sequence[Line]]
+"""A job, some of the lines that it has logged, and before them the number of the first, from 1."""
+
+
+def log(told: Iterable[Told]) -> Call[Sequence[Report]]:
+    """Keep what jobs have logged: up to 1,000 lines of each."""
+    reports = [
+        {**_held(job), "first": first, "lines": [_storable_line(line) for line in lines]}
+        for job, first, lines in told
+    ]
+    return _report("logs", reports)
+
+
+def _storable_line(line: Line) -> Line:
+    return {**line, "message": _storable(line["message"])[:MOST_LINE]}
 
 
 def release(jobs: Iterable[LeasedJob]) -> Call[Sequence[Report]]:

@@ -25,6 +25,8 @@ from jobqueue_client.errors import (
     Unavailable,
     Unreachable,
 )
+from jobqueue_client.logbook import LogBook
+from jobqueue_client.logbook import running as running_job
 from jobqueue_client.models import LeasedJob, Report
 from jobqueue_client.protocol import Call, answered, backoff
 
@@ -33,6 +35,7 @@ WAIT_SECONDS = 5.0
 LONGEST_BEAT_SECONDS = 5.0
 LOOK_SECONDS = 0.2
 """How often a worker without a free slot looks whether it was stopped."""
+LOG_SECONDS = 1.0
 LAST_SECONDS = 5.0
 """For jobs that were asked to stop at the worker's end."""
 PASSING = (Unreachable, Unavailable, LimitReached)
@@ -76,6 +79,8 @@ class Worker:
         if tags:
             self._wish["tags"] = list(tags)
         self._held: dict[str, LeasedJob] = {}
+        self._book = LogBook()
+        self._telling = threading.Lock()
         self._running = 0
         self._changed = threading.Condition()
         self._stopped = threading.Event()
@@ -93,7 +98,10 @@ class Worker:
         """
         ended = threading.Event()
         keeper = threading.Thread(target=self._keep_leases, args=(ended,), name="jobqueue-leases")
+        teller = threading.Thread(target=self._tell_logs, args=(ended,), name="jobqueue-log")
+        logging.getLogger().addHandler(self._book)
         keeper.start()
+        teller.start()
         try:
             self._take_jobs(drain=drain)
             self._wait_for_running()
@@ -106,6 +114,8 @@ class Worker:
             finally:
                 ended.set()
                 keeper.join()
+                teller.join()
+                logging.getLogger().removeHandler(self._book)
 
     def _take_jobs(self, *, drain: bool) -> None:
         failures = 0
@@ -162,7 +172,10 @@ class Worker:
 
     def _run_job(self, job: LeasedJob) -> None:
         try:
-            self._report(job, self._outcome(job))
+            outcome = self._outcome(job)
+            self._tell_log([job])
+            self._book.forget(job)
+            self._report(job, outcome)
         except JobQueueError as error:
             logger.error("%s %s: what became of it could not be told: %s", job.id, job.task, error)  # noqa: TRY400
         finally:
@@ -177,10 +190,25 @@ class Worker:
             del self._held[job.id]
 
     def _outcome(self, job: LeasedJob) -> Call[Sequence[Report]]:
+        running_job.set(job)  # of this thread, which ends with the job
         try:
             return leases.acknowledge(job, self._handlers[job.task](job))
         except BaseException as error:  # asyncio's CancelledError is no Exception
             return leases.release([job]) if job.stopping.is_set() else _failure(job, error)
+
+    def _tell_logs(self, ended: threading.Event) -> None:
+        while not ended.wait(LOG_SECONDS):
+            self._tell_log(self._all_held())
+
+    def _tell_log(self, jobs: Sequence[LeasedJob]) -> None:
+        """Tell what the jobs have logged. Lines that cannot be told are lost, no more."""
+        once = replace(self._client.patience, give_up_after_seconds=0)
+        with self._telling:
+            try:
+                while told := self._book.take(jobs):
+                    self._client.run(answered(leases.log(told), once))
+            except JobQueueError as error:
+                logger.warning("What jobs logged could not be told: %s", error)
 
     def _report(self, job: LeasedJob, outcome: Call[Sequence[Report]]) -> None:
         try:

@@ -1,6 +1,7 @@
 """A tenant's own worker, of a real server: leases kept, outcomes told once, jobs given back."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -316,3 +317,28 @@ def test_a_worker_can_drain_again(live: Client) -> None:
 def test_a_worker_without_work_is_refused(options: dict[str, Any]) -> None:
     with Client("http://q.invalid", "jq_a") as client, pytest.raises(ValueError, match="needs"):
         Worker(client, **{"handlers": {TASK: print}} | options)
+
+
+def test_what_a_handler_logs_is_kept_with_its_attempt(
+    live: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("shop.resizer")
+    caplog.set_level(logging.INFO, log.name)
+    heard = threading.Event()
+
+    def handler(job: LeasedJob) -> None:
+        log.info("width %d", 640)
+        log.debug("not caught")
+        assert heard.wait(PATIENCE)
+        log.error("no answer \0")
+
+    job = live.submit(TASK)
+    with running(live, handler):
+        wait_until(lambda: [x.message for x in live.logs(job)] == ["width 640"], PATIENCE, "heard")
+        heard.set()
+        assert live.wait(job, PATIENCE).status == "DONE"
+    told = [(x.number, x.level, x.logger, x.message) for x in live.logs(job)]
+    assert told == [
+        (1, "info", "shop.resizer", "width 640"),
+        (2, "error", "shop.resizer", "no answer \ufffd"),
+    ]
