@@ -31,6 +31,7 @@ class LimitsForm(forms.Form):
         self.label_suffix = ""
         for name, field in names.items():
             self.fields[name] = self._field(name, field)
+        next(iter(self.fields.values())).widget.attrs["autofocus"] = True
 
     def _field(self, name: str, field: Field) -> forms.IntegerField:
         may_be_empty = "null" in field.schema["type"]
