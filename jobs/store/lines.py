@@ -84,12 +84,12 @@ SELECT {_SETTINGS} FROM jobs_line AS line {_OPEN} WHERE line.lane_id = ANY(%(lan
 
 
 def lines_of(lane_ids: Iterable[int], *, before: Iterable[str] = ()) -> list[Line]:
-    """The lines of those of the lanes that are not paused, with ready jobs or without.
+    """The lines of those of the lanes that are not paused, with or without ready jobs, by their ids.
 
     Left out, here and among the ready ones, are those with a key that this process cannot open: it
     could neither read their payloads nor keep what comes of them.
     """
-    return _open_lines(fetch(_LINES_OF, {"lanes": array(lane_ids)}, before=before))
+    return _open_lines(sorted(fetch(_LINES_OF, {"lanes": array(lane_ids)}, before=before)))
 
 
 # A "loose index scan": from one line with ready jobs to the next, so that the cost grows with the
