@@ -8,8 +8,11 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 from django.db import connections
 
+from jobqueue_project.requests import accept_any_content_type
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobqueue_project.settings")
 http = get_asgi_application()
+accept_any_content_type(http)
 # Each request has a thread of its own here, and nobody else would ever use its connection.
 connections.settings["default"]["CONN_MAX_AGE"] = 0
 

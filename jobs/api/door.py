@@ -119,7 +119,20 @@ def _settle(verdict: asyncio.Future[Response | None], refusal: Response | None) 
 
 def _refusal_of(scope: Scope) -> Response | None:
     """What a wrong key is answered; None for a good one, and where only Django can tell."""
-    request = Request(ASGIRequest(scope, BytesIO()))
+    try:
+        return _verified(Request(ASGIRequest({**scope, "headers": _headers(scope)}, BytesIO())))
+    except Exception:  # this thread looks for all; Django meets the same, and says so
+        connections.close_all()  # that one may be broken
+        _log.warning("the door cannot verify keys", exc_info=True)
+        return None
+
+
+def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Without the content type: Django raises for some, and no key is in it."""
+    return [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+
+
+def _verified(request: Request) -> Response | None:
     authentication = BearerAuthentication()
     try:
         authentication.authenticate(request)
@@ -127,9 +140,6 @@ def _refusal_of(scope: Scope) -> Response | None:
         if isinstance(error, AuthenticationFailed):
             error.auth_header = authentication.authenticate_header(request)  # type: ignore[attr-defined]
         return _rendered(problem_response(error, {"request": request, "view": None}), request)
-    except Exception:  # this thread looks for all; Django meets the same, and says so
-        connections.close_all()  # that one may be broken
-        _log.warning("the door cannot verify keys", exc_info=True)
     return None
 
 

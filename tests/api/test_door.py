@@ -150,6 +150,15 @@ async def test_the_door_outlives_whatever_goes_wrong(
     assert refused["status"] == 401
 
 
+@pytest.mark.parametrize("unreadable", [b"text/plain; charset*=utf-99''x%41", b"a; charset=a\0b"])
+async def test_a_content_type_that_nobody_can_read_is_no_way_past_the_door(
+    behind: Behind, unreadable: bytes
+) -> None:
+    headers = [(b"content-type", unreadable), (b"authorization", f"Bearer {UNKNOWN}".encode())]
+    (refused,) = await knock(behind, None, headers=headers)
+    assert refused["status"] == 401
+
+
 async def test_a_client_does_not_wait_for_ever_at_the_door(
     behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
