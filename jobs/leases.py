@@ -19,6 +19,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 
 from jobs import store, wakeup
 from jobs.conf import conf
+from jobs.encryption import why_unreadable
 from jobs.errors import InvalidInput, SealBroken, TenantInactive
 from jobs.job_rows import find_jobs
 from jobs.models import Job, Tenant, Worker
@@ -121,14 +122,14 @@ def _readable(worker: str, jobs: Sequence[Job]) -> list[Job]:
 
     Where a key has just gone, a job goes back unspent; one that was tampered with is dead.
     """
-    sealed = [job for job in jobs if job.unreadable]
-    if not sealed:
+    reasons = {job.pk: code for job in jobs if (code := why_unreadable(job, ("payload",)))}
+    if not reasons:
         return list(jobs)
-    broken = [job for job in sealed if job.unreadable == SealBroken.code]
+    broken = [job for job in jobs if reasons.get(job.pk) == SealBroken.code]
     store.finish(worker, [_tampered_with(job) for job in broken])
-    if missing := [job for job in sealed if job not in broken]:
+    if missing := [job for job in jobs if job.pk in reasons and job not in broken]:
         give_back(missing)
-    return [job for job in jobs if job not in sealed]
+    return [job for job in jobs if job.pk not in reasons]
 
 
 def _tampered_with(job: Job) -> Outcome:

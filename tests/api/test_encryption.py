@@ -192,6 +192,19 @@ def test_job_waits_unspent_while_the_environment_lacks_its_key(
     assert leased(api)["payload"] == SECRET
 
 
+def test_job_whose_last_error_alone_cannot_be_read_is_leased(api: Caller, alice: Tenant) -> None:
+    job = submit(api)
+    first = leased(api)
+    encrypted(alice)
+    error = {"type": "Refused", "message": CANARY}
+    assert report(api, "fail", first, error=error, retry_in_seconds=0).status_code == 200
+    tenant_keys.erase(alice, actor=ACTOR)
+    encrypted(alice)
+    services.retry(Job.objects.get(), actor=ACTOR)
+    again = leased(api)
+    assert (again["id"], again["payload"], again["attempt"]) == (job["id"], SECRET, 2)
+
+
 def test_result_is_reported_when_the_key_is_back(
     api: Caller, sealed: Tenant, environment_holds: Callable[..., None]
 ) -> None:
