@@ -89,9 +89,9 @@ class Outcome:
 def storable(text: str) -> str:
     """The text without NUL, which PostgreSQL cannot keep, and without halves of surrogates.
 
-    Nor does it begin as an encrypted one.
+    Nor does it, or any part of it, begin as an encrypted one.
     """
-    text = text.removeprefix(SEALED).replace("\0", "\ufffd")
+    text = text.replace(SEALED, "\ufffd").replace("\0", "\ufffd")
     return text.encode("utf-8", "replace").decode()
 
 

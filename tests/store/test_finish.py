@@ -4,8 +4,10 @@ import uuid
 
 import pytest
 from django.db.models import Sum
+from django.test import override_settings
 
 from jobs import store
+from jobs.encryption import is_sealed
 from jobs.models import Attempt, Job, LaneMinute, Tenant
 from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.store.finish import ENDINGS
@@ -194,6 +196,17 @@ def test_any_text_of_an_error_can_be_recorded(alice: Tenant, field: str, text: s
     assert store.finish(WORKER, outcomes) == {job.id, other.id}
     assert row(job.id)["error_type"][:4] in {"nul ", "half", "long", "Valu"}
     assert Attempt.objects.get().outcome == AttemptOutcome.FAILED
+
+
+@pytest.mark.parametrize("text", ["\ufdd0\ufdd0boom", "a\ufdd0" + "x" * 9], ids=["twice", "cut"])
+def test_no_text_of_a_worker_is_taken_for_an_encrypted_one(alice: Tenant, text: str) -> None:
+    job = claim_one(alice)
+    with override_settings(JOBQUEUE={"max_traceback": 10}):
+        told = outcome(job, Status.FAILED, error_message=text, traceback=text)
+    assert not is_sealed(told.error_message)
+    assert not is_sealed(told.traceback)
+    assert store.finish(WORKER, [told]) == {job.id}
+    assert "broken" not in str(Attempt.objects.get().traceback)
 
 
 @pytest.mark.parametrize("seconds", [-5, float("inf"), float("nan"), 1e30])
