@@ -18,6 +18,7 @@ from jobs import exact_json, registry, services
 from jobs.access import actor_of
 from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
+from jobs.encryption import why_unreadable
 from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing, InvalidInput, UnknownTask
 from jobs.job_request import payload_for
 from jobs.models import DeadLetter
@@ -80,9 +81,17 @@ class EditedRedrive(View):
     model_admin: admin.ModelAdmin = None  # type: ignore[assignment]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Refuse who may not operate jobs or not read payloads."""
+        """Refuse who may not operate jobs or not read payloads, and what nobody can read now.
+
+        It would be overwritten, and can be read again when its key is back.
+        """
         if not request.user.has_perms(["jobs.operate_job", "jobs.view_payload"]):
             raise PermissionDenied
+        job = get_object_or_404(DeadLetter, pk=kwargs["job_id"])
+        if why := why_unreadable(job, ("payload",)):
+            reason = why.replace("_", " ")
+            messages.error(request, f"Its payload cannot be read ({reason}), so it stays as it is.")
+            return redirect("admin:jobs_deadletter_change", job.pk)
         return super().dispatch(request, *args, **kwargs)
 
     def get(self, request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:

@@ -7,7 +7,8 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs import tenant_keys
-from jobs.models import Job, Tenant
+from jobs.data_keys import forget_keys
+from jobs.models import Job, Tenant, TenantKey
 from jobs.statuses import Status
 from tests.encrypted import ACTOR, CANARY, FIRST, SECOND, encrypted, stored_text
 from tests.factories import make_job
@@ -70,18 +71,34 @@ def test_erased_job_is_shown_without_what_it_carried(operator: Client, job: Job)
     shown = page(operator, "job_change", job.pk)
     assert "cannot be read: encryption key erased" in shown
     assert CANARY not in shown
-    assert operator.get(reverse("admin:jobs_deadletter_edit", args=[job.pk])).status_code == 200
 
 
 def test_edited_payload_without_a_key_to_seal_it_is_not_sent_back(
     operator: Client, job: Job
 ) -> None:
+    Job.objects.filter(pk=job.pk).update(payload=b"[0]")  # in plain, and it can be read
     tenant_keys.erase(job.tenant, actor=ACTOR)
     address = reverse("admin:jobs_deadletter_edit", args=[job.pk])
     answer = operator.post(address, {"payload": "[1]", "confirmed": "yes"}, follow=True)
     assert "Not sent back: The tenant" in answer.text
     job.refresh_from_db()
     assert job.status == "DLQ"
+
+
+def test_payload_that_cannot_be_read_now_is_not_offered_and_not_overwritten(
+    operator: Client, job: Job
+) -> None:
+    address = reverse("admin:jobs_deadletter_edit", args=[job.pk])
+    tenant_keys.rotate(job.tenant, actor=ACTOR)
+    TenantKey.objects.exclude(pk=job.tenant.key_id).update(wrapped_by="away")
+    forget_keys()
+    edited = {"payload": "null", "confirmed": "yes"}
+    for answer in (operator.get(address, follow=True), operator.post(address, edited, follow=True)):
+        assert "Its payload cannot be read (encryption key missing)" in answer.text
+    TenantKey.objects.update(wrapped_by="first")
+    forget_keys()
+    job.refresh_from_db()
+    assert (job.status, bytes(job.payload)) == ("DLQ", f'["{CANARY}"]'.encode())
 
 
 def test_edited_payload_is_sealed_on_its_way_back(operator: Client, job: Job) -> None:
