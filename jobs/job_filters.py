@@ -91,8 +91,16 @@ def filtered(jobs: QuerySet[Job], tenant: Tenant | None, wanted: Filter) -> Quer
             jobs = in_status(jobs, *term.values)
         else:
             condition = _condition(term, tenant)
-            jobs = jobs.filter(~condition if term.is_negated else condition)
+            jobs = jobs.filter(~condition & _is_known(term) if term.is_negated else condition)
     return jobs
+
+
+def _is_known(term: Term) -> Q:
+    """The jobs of which it is known whether they match: not of encrypted messages, what they say.
+
+    Those are found by neither a text nor its negation: an action on all but some jobs spares them.
+    """
+    return ~Q(error_message__startswith=SEALED) if term.word in _SEARCH_MESSAGES else Q()
 
 
 def finds_by_index(term: Term) -> bool:
@@ -124,6 +132,7 @@ _COLUMNS = {
     "run_at": "run_at",
     "finished": "finished_at",
 }
+_SEARCH_MESSAGES = {"error", "message", FREE_TEXT}
 _LOOKUPS = {">": "gt", "<": "lt", ">=": "gte", "<=": "lte"}
 
 

@@ -148,6 +148,16 @@ def test_error_texts_are_not_searched_but_their_kinds_are_found(
     assert api.get("/jobs?filter=error:refused").json()["results"] != []
 
 
+@pytest.mark.parametrize("text", [f"error:{CANARY}", "error:other", CANARY, 'message:"other #"'])
+def test_of_what_is_not_known_to_match_neither_a_text_nor_its_negation_is_found(
+    api: Caller, sealed: Tenant, text: str
+) -> None:
+    bury(api)
+    for wanted in (text, f"-{text} status:DLQ"):
+        asked = {"action": "discard", "filter": wanted, "dry_run": True}
+        assert api.post("/operations", asked).json()["count"] == 0
+
+
 def _messages() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT error_message FROM jobs_job")
