@@ -25,12 +25,6 @@ MAX_OPENED_BYTES = 10_000
 """Larger payloads are not opened for their beginning, where they are encrypted."""
 
 
-_OFFERED: Mapping[BulkAction, frozenset[Status]] = {
-    **ACTED_ON,
-    BulkAction.RETRY: frozenset({Status.FAILED}),  # for dead letters, that is to redrive them
-}
-
-
 @dataclass(frozen=True)
 class Asked:
     """The filter that was typed. `error` says why it cannot be read, and what to write instead."""
@@ -62,7 +56,7 @@ class Asked:
         """What can be done to all that match, as with a single job."""
         if not self.filter:
             return []
-        return [action for action, its in _OFFERED.items() if its & self.filter.statuses]
+        return [action for action, its in ACTED_ON.items() if its & self.filter.statuses]
 
     @property
     def facets(self) -> dict[str, str]:
