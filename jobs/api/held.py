@@ -160,7 +160,7 @@ class Held:
                 return hold, answer
             with hold.place():
                 change = await _first_of(hold.change(), gone, seconds=left)
-            if gone.done() or (change.cancelled() and not hold.ages):
+            if gone.done() or _has_failed(change) or (change.cancelled() and not hold.ages):
                 return hold, answer
 
     async def _ask(self, scope: Scope, client: "_Client") -> tuple[Hold, list[Message]]:
@@ -225,6 +225,14 @@ async def _first_of(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     return task
+
+
+def _has_failed(change: asyncio.Future[Any]) -> bool:
+    """Whether what was waited for cannot be waited for: asking again would not end."""
+    error = change.done() and not change.cancelled() and change.exception()
+    if error:
+        _log.warning("an answer could not be held back", exc_info=error)
+    return bool(error)
 
 
 async def _send_on(

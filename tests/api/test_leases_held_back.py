@@ -10,7 +10,7 @@ from django.db import connections
 from rest_framework.request import Request
 
 from jobs import leases_waiting, services
-from jobs.api.held import MAX_BODY_BYTES, Held
+from jobs.api.held import MAX_BODY_BYTES, Held, hold_of
 from jobs.api.long_poll import PATH, asks_for_jobs, hand_out, may_wait
 from jobs.leases import Wish, lease
 from jobs.leases_waiting import MAX_WAITING, Waiter, Watcher
@@ -121,6 +121,23 @@ def test_an_answer_that_need_not_wait_comes_at_once() -> None:
         await echo(scope, receive, send)
 
     assert run(view, Client(b"body")) == [b"body"]
+
+
+def test_what_cannot_be_waited_for_is_answered_as_it_is() -> None:
+    asked: list[bytes] = []
+
+    async def fail() -> None:
+        raise OSError("the ears are deaf")
+
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        hold = hold_of(request_of(scope))
+        assert hold is not None
+        hold.change, hold.seconds, hold.ages = fail, PATIENCE_SECONDS, True
+        asked.append(await read(receive))
+        await send({"type": "http.response.body", "body": b"nothing yet"})
+
+    assert run(view, Client(b"body")) == [b"nothing yet"]
+    assert asked == [b"body"]
 
 
 def test_under_wsgi_nothing_waits() -> None:
