@@ -18,6 +18,7 @@ from dashboard.queries.log_lines import lines_of, log_figures
 from dashboard.queries.task_runs import task_runs
 from dashboard.scope import Scope, scope_of
 from dashboard.traceback_text import parts
+from jobs.encryption import why_unreadable
 from jobs.instants import instant
 from jobs.job_logs import level_name
 from jobs.models import Job
@@ -47,8 +48,10 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
 @require_safe
 @login_required
 def stored_json(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
-    """The payload or result of a job, byte for byte."""
+    """The payload or result of a job, byte for byte. A 404 while it cannot be read."""
     found = _readable(request, job_id)
+    if why := why_unreadable(found, (part,)):
+        raise Http404(f"The {part} cannot be read: {why.replace('_', ' ')}.")
     stored = {"payload": found.payload, "result": found.result}[part]
     if stored is None:
         raise Http404("The job has no result yet.")

@@ -69,3 +69,13 @@ def test_erased_job_says_why_nothing_is_shown(ann: Client, job: Job) -> None:
     assert CANARY not in page
     for name in ("jobs", "dead", "overview"):
         assert CANARY not in shown(ann, name)
+
+
+def test_payload_that_cannot_be_read_is_neither_downloaded_nor_copied(
+    ann: Client, job: Job
+) -> None:
+    tenant_keys.erase(job.tenant, actor=ACTOR)
+    for part in ("payload", "result"):
+        page = ann.get(reverse("stored-json", args=[job.pk, part]))
+        assert (page.status_code, b"null" in page.content) == (404, False)
+    assert ann.get(reverse("submit"), {"like": str(job.pk)}).status_code == 404
