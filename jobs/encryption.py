@@ -127,6 +127,18 @@ def open_value(owner: Owner, column: str, value: Any) -> Any:
     return opened.decode() if isinstance(value, str) else opened
 
 
+def open_payload(owner: Owner, value: bytes, *, sealed_with: int) -> bytes:
+    """The payload of a job whose line says which key sealed it, or 0 for none.
+
+    One that is not sealed with that key was put there by somebody else: it is never run. Raises as
+    `open_value`.
+    """
+    if sealed_with and needs_seal(sealed_with, value):
+        raise SealBroken("The stored payload is not sealed as its line says.")
+    opened: bytes = open_value(owner, "payload", value)
+    return opened
+
+
 def is_same_request(owner: Owner, stored: str, request_hash: str) -> bool:
     """Whether a stored hash is that of the request; one that cannot be opened is not."""
     if not is_sealed(stored):
@@ -170,6 +182,11 @@ class Unreadable:
 
 class UnreadableBytes(Unreadable, bytes):
     """JSON that says nothing."""
+
+
+BROKEN = UnreadableBytes(b"null")
+"""Stands for a payload that was tampered with."""
+BROKEN.code = SealBroken.code
 
 
 class UnreadableText(Unreadable, str):

@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 
 from jobs import store, wakeup
 from jobs.conf import conf
-from jobs.encryption import why_unreadable
+from jobs.encryption import BROKEN, needs_seal, why_unreadable
 from jobs.errors import InvalidInput, SealBroken, TenantInactive
 from jobs.job_rows import find_jobs
 from jobs.models import Job, Tenant, Worker
@@ -114,6 +114,8 @@ def _handed_out(wish: Wish, claimed: Sequence[ClaimedJob]) -> list[Job]:
     rows = find_jobs(wish.tenant.pk, [job.id for job in leased])
     for job in leased:
         rows[job.id].fence = job.fence  # whatever has become of the job since
+        if job.sealed_with and needs_seal(job.sealed_with, job.payload):
+            rows[job.id].payload = BROKEN
     return _readable(wish.worker, [rows[job.id] for job in leased])
 
 

@@ -14,7 +14,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from jobs.backend import JobQueueBackend, call_arguments
-from jobs.encryption import is_sealed
+from jobs.encryption import Unreadable
 from jobs.errors import Discard, StopRequest
 from jobs.registry import QueueTask
 from jobs.statuses import Status
@@ -94,7 +94,7 @@ async def run_async(
 
 
 def _call(job: ClaimedJob, task: QueueTask, worker: str) -> tuple[list[Any], dict[str, Any]]:
-    if job.key_id and is_sealed(job.payload):  # although its key is here
+    if isinstance(job.payload, Unreadable):  # although its key is here
         raise Discard("The stored payload was changed, or is another job's.")
     payload = json.loads(job.payload)
     args, kwargs = call_arguments(payload, task, has_args=job.has_args)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from jobs import store
 from jobs.conf import conf
 from jobs.data_keys import key_of
-from jobs.encryption import Owner, open_value
+from jobs.encryption import BROKEN, Owner, open_payload
 from jobs.errors import UNREADABLE, SealBroken, UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.remote import LeftToOthers
@@ -209,18 +209,19 @@ class Claimer(Role):
         """Open the payload; if its key has just gone, the job goes back unspent.
 
         Until the key is there again, the store leaves such jobs out. A payload that was tampered
-        with stays sealed, which the attempt makes its failure.
+        with becomes `BROKEN`, which the attempt makes its failure.
         """
         job = held.job
         try:
             held.key = key_of(job.key_id)
             owner = Owner(job.tenant_id, job.id)
-            held.job = job._replace(payload=open_value(owner, "payload", job.payload))
+            payload = open_payload(owner, job.payload, sealed_with=job.sealed_with)
         except SealBroken:
-            return True
+            payload = BROKEN
         except UNREADABLE:
             self._strange.append(held.lease)
             return False
+        held.job = job._replace(payload=payload)
         return True
 
     def _return_strange(self) -> None:

@@ -38,7 +38,8 @@ class ClaimedJob(NamedTuple):
     """A job that this worker holds the lease of, with all that it takes to run it.
 
     `run_at` is in microseconds since 1970. `key_id` is the `TenantKey` that what comes of it is to
-    be sealed with, and 0 for a tenant without one; the payload is as it is stored.
+    be sealed with, and 0 for a tenant without one. The payload is as it is stored: sealed with the
+    key `sealed_with`, if that is not 0.
     """
 
     id: uuid.UUID
@@ -59,6 +60,7 @@ class ClaimedJob(NamedTuple):
     waited_seconds: float
     run_at: int
     key_id: int = 0
+    sealed_with: int = 0
 
     @property
     def mark(self) -> Mark:
@@ -176,7 +178,7 @@ def _given(quota: str, conditions: str = "") -> str:
     """The given shares."""
     return f"""
     SELECT given.line_id, line.lane_id, {quota} AS quota, given.rank, given.run_at, given.job_id,
-        tenant.slug, tenant.key_id
+        tenant.slug, tenant.key_id, line.key_id AS sealed_with
     FROM unnest(
         %(lines)s::bigint[], %(quotas)s::int[], %(ranks)s::int[], %(times)s::bigint[],
         %(jobs)s::uuid[]
@@ -253,7 +255,7 @@ granted AS (
 SELECT granted.id, granted.fence, share.slug, granted.tenant_id, granted.lane_id, granted.line_id,
     granted.queue, granted.task, granted.payload, granted.has_args, granted.priority,
     granted.attempt, granted.max_retries, granted.lost_count, granted.timeout_seconds,
-    granted.waited, granted.run_at, share.key_id
+    granted.waited, granted.run_at, share.key_id, share.sealed_with
 FROM granted JOIN share ON share.line_id = granted.line_id"""
 
 
@@ -262,7 +264,8 @@ _GRANT, _GRANT_AT_ONCE = _grant_to(_GIVEN), _grant_to(_given(_PLACES, _OPEN))
 _GRANT_SQLITE = f"""
 UPDATE jobs_job SET {_GRANTED} WHERE rowid IN (SELECT place FROM ({_READY_SQLITE}))
 RETURNING id, fence, (SELECT slug FROM jobs_tenant WHERE jobs_tenant.id = tenant_id), tenant_id,
-    {_RETURNED}, (SELECT key_id FROM jobs_tenant WHERE jobs_tenant.id = tenant_id)"""
+    {_RETURNED}, (SELECT key_id FROM jobs_tenant WHERE jobs_tenant.id = tenant_id),
+    (SELECT key_id FROM jobs_line WHERE jobs_line.id = line_id)"""
 
 
 def _grant(

@@ -158,6 +158,15 @@ def test_of_what_is_not_known_to_match_neither_a_text_nor_its_negation_is_found(
         assert api.post("/operations", asked).json()["count"] == 0
 
 
+def test_dead_letters_that_could_never_run_stay_dead(api: Caller, sealed: Tenant) -> None:
+    bury(api)
+    tenant_keys.erase(sealed, actor=ACTOR)
+    encrypted(sealed)
+    lives = bury(api)
+    moved = api.post("/dlq/redrive", {"queue": "default"}).json()
+    assert moved["ids"] == [lives["id"]]
+
+
 def _messages() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT error_message FROM jobs_job")
@@ -177,6 +186,16 @@ def test_swapped_values_are_refused(api: Caller, sealed: Tenant) -> None:
     jobs = api.post("/leases", {"max_jobs": 5, "worker": "w"}).json()["jobs"]
     assert [job["id"] for job in jobs] == [other["id"]]
     dead = api.get(f"/jobs/{mine['id']}").json()
+    assert (dead["status"], dead["error"]["type"]) == ("DLQ", "seal_broken")
+
+
+def test_plain_payload_in_place_of_a_sealed_one_is_not_handed_out(
+    api: Caller, sealed: Tenant
+) -> None:
+    job = submit(api)
+    Job.objects.update(payload=b'"forged"')
+    assert api.post("/leases", {"worker": "w"}).json()["jobs"] == []
+    dead = api.get(f"/jobs/{job['id']}").json()
     assert (dead["status"], dead["error"]["type"]) == ("DLQ", "seal_broken")
 
 

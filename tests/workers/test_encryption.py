@@ -162,3 +162,15 @@ def test_payload_that_was_tampered_with_makes_the_job_a_dead_letter(
     outcome = attempt.run(held.job, held.task, "w")
     assert outcome.status == "DLQ"
     assert "another job's" in outcome.error_message
+
+
+@pytest.mark.django_db
+def test_plain_payload_in_a_line_of_sealed_ones_is_not_run(
+    alice: Tenant, submit: Submit, slots: Slots
+) -> None:
+    encrypted(alice)
+    job = submit("echo", b'["x"]', max_retries=3)
+    Job.objects.filter(pk=job.pk).update(payload=b'["forged"]')
+    slots.tick_until_idle()
+    (held,) = slots.started
+    assert attempt.run(held.job, held.task, "w").status == "DLQ"
