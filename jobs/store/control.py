@@ -58,11 +58,17 @@ UPDATE jobs_job SET status = '{TRANSITIONS[Move.REDRIVE].target}', run_at = NOW(
     cancel_requested = FALSE, started_at = NULL, finished_at = NULL, worker = '',
     payload = coalesce(%(payload)s, payload), line_id = coalesce(%(line)s, line_id)
 WHERE id = ANY(%(ids)s) AND status IN ({_sources(Move.REDRIVE)})
+    AND (%(line)s IS NOT NULL OR NOT EXISTS (
+        SELECT 1 FROM jobs_line AS line JOIN jobs_tenantkey AS key ON key.id = line.key_id
+        WHERE line.id = jobs_job.line_id AND key.erased_at IS NOT NULL))
 RETURNING id"""
 
 
 def redrive(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
-    """Send dead letters back as if new, but with their history; answers the ids of those."""
+    """Send dead letters back as if new, but with their history; answers the ids of those.
+
+    Those whose payload was erased stay where they are: they could never run.
+    """
     return _ids(_move(_REDRIVE, job_ids, payload=None, line=None))
 
 
