@@ -9,7 +9,7 @@ import pytest
 from jobs import services, store
 from jobs.leases import Wish, lease
 from jobs.leases_reported import Done, acknowledge, release
-from jobs.models import Job, Tenant
+from jobs.models import ApiKey, Job, Tenant
 from jobs.statuses import Status
 from jobs.store import Lease
 from jobs.submission import NewJob
@@ -24,7 +24,7 @@ def test_each_job_is_done_once_and_never_more_run_than_may(alice: Tenant) -> Non
     services.submit_many(alice, [NewJob(task="echo")] * JOBS)
     done: Counter[str] = Counter()
     counting = threading.Lock()
-    mine = Job.objects.filter(tenant_id=alice.pk)
+    mine, key = Job.objects.filter(tenant_id=alice.pk), ApiKey(tenant=alice)
 
     def is_open() -> bool:
         running = mine.filter(status=Status.RUNNING).count()
@@ -39,8 +39,8 @@ def test_each_job_is_done_once_and_never_more_run_than_may(alice: Tenant) -> Non
         wish = Wish(tenant=alice, worker=f"rest/key/w{number}", max_jobs=3)
         while is_open():
             jobs = lease(wish)
-            release(mine, [Lease(job.pk, job.fence) for job in jobs[2:]])
-            for told in acknowledge(mine, [Done(job.pk, job.fence, b"1") for job in jobs[:2]]):
+            release(key, [Lease(job.pk, job.fence) for job in jobs[2:]])
+            for told in acknowledge(key, [Done(job.pk, job.fence, b"1") for job in jobs[:2]]):
                 assert told.refusal is None
                 note(told.job_id)
 
