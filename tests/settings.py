@@ -35,3 +35,5 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 STATIC_ROOT = Path(_own_var) / "static"  # WhiteNoise warns where there is none
 STATIC_ROOT.mkdir()
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Every client of a test makes the middleware anew: it must not read all static files each time.
+WHITENOISE_AUTOREFRESH = True
