@@ -104,6 +104,11 @@ def is_sealed(value: bytes | memoryview | str | None) -> bool:
     return bool(value) and value[0] in _BEGINNINGS  # type: ignore[index]
 
 
+def sealed_beginnings(key_id: int) -> dict[str, bytes | str]:
+    """How `bytes` begin that are sealed with that key, and a pattern of SQL for each `text`."""
+    return {"bytes": _MAGIC + key_id.to_bytes(4), "text": f"{SEALED}%:{key_id}:%"}
+
+
 def needs_seal(key_id: int, value: bytes | memoryview | str | None) -> bool:
     """Whether there is a stored value, and it is not sealed with that key."""
     try:

@@ -24,6 +24,9 @@ SETTLED_SECONDS = 5.0
 """By then every process has learnt of a tenant's new key: each believes for two seconds at most
 what it knows of an API key and its tenant."""
 MAX_PASSES = 5
+PATIENCE_SECONDS = 60.0
+"""So long is waited for transactions that may have submitted jobs before there was the key."""
+LOOK_SECONDS = 0.2
 
 
 def encrypt(tenant: Tenant, *, actor: str) -> DataKey:
@@ -65,7 +68,8 @@ def _new_key(tenant: Tenant, actor: str, action: str, **details: object) -> Data
 class Progress:
     """How far the sealing of what a tenant had before came: jobs looked at, and their values.
 
-    `running` are jobs that ran until the end of it, which may still leave something.
+    At the end, `running` are jobs that run, which may still leave something; `left` are jobs that
+    were not sealed, `unfinished` transactions whose jobs could not be seen yet.
     """
 
     total: int
@@ -73,36 +77,58 @@ class Progress:
     sealed: int = 0
     unreadable: int = 0
     running: int = 0
+    left: int = 0
+    unfinished: int = 0
 
 
 def seal_earlier(tenant: Tenant, tell: Callable[[Progress], None] = lambda _: None) -> Progress:
     """Seal with the tenant's present key what is not yet, beside everything that goes on.
 
     In passes, until one finds nothing to do: a process that has not heard of the key may still add
-    what is not sealed with it. Raises what `key_of` does.
+    what is not sealed with it. Raises what `key_of` does, and `StatusConflict` if the tenant gets
+    another key meanwhile.
     """
     progress = Progress(Job.objects.filter(tenant=tenant).count())
     for number in range(MAX_PASSES):
         if number:
             time.sleep(SETTLED_SECONDS)
+            progress.unfinished = _wait_for_transactions()
         before = progress.sealed
         _pass(tenant, progress, tell)
-        if number and progress.sealed == before:
+        if number and progress.sealed == before and not progress.left:
             break
     progress.running = Job.objects.filter(tenant=tenant, status=Status.RUNNING).count()
     return progress
 
 
+def _wait_for_transactions() -> int:
+    """Wait for those that have written by now; answers how many have not ended in time."""
+    mark, deadline = store.transactions_mark(), time.monotonic() + PATIENCE_SECONDS
+    while (count := store.transactions_before(mark)) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    return count
+
+
 def _pass(tenant: Tenant, progress: Progress, tell: Callable[[Progress], None]) -> None:
-    progress.looked_at = progress.unreadable = 0
+    progress.looked_at = progress.unreadable = progress.left = 0
     last: uuid.UUID | None = store.FIRST_ID
     while last is not None:
-        done = store.reseal(key_of(tenant.key_id), last)
+        done = store.reseal(_still_the_key_of(tenant), last)
         last = done.last
         progress.looked_at += done.jobs
         progress.sealed += done.values
         progress.unreadable += done.unreadable
+        progress.left += done.left
         tell(progress)
+
+
+def _still_the_key_of(tenant: Tenant) -> DataKey:
+    """Two who seal with different keys would undo each other's work for ever."""
+    if Tenant.objects.values_list("key_id", flat=True).get(pk=tenant.pk) != tenant.key_id:
+        raise StatusConflict(
+            f"The tenant {tenant.slug!r} has got another key, and is being sealed with that now."
+        )
+    return key_of(tenant.key_id)
 
 
 def erase(tenant: Tenant, *, actor: str) -> int:

@@ -35,7 +35,7 @@ from jobs.store.log_lines import Logged, keep_log
 from jobs.store.look import ReadyLane, ready_lanes
 from jobs.store.minutes import sum_up
 from jobs.store.purge import FIRST_ID, Ages, find_old, horizon, purge
-from jobs.store.reseal import Resealed, reseal
+from jobs.store.reseal import Resealed, reseal, transactions_before, transactions_mark
 from jobs.store.tenants import forget_tenant
 
 __all__ = [
@@ -76,6 +76,8 @@ __all__ = [
     "redrive_edited",
     "release",
     "reseal",
+    "transactions_before",
+    "transactions_mark",
     "retry",
     "submission_window",
     "submissions_wait",

@@ -157,8 +157,15 @@ class Command(DomainCommand):
         if done.running:
             text += f" {done.running:,} jobs are running; once they have ended, seal what they "
             text += f"leave: manage.py tenants rotate-key {tenant.slug} --resume"
-        counts = {"sealed": done.sealed, "unreadable": done.unreadable, "running": done.running}
+        names = ("sealed", "unreadable", "running", "left", "unfinished")
+        counts = {name: getattr(done, name) for name in names}
         self.answer({"tenant": tenant.slug, "key": tenant.key_id, **counts}, text)
+        if done.left or done.unfinished:
+            self.refuse(
+                f"Not all is sealed: {done.left:,} jobs were left as they were, and "
+                f"{done.unfinished:,} transactions go on that may have submitted others. Go on "
+                f"when these have ended: manage.py tenants rotate-key {tenant.slug} --resume"
+            )
 
     def erase_key(self, options: dict[str, Any]) -> None:
         """Ask, then erase."""
