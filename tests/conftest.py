@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 from django.conf import LazySettings
@@ -40,8 +41,14 @@ TransactionTestCase._fixture_teardown = lambda self: empty_tables()
 
 
 def pytest_configure() -> None:
-    """SIGTERM ends the tests as Ctrl-C does: with everything that they started."""
+    """SIGTERM ends the tests as Ctrl-C does: with everything that they started.
+
+    And no property is thought less of because the machine has other things to do.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    too_slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=too_slow)
+    hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
