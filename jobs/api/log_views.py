@@ -50,6 +50,7 @@ class JobLogs(TenantView):
         "list_log_lines",
         "What a job has logged, in order",
         answers={200: _PAGE},
+        problems=("invalid_cursor",),
         parameters=[
             parameter("attempt", {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPT}),
             parameter("after", {**_LINE_ID, "description": "Only lines behind this one."}),
