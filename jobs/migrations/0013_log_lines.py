@@ -25,7 +25,9 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField()),
                 (
                     "level",
-                    models.PositiveSmallIntegerField(help_text="As in Python's logging: 20 is INFO."),
+                    models.PositiveSmallIntegerField(
+                        help_text="As in Python's logging: 20 is INFO."
+                    ),
                 ),
                 ("logger", models.CharField(blank=True, default="", max_length=100)),
                 ("message", models.TextField()),
@@ -43,9 +45,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["job_id", "fence", "number"],
                 "constraints": [
-                    models.UniqueConstraint(
-                        fields=("job", "fence", "number"), name="log_line_once"
-                    )
+                    models.UniqueConstraint(fields=("job", "fence", "number"), name="log_line_once")
                 ],
             },
         ),

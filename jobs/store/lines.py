@@ -84,7 +84,7 @@ SELECT {_SETTINGS} FROM jobs_line AS line {_OPEN} WHERE line.lane_id = ANY(%(lan
 
 
 def lines_of(lane_ids: Iterable[int], *, before: Iterable[str] = ()) -> list[Line]:
-    """The lines of those of the lanes that are not paused, with or without ready jobs, by their ids.
+    """The lines of those of the lanes that are not paused, with ready jobs or without, by id.
 
     Left out, here and among the ready ones, are those with a key that this process cannot open: it
     could neither read their payloads nor keep what comes of them.

@@ -35,7 +35,8 @@ OWN_ONLY = {
     "api-tenant",
     "api-task-limits",
     "api-task-limit",
-    *("api-lease", "api-heartbeat", "api-ack", "api-fail", "api-log", "api-release"),  # see test_leases.py
+    # See test_leases.py.
+    *("api-lease", "api-heartbeat", "api-ack", "api-fail", "api-log", "api-release"),
 }
 PUBLIC = {"schema", "api-docs", "api-unknown", "health-live", "health-ready", "metrics"}
 BY_ID: dict[str, tuple[str, str]] = {
