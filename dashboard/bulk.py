@@ -42,7 +42,8 @@ def start_operation(request: HttpRequest) -> HttpResponse:
         return redirect("overview")
     scope.require_operable(scope.ids)
     tenant = _whose(scope)
-    form = OperationForm(request.POST if request.method == "POST" else _settled(request.GET))
+    given = request.POST if request.method == "POST" else _settled(request.GET)
+    form = OperationForm(scope, given)
     if form.is_valid() and request.method == "POST":
         try:
             begun = start(tenant, *form.asked, actor=actor_of(request), rate_per_second=form.pace)

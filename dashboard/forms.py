@@ -4,13 +4,13 @@ from typing import Any
 
 from django import forms
 
+from dashboard.queries.job_list import written_for
 from dashboard.scope import Scope
 from jobs import exact_json
 from jobs.admin.json_text import packed, readable
 from jobs.api.operation_views import MAX_RATE, MIN_RATE
 from jobs.conf import conf
 from jobs.errors import InvalidInput
-from jobs.job_filters import written
 from jobs.job_request import payload_for
 from jobs.models import Job, Tenant, valid_name
 from jobs.registry import exposed_tasks, find_for_tenant
@@ -135,15 +135,19 @@ class OperationForm(forms.Form):
         widget=forms.NumberInput(attrs={"step": "any", "placeholder": "no limit"}),
     )
 
+    def __init__(self, scope: Scope, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scope = scope
+
     def clean_action(self) -> BulkAction:
         """The action."""
         return BulkAction(self.cleaned_data["action"])
 
     def clean_filter(self) -> str:
-        """The filter, if it can be read and has a condition."""
+        """The filter, if it can be read, has a condition, and the user may ask for that."""
         text = str(self.cleaned_data["filter"])
         try:
-            written(text)
+            written_for(self.scope, text)
         except InvalidInput as error:
             detail = f"The filter {error.detail}"
             raise forms.ValidationError(detail, code=error.field_code) from error

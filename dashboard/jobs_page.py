@@ -47,7 +47,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
     if not scope.tenants:
         return plain_page(request, scope, "no_tenant")
     board = Board(scope)
-    asked = job_list.Asked.from_query(request.GET)
+    asked = job_list.Asked.from_query(scope, request.GET)
 
     def figures() -> Mapping[str, Any]:
         place = {name: request.GET.get(name, "") for name in ("before", "after")}

@@ -73,6 +73,11 @@ class Scope:
         return access.allowed(self.user, access.VIEW_PAYLOAD, self.tenants)
 
     @property
+    def is_readable(self) -> bool:
+        """Whether the user may read the payloads of everything that the page is about."""
+        return self.readable.issuperset(self.ids)
+
+    @property
     def is_operable(self) -> bool:
         """Whether the user may act on everything that the page is about."""
         return self.operable.issuperset(self.ids)

@@ -103,6 +103,15 @@ def _is_known(term: Term) -> Q:
     return ~Q(error_message__startswith=SEALED) if term.word in _SEARCH_MESSAGES else Q()
 
 
+def searches_messages(wanted: Filter) -> bool:
+    """Whether what matches depends on what errors say, beyond their types."""
+    return any(
+        term.word in _SEARCH_MESSAGES
+        and not (term.word == FREE_TEXT and all(_is_id(value) for value in term.values))
+        for term in wanted.terms
+    )
+
+
 def finds_by_index(term: Term) -> bool:
     """Whether jobs that match are found without looking at others; not asked about a status."""
     if term.is_negated:

@@ -27,11 +27,14 @@ LISTED = 50
 
 @dataclass
 class Group:
-    """Dead letters of one kind; `sample` and `message` are of the newest."""
+    """Dead letters of one kind; `sample` and `message` are of the newest.
+
+    `kind` is None, and `message` empty, for who may not read what errors say.
+    """
 
     task: str
     error_type: str
-    kind: str
+    kind: str | None
     sample: uuid.UUID
     message: str
     first_at: datetime
@@ -51,7 +54,8 @@ class Group:
     @property
     def filter(self) -> str:
         """What finds all of its dead letters, also those that were not counted."""
-        terms = {"task": self.task, "error_type": self.error_type, "message": self.kind}
+        terms = {"task": self.task, "error_type": self.error_type}
+        terms |= {} if self.kind is None else {"message": self.kind}
         return " ".join(["status:DLQ", *(spelled(word, value) for word, value in terms.items())])
 
     def add(self, died: datetime) -> None:
@@ -74,18 +78,19 @@ def dead_letters(scope: Scope) -> QuerySet[Job]:
 
 
 def groups(scope: Scope) -> Groups:
-    """The newest dead letters by what went wrong."""
+    """The newest dead letters by what went wrong; by its type alone where no more may be read."""
     rows = dead_letters(scope).values_list(
         "task", "error_type", Left("error_message", LOOKED_AT), "finished_at", "pk"
     )[: GROUPED + 1]
-    found: dict[tuple[str, str, str], Group] = {}
+    found: dict[tuple[str, str, str | None], Group] = {}
     counted = 0
     for counted, (task, error_type, message, died, pk) in enumerate(rows, 1):
         if counted > GROUPED:
             break
-        key = task, error_type, fingerprint(message)
+        told = message if scope.is_readable else ""
+        key = task, error_type, fingerprint(told) if scope.is_readable else None
         if key not in found:
-            found[key] = Group(*key, sample=pk, message=message, first_at=died, last_at=died)
+            found[key] = Group(*key, sample=pk, message=told, first_at=died, last_at=died)
         found[key].add(died)
     largest = sorted(found.values(), key=lambda group: (-group.total, group.filter))[:SHOWN]
     _open_messages(largest)

@@ -12,7 +12,7 @@ from dashboard.scope import Scope
 from jobs.encryption import is_sealed
 from jobs.errors import InvalidInput
 from jobs.filters import Filter, Term
-from jobs.job_filters import written
+from jobs.job_filters import searches_messages, written
 from jobs.job_search import Found, Search
 from jobs.models import Job
 from jobs.statuses import ACTED_ON, BulkAction, Status
@@ -25,6 +25,21 @@ MAX_OPENED_BYTES = 10_000
 """Larger payloads are not opened for their beginning, where they are encrypted."""
 
 
+def written_for(scope: Scope, text: str) -> Filter:
+    """A filter that the user wrote. Raises `InvalidInput`, also for what would find out messages.
+
+    The messages of errors have parts of payloads in them, so they are for those who read these.
+    """
+    wanted = written(text)
+    if searches_messages(wanted) and not scope.is_readable:
+        raise InvalidInput(
+            "searches what errors say, which needs the right to see payloads; "
+            "write task:, queue:, error_type:, key: or id: instead.",
+            code="invalid_filter",
+        )
+    return wanted
+
+
 @dataclass(frozen=True)
 class Asked:
     """The filter that was typed. `error` says why it cannot be read, and what to write instead."""
@@ -34,11 +49,11 @@ class Asked:
     error: str = ""
 
     @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> "Asked":
-        """What a URL asks for."""
+    def from_query(cls, scope: Scope, query: Mapping[str, str]) -> "Asked":
+        """What a URL asks for, as far as the user may."""
         text = query.get("filter", "").strip()
         try:
-            return cls(text, written(text))
+            return cls(text, written_for(scope, text))
         except InvalidInput as error:
             return cls(text, error=f"The filter {error.detail}")
 

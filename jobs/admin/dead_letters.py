@@ -18,7 +18,7 @@ from django.utils.text import Truncator
 from jobs import services
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.edited_redrive import EditedRedrive
-from jobs.admin.jobs import JobPages
+from jobs.admin.jobs import JobPages, may_read_payloads
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant
 from jobs.admin.whole_lists import WholeList, export, whole_list
@@ -232,9 +232,18 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
             context["grouped_at_most"] = GROUPED_AT_MOST
         return response
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """What errors say is for those who may read payloads; others get their types."""
+        error = "error_line" if may_read_payloads(request) else "error_kind"
+        return [error if name == "error_line" else name for name in self.list_display]
+
     @admin.display(description="error")
     def error_line(self, job: DeadLetter) -> str:
         """The error in one line, after the reason where that is not the usual one."""
+        return Truncator(f"{self.error_kind(job)}: {job.error_message}").chars(120)
+
+    @admin.display(description="error")
+    def error_kind(self, job: DeadLetter) -> str:
+        """The type of the error, after the reason where that is not the usual one."""
         is_usual = job.reason == Reason.RETRIES_EXHAUSTED
-        prefix = "" if is_usual else f"{job.reason} · "
-        return Truncator(f"{prefix}{job.error_type}: {job.error_message}").chars(120)
+        return job.error_type if is_usual else f"{job.reason} · {job.error_type}"

@@ -55,9 +55,9 @@ def listed_in_status(jobs: QuerySet[Any], status: str) -> QuerySet[Any]:
     return jobs.filter(pk__in=ids) if is_few else in_status(jobs, status)
 
 
-def search_jobs(jobs: QuerySet[Any], text: str) -> QuerySet[Any]:
+def search_jobs(jobs: QuerySet[Any], text: str, *, may_read: bool) -> QuerySet[Any]:
     """The jobs with this id or beginning of one; else those whose task or error has the text, or
-    whose queue, tag or tenant is called that.
+    whose queue, tag or tenant is called that. What errors say is for those who may read payloads.
 
     No index serves the text, so it is looked for in the newest `SEARCHED_AT_MOST` jobs alone.
     """
@@ -67,8 +67,13 @@ def search_jobs(jobs: QuerySet[Any], text: str) -> QuerySet[Any]:
         return jobs.filter(pk__range=ids)
     message = Q(error_message__icontains=text) & ~Q(error_message__startswith=SEALED)
     names = Q(queue=text) | Q(tenant__slug=text) | Q(Exists(_tagged(text)))
-    found = Q(task__startswith=text) | Q(error_type__icontains=text) | message | names
-    return newest(jobs, SEARCHED_AT_MOST).filter(found)
+    found = Q(task__startswith=text) | Q(error_type__icontains=text) | names
+    return newest(jobs, SEARCHED_AT_MOST).filter(found | message if may_read else found)
+
+
+def may_read_payloads(request: HttpRequest) -> bool:
+    """Whether the user may read payloads, results, and what errors say."""
+    return request.user.has_perm("jobs.view_payload")
 
 
 def _tagged(tag: str) -> QuerySet[JobTag]:
@@ -91,7 +96,7 @@ class JobPages(ReadOnly, BoundedList):
     search_help_text = (
         "An id or its first digits, the beginning of a task, a part of an error, or a queue, tag "
         f"or tenant. All but ids are looked for in the newest {SEARCHED_AT_MOST:,} jobs of the "
-        "filter; messages that are encrypted are not found."
+        "filter; messages of errors for those who may read payloads, and not those encrypted."
     )
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -106,18 +111,19 @@ class JobPages(ReadOnly, BoundedList):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """See `search_jobs`."""
-        return search_jobs(queryset, search_term.strip()), False
+        text, may_read = search_term.strip(), may_read_payloads(request)
+        return search_jobs(queryset, text, may_read=may_read), False
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        """All there is to know of a job; payload and result for those who may read them."""
-        may_read = request.user.has_perm("jobs.view_payload")
+        """All there is to know of a job; what is its tenant's own for those who may read it."""
+        may_read = may_read_payloads(request)
         texts = ["payload_text", "result_text"] if may_read else ["withheld"]
         if isinstance(obj, Job) and obj.unreadable:
             texts = ["unreadable_text"]
         return [
-            (None, {"fields": self._facts(obj)}),
+            (None, {"fields": self._facts(obj, may_read)}),
             ("Payload and result", {"fields": texts}),
-            ("Attempts", {"fields": ["attempts_text"]}),
+            ("Attempts", {"fields": ["attempts_text" if may_read else "attempts_types"]}),
             ("Times", {"fields": TIMES}),
             ("Running", {"fields": self._running_facts(), "classes": ["collapse"]}),
         ]
@@ -130,8 +136,9 @@ class JobPages(ReadOnly, BoundedList):
         """The job on the dashboard."""
         return reverse("job", args=[job.pk])
 
-    def _facts(self, job: Model | None) -> list[str]:
-        error = ["error"] if isinstance(job, Job) and job.error_type else []
+    def _facts(self, job: Model | None, may_read: bool) -> list[str]:
+        has_error = isinstance(job, Job) and job.error_type
+        error = ["error" if may_read else "error_type"] if has_error else []
         reason = ["reason"] if isinstance(job, Job) and job.reason else []
         return ["id", "status", *reason, *error, "tenant", "queue", "task", "tries", "tag_names"]
 
@@ -185,10 +192,19 @@ class JobPages(ReadOnly, BoundedList):
     @admin.display(description="failed attempts")
     def attempts_text(self, job: Job) -> str:
         """The attempts that failed, newest first, with their tracebacks."""
+        return self._attempts(job, may_read=True)
+
+    @admin.display(description="failed attempts")
+    def attempts_types(self, job: Job) -> str:
+        """The same, without what their errors say."""
+        return self._attempts(job, may_read=False)
+
+    def _attempts(self, job: Job, *, may_read: bool) -> str:
         attempts = list(job.attempts.order_by("-fence")[: SHOWN_ATTEMPTS + 1])
         context = {
             "attempts": attempts[:SHOWN_ATTEMPTS],
             "are_more": len(attempts) > SHOWN_ATTEMPTS,
+            "may_read": may_read,
         }
         return render_to_string("admin/jobs/attempts.html", context)
 

@@ -5,6 +5,7 @@ from html import escape
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from jobs import services, store
 from jobs.models import Job, Tenant
@@ -49,6 +50,25 @@ def test_payloads_need_a_right_of_their_own(
 def test_that_right_shows_them(staff: Callable[..., Client], alice: Tenant) -> None:
     job = make_job(alice, payload=b'"top secret"')
     assert "top secret" in staff("view_job", "view_payload").get(_address(job)).text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_errors_say_needs_that_right_too(
+    staff: Callable[..., Client], operator: Client, alice: Tenant, name: str
+) -> None:
+    job = make_job(
+        alice, Status.DLQ, error_type="CardError", error_message="4111 declined", traceback="secret"
+    )
+    lists = reverse(f"admin:jobs_{name}_changelist")
+    looker = staff("view_job", "operate_job")
+    for address in (_address(job, name), lists):
+        page = looker.get(address).text
+        assert ("CardError" in page) or (name, address) == ("job", lists)
+        assert "declined" not in page
+        assert "secret" not in page
+    assert not looker.get(lists, {"q": "4111"}).context["cl"].result_count
+    assert operator.get(lists, {"q": "4111"}).context["cl"].result_count == 1
+    assert "secret" in operator.get(_address(job, name)).text
 
 
 def test_a_huge_payload_does_not_make_a_huge_page(operator: Client, alice: Tenant) -> None:

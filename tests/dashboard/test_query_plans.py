@@ -87,7 +87,7 @@ def statements_of(read: Callable[[], object]) -> list[Statement]:
 
 @pytest.mark.parametrize("status", [Status.DLQ, Status.SCHEDULED, Status.RUNNING])
 def test_lists_of_rare_statuses_use_their_index(large: Tenant, status: Status) -> None:
-    scope = Scope(None, (large,), large)
+    scope = Scope(User(is_superuser=True), (large,), large)
 
     read = statements_of(lambda: job_list.page(scope, parse(f"status:{status}")))
 
@@ -122,7 +122,7 @@ def test_counts_use_the_indexes_of_live_jobs(
 def test_jobs_without_a_worker_use_the_indexes_of_live_jobs(large: Tenant) -> None:
     long_ago = timezone.now() - timedelta(minutes=1)
     Job.objects.filter(status=Status.PENDING).update(run_at=long_ago)
-    board = Board(Scope(None, (large,), large))
+    board = Board(Scope(User(is_superuser=True), (large,), large))
     assert [one.waiting for one in board.unserved()] == [1]
 
     assert walked(statements_of(Board(board.scope).unserved)) == []
@@ -138,7 +138,7 @@ def test_what_needs_attention_is_found_by_indexes(large: Tenant) -> None:
 
 
 def test_dead_letters_use_their_index(large: Tenant) -> None:
-    scope = Scope(None, (large,), large)
+    scope = Scope(User(is_superuser=True), (large,), large)
 
     assert walked(statements_of(lambda: dead_letters.groups(scope))) == []
     assert walked(statements_of(lambda: dead_letters.listed(scope))) == []
