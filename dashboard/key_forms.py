@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from dashboard.scope import Scope as PageScope
 from jobs.errors import InvalidInput
-from jobs.keys import Scope, queue_names
+from jobs.keys import Scope, queue_names, reads_payloads
 from jobs.models import Tenant
 
 MEANINGS = {
@@ -17,6 +17,9 @@ MEANINGS = {
     Scope.WORK: "lease and finish jobs, as a worker",
     Scope.ADMIN: "queues, dead letters, limits, keys, and all of the above",
 }
+ONLY_SUBMIT = (
+    "Keys with the other scopes read payloads: they are made by somebody who may see those, too."
+)
 OVERLAPS = {
     0: "not at all",
     3_600: "one hour",
@@ -27,6 +30,10 @@ OVERLAPS = {
 MAX_DAYS = 3_650
 
 
+def _choice(scope: Scope) -> tuple[str, str]:
+    return scope.value, f"{scope.value}: {MEANINGS[scope]}"
+
+
 class KeyForm(forms.Form):
     """A key to be made, for a tenant that the user administers."""
 
@@ -35,7 +42,7 @@ class KeyForm(forms.Form):
         max_length=100, required=False, help_text="Where it will be used, such as “billing”."
     )
     scopes = forms.MultipleChoiceField(
-        choices=[(scope.value, f"{scope.value}: {MEANINGS[scope]}") for scope in Scope],
+        choices=[_choice(scope) for scope in Scope],
         widget=forms.CheckboxSelectMultiple,
         initial=[Scope.SUBMIT, Scope.READ],
     )
@@ -61,6 +68,14 @@ class KeyForm(forms.Form):
         assert isinstance(field, forms.ChoiceField)
         field.choices = [(slug, slug) for slug in offered]
         self.initial.setdefault("tenant", scope.chosen.slug if scope.chosen else offered[0])
+        if not scope.administrable & scope.readable:
+            self._offer_submit_alone()
+
+    def _offer_submit_alone(self) -> None:
+        field = self.fields["scopes"]
+        assert isinstance(field, forms.MultipleChoiceField)
+        field.choices = [_choice(Scope.SUBMIT)]
+        field.initial, field.help_text = [Scope.SUBMIT], ONLY_SUBMIT
 
     def clean_queues(self) -> list[str]:
         """The names, which have to be names of queues."""
@@ -69,6 +84,14 @@ class KeyForm(forms.Form):
             return queue_names([queue for queue in given if queue])
         except InvalidInput as error:
             raise forms.ValidationError(error.detail) from error
+
+    def clean(self) -> None:
+        """A key reads no payloads of a tenant whose payloads its maker may not see."""
+        super().clean()
+        if {"tenant", "scopes"} <= self.cleaned_data.keys():
+            tenant, scopes = self.tenant_of_key(), self.cleaned_data["scopes"]
+            if reads_payloads(scopes) and tenant.pk not in self.scope.readable:
+                self.add_error("scopes", ONLY_SUBMIT)
 
     def tenant_of_key(self) -> Tenant:
         """The tenant that was chosen."""

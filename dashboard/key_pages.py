@@ -17,13 +17,20 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_safe
 
-from dashboard.key_forms import KeyForm, RotationForm
+from dashboard.key_forms import ONLY_SUBMIT, KeyForm, RotationForm
 from dashboard.pages import live_page, plain_page
 from dashboard.queries.rows import page_of
 from dashboard.scope import Scope, scope_of
 from jobs.access import actor_of
 from jobs.errors import JobQueueError
-from jobs.keys import create_api_key, end_of_successor, is_valid_now, revoke_api_key, rotate_api_key
+from jobs.keys import (
+    create_api_key,
+    end_of_successor,
+    is_valid_now,
+    reads_payloads,
+    revoke_api_key,
+    rotate_api_key,
+)
 from jobs.models import ApiKey
 
 
@@ -39,7 +46,7 @@ def keys(request: HttpRequest) -> HttpResponse:
         shown if shows_all else shown.filter(works, revoked_at=None),
         request.GET.get("before", ""),
     )
-    rows = [(key, state_of(key)) for key in found.rows]
+    rows = [(key, state_of(key), _may_have_text(scope, key)) for key in found.rows]
     regions = {"apikeys": lambda: {"rows": rows, "page": found, "shows_all": shows_all}}
     return live_page(request, scope, "keys", regions)
 
@@ -69,6 +76,8 @@ def rotate_key(request: HttpRequest, prefix: str) -> HttpResponse:
     """Ask how long the old key is to go on; make the new one, and show it this once."""
     scope = _scope(request)
     old = _find(scope, prefix)
+    if not _may_have_text(scope, old):
+        raise PermissionDenied(ONLY_SUBMIT)
     form = RotationForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         overlap = timedelta(seconds=form.cleaned_data["overlap"])
@@ -120,6 +129,11 @@ def _find(scope: Scope, prefix: str) -> ApiKey:
     if key is None:
         raise Http404("There is no such key.")
     return key
+
+
+def _may_have_text(scope: Scope, key: ApiKey) -> bool:
+    """Whether the user may read whatever somebody reads who has such a key."""
+    return key.tenant_id in scope.readable or not reads_payloads(key.scopes)
 
 
 def state_of(key: ApiKey) -> str:

@@ -71,6 +71,11 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+def reads_payloads(scopes: Collection[str]) -> bool:
+    """Whether a key with these scopes reads payloads: to read, to work and to administer is to."""
+    return not {Scope.SUBMIT}.issuperset(scopes)
+
+
 def create_api_key(
     tenant: Tenant,
     *,

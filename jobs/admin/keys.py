@@ -13,6 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from jobs.access import actor_of
 from jobs.admin.confirmation import AskingAdmin, Verb
+from jobs.admin.jobs import may_read_payloads
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import BoundedList, instant
 from jobs.errors import InvalidInput
@@ -126,6 +127,20 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
             return ["tenant", "name", "scopes", "queues", "expires_at"]
         times = map(instant, ("created_at", "expires_at", "revoked_at", "last_used_at"))
         return ["key", "tenant", "name", "scope_names", "queue_names", "state", *times]
+
+    def get_form(
+        self, request: Any, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm]:
+        """Who may not read payloads makes no keys that do."""
+        form = super().get_form(request, obj, change, **kwargs)
+        if not may_read_payloads(request):
+            form.base_fields["scopes"] = forms.MultipleChoiceField(
+                choices=[(Scope.SUBMIT.value, Scope.SUBMIT.value)],
+                widget=forms.CheckboxSelectMultiple,
+                initial=[Scope.SUBMIT],
+                help_text="Keys with the other scopes read payloads, which needs that right.",
+            )
+        return form
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """All fields of a key that exists."""

@@ -98,6 +98,30 @@ def test_a_key_is_revoked_after_a_question(ann: Client, alice: Tenant) -> None:
     assert (entry.actor, entry.action) == ("user:ann", "revoke_api_key")
 
 
+@pytest.mark.parametrize("scope", ["read", "work", "admin"])
+def test_who_may_not_see_payloads_gets_no_key_that_reads_them(
+    log_in: Callable[..., Client], alice: Tenant, mallory: Tenant, scope: str
+) -> None:
+    eve = log_in("eve", alice, sees_payloads=False)
+    own = {"role": Role.ADMIN, "sees_payloads": True}
+    of_both = log_in("otto", alice, sees_payloads=False)
+    mallory.members.add(User.objects.get(username="otto"), through_defaults=own)
+    old, text = _key(alice, scopes=[scope])
+
+    for client in (eve, of_both):
+        refused = client.post(reverse("new-key"), _form(alice, scopes=["submit", scope]))
+        assert refused.status_code == 400
+        assert 'role="alert"' in refused.text
+        page = reverse("rotate-key", args=[old.prefix])
+        assert client.post(page, {"overlap": "0"}).status_code == 403
+        assert page not in client.get(reverse("keys")).text
+    assert "read payloads" in eve.get(reverse("new-key")).text
+    assert verify(text) is not None
+    assert ApiKey.objects.count() == 1
+    assert eve.post(reverse("new-key"), _form(alice, scopes=["submit"])).status_code == 200
+    assert of_both.post(reverse("new-key"), _form(mallory, scopes=[scope])).status_code == 200
+
+
 def test_a_revoked_key_cannot_be_rotated(ann: Client, alice: Tenant) -> None:
     key, _ = _key(alice)
     ann.post(reverse("revoke-key", args=[key.prefix]))

@@ -115,7 +115,7 @@ ROUTES = (
     asked("resume-queue", "alice", "paused", by=OPERATORS),
     asked("queue-limits", "alice", "default", by=ADMINS, max_running="3", **QUEUE),
     page("keys", get=ADMINS),
-    asked("new-key", by=ADMINS, tenant="alice", scopes="read"),
+    asked("new-key", by=ADMINS, tenant="alice", scopes="submit"),
     asked("rotate-key", "key", by=ADMINS, overlap="0"),
     asked("revoke-key", "key", by=ADMINS),
     page("audit", get=ADMINS),
@@ -150,7 +150,7 @@ def world(alice: Tenant) -> dict[str, str]:
     member = User.objects.create_user("mia")
     alice.members.add(member)
     view = SavedView.objects.create(user=member, tenant=alice, name="hers", filter="queue:waiting")
-    key, _ = create_api_key(alice, actor="command:test")
+    key, _ = create_api_key(alice, scopes=["submit"], actor="command:test")
     begun = operations.start(alice, BulkAction.CANCEL, "queue:waiting", actor="command:test")
     others = {"operation": begun.pk, "key": key.prefix, "member": member.pk, "view": view.pk}
     return made | {name: str(one) for name, one in others.items()}
