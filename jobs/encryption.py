@@ -30,10 +30,11 @@ _BEGINNINGS = {_MAGIC[0], SEALED}
 
 
 class Owner(NamedTuple):
-    """Whose a value is. No tenant: that of the key."""
+    """Whose a value is. No tenant: that of the key. `row` tells rows of one job from each other."""
 
     tenant_id: int | None
     job_id: uuid.UUID
+    row: str = ""
 
 
 class JobSeal:
@@ -46,13 +47,14 @@ class JobSeal:
 
     def seal(self, column: str, value: bytes) -> bytes:
         """The value as it is stored."""
-        return _MAGIC + self._key.id.to_bytes(4) + self._encrypt(column, value)
+        return _MAGIC + self._key.id.to_bytes(4) + self._encrypt(_Place(column), value)
 
-    def seal_text(self, column: str, text: str, *, kind: str = "") -> str:
+    def seal_text(self, column: str, text: str, *, row: str = "", kind: str = "") -> str:
         """The text as it is stored, with its kind in front, as it is. No text stays none."""
         if not text:
             return ""
-        encrypted = base64.b64encode(self._encrypt(column, text.encode())).rstrip(b"=").decode()
+        place = _Place(column, row, kind)
+        encrypted = base64.b64encode(self._encrypt(place, text.encode())).rstrip(b"=").decode()
         return f"{SEALED}{kind}:{self._key.id}:{encrypted}"
 
     def seal_error(self, text: str) -> str:
@@ -80,23 +82,37 @@ class JobSeal:
             return self.seal_error(opened)
         if column == "request_hash" and not is_sealed(value):
             return self.seal_hash(opened)
-        is_text = isinstance(opened, str)
-        return self.seal_text(column, opened) if is_text else self.seal(column, bytes(opened))
+        if isinstance(opened, str):
+            return self.seal_text(column, opened, row=_row(owner, column))
+        return self.seal(column, bytes(opened))
 
-    def open(self, column: str, encrypted: bytes) -> bytes:
+    def open(self, place: "_Place", encrypted: bytes) -> bytes:
         """The value of what follows the key's id in a sealed one. Raises `SealBroken`."""
         nonce, rest = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
         try:
-            return self._cipher.decrypt(nonce, rest, self._place(column))
+            return self._cipher.decrypt(nonce, rest, self._authentic(place))
         except (InvalidTag, ValueError):
-            raise SealBroken(f"The stored {column} was changed, or is another job's.") from None
+            raise SealBroken(f"The stored {place.column} was changed, or moved here.") from None
 
-    def _encrypt(self, column: str, value: bytes) -> bytes:
+    def _encrypt(self, place: "_Place", value: bytes) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, value, self._place(column))
+        return nonce + self._cipher.encrypt(nonce, value, self._authentic(place))
 
-    def _place(self, column: str) -> bytes:
-        return f"{self._owner}/{column}".encode()
+    def _authentic(self, place: "_Place") -> bytes:
+        return "/".join((self._owner, *place)).encode()
+
+
+class _Place(NamedTuple):
+    """Where a value of a job is sealed to; a text with its kind."""
+
+    column: str
+    row: str = ""
+    kind: str = ""
+
+
+def _row(owner: Owner, column: str) -> str:
+    """A job and its attempt have one copy each of the message of an error."""
+    return "" if column == "error_message" else owner.row
 
 
 def is_sealed(value: bytes | memoryview | str | None) -> bool:
@@ -128,7 +144,8 @@ def open_value(owner: Owner, column: str, value: Any) -> Any:
     key = key_of(parts.key_id)
     if owner.tenant_id not in {None, key.tenant_id}:
         raise SealBroken(f"The stored {column} is another tenant's.")
-    opened = JobSeal(key, owner.job_id).open(column, parts.encrypted)
+    place = _Place(column, _row(owner, column), parts.kind)
+    opened = JobSeal(key, owner.job_id).open(place, parts.encrypted)
     return opened.decode() if isinstance(value, str) else opened
 
 
@@ -161,22 +178,25 @@ def _short(request_hash: str) -> str:
 
 
 class _Parts(NamedTuple):
+    kind: str
     key_id: int
     encrypted: bytes
 
 
 def _parts(value: Any) -> _Parts:
+    kind = ""
     try:
         if isinstance(value, str):
-            _, number, text = value.split(":", 2)
-            key_id, encrypted = int(number), base64.b64decode(text + "=" * (-len(text) % 4))
+            marked, number, text = value.split(":", 2)
+            kind, key_id = marked[1:], int(number)
+            encrypted = base64.b64decode(text + "=" * (-len(text) % 4))
         else:
             key_id, encrypted = int.from_bytes(value[4:8]), bytes(value[8:])
     except ValueError:
         key_id = 0
     if not 0 < key_id < _KEY_IDS:
         raise SealBroken("A sealed value was changed.")
-    return _Parts(key_id, encrypted)
+    return _Parts(kind, key_id, encrypted)
 
 
 class Unreadable:

@@ -211,7 +211,7 @@ class Attempt(models.Model):
     @property
     def owner(self) -> Owner:
         """Whose its texts are."""
-        return Owner(None, self.job_id)
+        return Owner(None, self.job_id, str(self.fence))
 
 
 class LaneMinute(models.Model):

@@ -54,4 +54,4 @@ class LogLine(models.Model):
     @property
     def owner(self) -> Owner:
         """Whose its message is."""
-        return Owner(None, self.job_id)
+        return Owner(None, self.job_id, f"{self.fence}/{self.number}")

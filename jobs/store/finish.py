@@ -82,7 +82,7 @@ class Outcome:
         if self.result is not None:
             stored.result = seal.seal("result", self.result)
         stored.error_message = seal.seal_error(self.error_message)
-        stored.traceback = seal.seal_text("traceback", self.traceback)
+        stored.traceback = seal.seal_text("traceback", self.traceback, row=str(self.fence))
         return stored
 
 

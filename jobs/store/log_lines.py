@@ -74,7 +74,10 @@ def keep_log(lines: Sequence[Logged]) -> None:
 
 
 def _row(line: Logged, key: DataKey | None) -> LogLine:
-    message = JobSeal(key, line.job_id).seal_text("log", line.message) if key else line.message
+    message = line.message
+    if key:
+        row = f"{line.fence}/{line.number}"
+        message = JobSeal(key, line.job_id).seal_text("log", message, row=row)
     return LogLine(
         job_id=line.job_id,
         attempt=line.attempt,

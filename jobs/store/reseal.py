@@ -63,6 +63,7 @@ SELECT id, length(payload) + coalesce(length(result), 0),
     OR {_other_text("error_message")} OR {_other_text("request_hash")}
 FROM jobs_job WHERE tenant_id = %(tenant)s AND id > %(after)s ORDER BY id LIMIT %(limit)s"""
 
+_COLUMNS = {name: name for name in ("payload", "result", "error_message", "request_hash")}
 _LINES_OF = "SELECT DISTINCT line_id FROM jobs_job WHERE id = ANY(%(ids)s)"
 _SHORTLY = "SELECT set_config('lock_timeout', '500ms', TRUE)"
 _JOBS = """
@@ -91,7 +92,8 @@ _OTHERS = (
     _Others(
         f"""SELECT id FROM jobs_attempt WHERE job_id = ANY(%(ids)s)
         AND ({_other_text("message")} OR {_other_text("traceback")})""",
-        "SELECT id, job_id, message, traceback FROM jobs_attempt WHERE id = ANY(%(ids)s)",
+        """SELECT id, job_id, fence || '', message, traceback FROM jobs_attempt
+        WHERE id = ANY(%(ids)s)""",
         """UPDATE jobs_attempt SET message = %(message)s, traceback = %(traceback)s
         WHERE id = %(id)s""",
         {"message": "error_message", "traceback": "traceback"},
@@ -99,7 +101,8 @@ _OTHERS = (
     _Others(
         f"""SELECT id FROM jobs_logline WHERE job_id = ANY(%(ids)s)
         AND ({_other_text("message")})""",
-        "SELECT id, job_id, message FROM jobs_logline WHERE id = ANY(%(ids)s)",
+        """SELECT id, job_id, fence || '/' || number, message FROM jobs_logline
+        WHERE id = ANY(%(ids)s)""",
         "UPDATE jobs_logline SET message = %(message)s WHERE id = %(id)s",
         {"message": "log"},
     ),
@@ -174,7 +177,6 @@ class _Pass:
         if not ids:
             return
         self._make_lines(ids)
-        columns = ("payload", "result", "error_message", "request_hash")
         changed = []
         with one_writer():
             find_rows_by_key()
@@ -182,7 +184,7 @@ class _Pass:
                 if line_id not in self._lines:
                     self.left += 1
                     continue
-                row = self._row(as_uuid(job_id), dict(zip(columns, columns, strict=True)), values)
+                row = self._row(self._owner(job_id), _COLUMNS, values)
                 if row is not None:
                     is_ours = not needs_seal(self._key.id, row["payload"])
                     line = self._lines[line_id] if is_ours else line_id
@@ -216,27 +218,33 @@ class _Pass:
 
     def _seal_some(self, others: _Others, row_ids: Sequence[int]) -> None:
         rows = fetch(others.read, {"ids": array(row_ids)}, before=_by_key())
-        sealed = [(x[0], self._row(as_uuid(x[1]), others.sealed_as, x[2:])) for x in rows]
+        sealed = [
+            (row_id, self._row(self._owner(job_id, row), others.sealed_as, values))
+            for row_id, job_id, row, *values in rows
+        ]
         with one_writer():
             _write(others.write, [{**row, "id": row_id} for row_id, row in sealed if row])
 
+    def _owner(self, job_id: object, row: str = "") -> Owner:
+        return Owner(self._key.tenant_id, as_uuid(job_id), row)
+
     def _row(
-        self, job_id: uuid.UUID, sealed_as: Mapping[str, str], values: Sequence[Any]
+        self, owner: Owner, sealed_as: Mapping[str, str], values: Sequence[Any]
     ) -> dict[str, Any] | None:
         """The values by their names, sealed where they are not yet; None if all of them are."""
         if not any(needs_seal(self._key.id, value) for value in values):
             return None
-        seal = JobSeal(self._key, job_id)
+        seal = JobSeal(self._key, owner.job_id)
         return {
-            name: self._sealed(seal, job_id, column, value)
+            name: self._sealed(seal, owner, column, value)
             for (name, column), value in zip(sealed_as.items(), values, strict=True)
         }
 
-    def _sealed(self, seal: JobSeal, job_id: uuid.UUID, column: str, value: Any) -> Any:
+    def _sealed(self, seal: JobSeal, owner: Owner, column: str, value: Any) -> Any:
         if not needs_seal(self._key.id, value):
             return value
         try:
-            anew = seal.reseal(Owner(self._key.tenant_id, job_id), column, value)
+            anew = seal.reseal(owner, column, value)
         except UNREADABLE:
             self.unreadable += 1
             return value

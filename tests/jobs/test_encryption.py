@@ -127,6 +127,18 @@ def test_kind_of_an_error_is_told_without_its_words() -> None:
     assert not re.search(pattern(fingerprint(first)), one.seal_error("no more disk"))
 
 
+def test_text_opens_in_its_row_and_under_its_kind_alone() -> None:
+    seal = JobSeal(KEY, JOB)
+    stored = seal.seal_text("log", "charged", row="1/7")
+    assert open_value(Owner(1, JOB, "1/7"), "log", stored) == "charged"
+    with pytest.raises(SealBroken):
+        open_value(Owner(1, JOB, "2/7"), "log", stored)
+    _, rest = seal.seal_error("order 17 not found").split(":", 1)
+    kind, _ = seal.seal_error("no more disk").split(":", 1)
+    with pytest.raises(SealBroken):
+        open_value(Owner(1, JOB), "error_message", f"{kind}:{rest}")
+
+
 def test_hash_of_a_request_is_stored_in_the_room_that_there_is() -> None:
     stored = JobSeal(DataKey(9_999_999_999, 1, KEY.secret), JOB).seal_hash("f" * 64)
     assert len(stored) <= 64
