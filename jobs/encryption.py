@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from jobs.data_keys import NONCE_BYTES, DataKey, key_of
-from jobs.errors import UNREADABLE, SealBroken
+from jobs.errors import UNREADABLE, EncryptionKeyErased, EncryptionKeyMissing, SealBroken
 from jobs.fingerprint import SEALED, fingerprint, sealed_kind
 
 HASH_CHARACTERS = 10
@@ -162,13 +162,21 @@ def open_payload(owner: Owner, value: bytes, *, sealed_with: int) -> bytes:
 
 
 def is_same_request(owner: Owner, stored: str, request_hash: str) -> bool:
-    """Whether a stored hash is that of the request; one that cannot be opened is not."""
+    """Whether a stored hash is that of the request; one that was tampered with is not.
+
+    Raises `EncryptionKeyMissing` and `EncryptionKeyErased`: then nobody can tell.
+    """
     if not is_sealed(stored):
         return stored == request_hash
     try:
         opened: str = open_value(owner, "request_hash", stored)
-    except UNREADABLE:
+    except SealBroken:
         return False
+    except (EncryptionKeyMissing, EncryptionKeyErased) as error:
+        raise type(error)(
+            "An earlier job has this idempotency key, and it cannot be told whether that was the "
+            f"same request. {error.detail}"
+        ) from error
     return hmac.compare_digest(opened, _short(request_hash))
 
 

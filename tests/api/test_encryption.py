@@ -127,6 +127,23 @@ def test_idempotency_holds_over_sealed_hashes_and_a_rotation(api: Caller, sealed
     assert len(Job.objects.get().request_hash) <= 64
 
 
+def test_repeat_that_cannot_be_compared_is_not_told_that_it_differs(
+    api: Caller, sealed: Tenant, environment_holds: Callable[..., None]
+) -> None:
+    body = {"task": "remote:pay", "payload": 1, "idempotency_key": "order"}
+    job = api.submit(**body)
+    environment_holds(SECOND, FIRST)
+    tenant_keys.rotate(sealed, actor=ACTOR)
+    environment_holds(SECOND)
+    problem(api.post("/jobs", body), 503, "encryption_key_missing")
+    environment_holds(SECOND, FIRST)
+    assert api.post("/jobs", body).json()["id"] == job["id"]
+    tenant_keys.erase(sealed, actor=ACTOR)
+    encrypted(sealed)
+    told = problem(api.post("/jobs", body), 409, "encryption_key_erased")
+    assert "idempotency key" in told["detail"]
+
+
 def test_repeated_reports_are_answered_as_before(api: Caller, sealed: Tenant) -> None:
     submit(api)
     job = leased(api)
