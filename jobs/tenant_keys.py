@@ -23,6 +23,7 @@ from jobs.statuses import Status
 SETTLED_SECONDS = 5.0
 """By then every process has learnt of a tenant's new key: each believes for two seconds at most
 what it knows of an API key and its tenant."""
+FORGOTTEN_SECONDS = data_keys.KEY_SECONDS
 MAX_PASSES = 5
 PATIENCE_SECONDS = 60.0
 """So long is waited for transactions that may have submitted jobs before there was the key."""
@@ -32,12 +33,13 @@ LOOK_SECONDS = 0.2
 def encrypt(tenant: Tenant, *, actor: str) -> DataKey:
     """Encrypt what the tenant's jobs carry from now on; answers its key.
 
-    A tenant that has one keeps it; one whose key was erased gets a new one. Raises
+    A tenant that has one keeps it; one whose key was erased, elsewhere too, gets a new one. Raises
     `EncryptionKeyMissing` if the environment has no key, or not the one that opens the tenant's.
     """
     with transaction.atomic():
         store.pass_gate_alone()
         tenant.refresh_from_db(fields=["key_id"])
+        forget_keys()
         try:
             return key_of(tenant.key_id)
         except EncryptionKeyErased:  # as the one of id 0 is, which there is none of
@@ -134,8 +136,9 @@ def _still_the_key_of(tenant: Tenant) -> DataKey:
 def erase(tenant: Tenant, *, actor: str) -> int:
     """Erase all keys of the tenant: what they sealed is lost for good; answers how many.
 
-    Every process stops using them within `data_keys.KEY_SECONDS`. The tenant stays encrypted and
-    accepts no job until it has a new key (`encrypt`).
+    Every process stops using them within `data_keys.KEY_SECONDS`, which this waits for: what is
+    accepted until then is lost as well, and nothing is accepted after it. The tenant stays
+    encrypted and accepts no job until it has a new key (`encrypt`). Call it in no transaction.
     """
     with transaction.atomic():
         keys = TenantKey.objects.filter(tenant=tenant, erased_at=None)
@@ -143,6 +146,8 @@ def erase(tenant: Tenant, *, actor: str) -> int:
         if erased:
             audit(actor, "erase_tenant_key", tenant.pk, tenant.slug, count=erased)
     forget_keys()
+    if erased:
+        time.sleep(FORGOTTEN_SECONDS)
     return erased
 
 

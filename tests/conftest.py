@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.test import TransactionTestCase
 
-from jobs import wakeup
+from jobs import tenant_keys, wakeup
 from jobs.api import export_views, rate_limits
 from jobs.backend import recent_tenants
 from jobs.data_keys import forget_keys
@@ -61,6 +61,12 @@ def remembers_no_tenants() -> None:
 def remembers_no_encryption_keys() -> None:
     """Nor are keys of theirs known whose ids come again."""
     forget_keys()
+
+
+@pytest.fixture(autouse=True)
+def waits_for_no_other_processes_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else knows a key that a test erases."""
+    monkeypatch.setattr(tenant_keys, "FORGOTTEN_SECONDS", 0)
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from jobs import tenant_keys
+from jobs.data_keys import KEY_SECONDS, key_of
 from jobs.models import AuditEntry, Job, Tenant, TenantKey
 from tests.commands.test_tenants_and_keys import refusal, run, run_json
 from tests.encrypted import CANARY, FIRST, SECOND, stored_text
@@ -95,6 +97,31 @@ def test_erasing_asks_first(alice: Tenant, job: Job, monkeypatch: pytest.MonkeyP
     assert payload_of(job) == b"null"
     (entry,) = AuditEntry.objects.filter(action="erase_tenant_key")
     assert (entry.actor, entry.details) == ("command:tenants", {"count": 1})
+
+
+def test_erasing_ends_when_no_process_believes_the_key_any_more(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("tenants", "encrypt", "alice")
+    erased: list[tuple[float, bool]] = []
+
+    def sleep(seconds: float) -> None:
+        erased.append((seconds, TenantKey.objects.get().erased_at is not None))
+
+    monkeypatch.setattr(tenant_keys, "FORGOTTEN_SECONDS", KEY_SECONDS)
+    monkeypatch.setattr(tenant_keys.time, "sleep", sleep)
+    run("tenants", "erase-key", "alice", "--yes")
+    assert erased == [(KEY_SECONDS, True)]
+
+
+def test_encrypting_does_not_believe_in_a_key_that_another_process_has_erased(
+    alice: Tenant,
+) -> None:
+    run("tenants", "encrypt", "alice")
+    erased = key_of(Tenant.objects.get().key_id)
+    TenantKey.objects.update(wrapped=b"", erased_at=Now())
+    run("tenants", "encrypt", "alice")
+    assert Tenant.objects.get().key_id != erased.id
 
 
 def test_erasing_twice_erases_nothing_more(alice: Tenant, job: Job) -> None:
