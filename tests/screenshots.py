@@ -176,7 +176,7 @@ _ENDINGS: dict[Status, dict[str, Any]] = {
     Status.FAILED: {"attempt_outcome": AttemptOutcome.FAILED, "retry_in": 900},
     Status.DLQ: {
         "attempt_outcome": AttemptOutcome.FAILED,
-        "reason": Reason.RETRIES_EXHAUSTED,
+        "reason": Reason.NOT_RETRYABLE,
     },
 }
 
