@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -29,8 +29,7 @@ class NewJob:
 
     `payload` is JSON as UTF-8 bytes and is stored as it is. `run_at` (aware) and `delay_seconds`
     exclude each other; a time that has passed means now. `timeout_seconds` of None: the default.
-    Only workers that have all of `worker_tags` run it. `key_id` is set by the store, where it seals
-    what the job carries.
+    Only workers that have all of `worker_tags` run it.
     """
 
     task: str
@@ -46,7 +45,6 @@ class NewJob:
     idempotency_key: str | None = None
     request_hash: str = ""
     has_args: bool = False
-    key_id: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         _check(*(getattr(self, name) for name in _CHECKED))

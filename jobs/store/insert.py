@@ -1,12 +1,11 @@
 """Jobs come into being."""
 
-import copy
 import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -37,7 +36,17 @@ from jobs.uuid7 import follow, uuid7s
 TRIES = 2
 """How often a job is inserted anew whose lane or earlier job was there and is gone."""
 
-_Row = tuple[uuid.UUID, NewJob]
+
+class _Row(NamedTuple):
+    """A new job with its id, and what it carries as it is stored: sealed if `key_id` is not 0."""
+
+    id: uuid.UUID
+    job: NewJob
+    key_id: int
+    payload: bytes
+    request_hash: str
+
+
 _Inserted = dict[uuid.UUID, tuple[Any, ...] | None]
 """The ids of jobs that were made, each with its row if that was answered."""
 _Earlier = tuple[uuid.UUID, str]
@@ -133,27 +142,24 @@ def insert_jobs(
     `TryAgain` if earlier jobs are deleted all the time.
     """
     ids = uuid7s(len(jobs))
-    rows = list(zip(ids, jobs if key is None else _sealed(key, ids, jobs), strict=True))
+    rows = [_row(job_id, job, key) for job_id, job in zip(ids, jobs, strict=True)]
     inserted = _insert(tenant_id, rows)
     earlier: dict[str, _Earlier] = {}
     if len(inserted) < len(rows):
         inserted, earlier = _insert_rest(tenant_id, rows, inserted)
-    _insert_tags(tenant_id, [row for row in rows if row[0] in inserted])
+    _insert_tags(tenant_id, [row for row in rows if row.id in inserted])
     return [
         _answer(tenant_id, job_id, job, inserted, earlier)
         for job_id, job in zip(ids, jobs, strict=True)
     ]
 
 
-def _sealed(key: DataKey, ids: Sequence[uuid.UUID], jobs: Sequence[NewJob]) -> list[NewJob]:
-    """The jobs as they are stored. Not made anew: sealed, a payload may be longer than it may."""
-    stored = [copy.copy(job) for job in jobs]
-    for job_id, job in zip(ids, stored, strict=True):
-        seal = JobSeal(key, job_id)
-        object.__setattr__(job, "key_id", key.id)
-        object.__setattr__(job, "payload", seal.seal("payload", job.payload))
-        object.__setattr__(job, "request_hash", seal.seal_hash(job.request_hash))
-    return stored
+def _row(job_id: uuid.UUID, job: NewJob, key: DataKey | None) -> _Row:
+    if key is None:
+        return _Row(job_id, job, 0, job.payload, job.request_hash)
+    seal = JobSeal(key, job_id)
+    request_hash = seal.seal_hash(job.request_hash)
+    return _Row(job_id, job, key.id, seal.seal("payload", job.payload), request_hash)
 
 
 def _insert_rest(
@@ -163,8 +169,8 @@ def _insert_rest(
     earlier: dict[str, _Earlier] = {}
     missing = _missing(rows, inserted, earlier)
     for _ in range(TRIES):
-        _make_lanes(tenant_id, {job.queue for _, job in missing})
-        _make_lines(tenant_id, [job for _, job in missing])
+        _make_lanes(tenant_id, {row.job.queue for row in missing})
+        _make_lines(tenant_id, missing)
         inserted |= _insert(tenant_id, missing)
         earlier |= _find_earlier(tenant_id, _missing(missing, inserted, earlier))
         missing = _missing(missing, inserted, earlier)
@@ -178,9 +184,7 @@ def _missing(
 ) -> list[_Row]:
     """The jobs that are neither new nor found, as their lane or earlier job is missing."""
     return [
-        (job_id, job)
-        for job_id, job in rows
-        if job_id not in inserted and job.idempotency_key not in earlier
+        row for row in rows if row.id not in inserted and row.job.idempotency_key not in earlier
     ]
 
 
@@ -203,18 +207,17 @@ def _insert(tenant_id: int, rows: Sequence[_Row]) -> _Inserted:
     if not rows:
         return {}
     if len(rows) == 1 and has_plain_rows():
-        ((job_id, job),) = rows
-        made = fetch(_INSERT_ONE_RETURNING, _values(tenant_id, job_id, job))
-        return {job_id: made[0]} if made else {}
+        made = fetch(_INSERT_ONE_RETURNING, _values(tenant_id, rows[0]))
+        return {rows[0].id: made[0]} if made else {}
     if len(rows) == 1:
-        count = execute(_INSERT_ONE, _values(tenant_id, *rows[0]))
+        count = execute(_INSERT_ONE, _values(tenant_id, rows[0]))
     elif is_postgresql():
         count = execute(_INSERT_MANY, _columns(tenant_id, rows))
     else:
         with connection.cursor() as cursor:
-            cursor.executemany(sql(_INSERT_ONE), [_values(tenant_id, *row) for row in rows])
+            cursor.executemany(sql(_INSERT_ONE), [_values(tenant_id, row) for row in rows])
             count = cursor.rowcount
-    ids = [job_id for job_id, _ in rows]
+    ids = [row.id for row in rows]
     if count == len(ids):
         return dict.fromkeys(ids)
     return {as_uuid(job_id): None for (job_id,) in fetch(_WHICH, {"ids": array(ids)})}
@@ -262,39 +265,46 @@ _STORED: dict[str, Callable[[Any], Any]] = {
     "max_retries": _same,
     "timeout_seconds": lambda seconds: seconds and float(seconds),
     "tags": json.dumps,
-    "request_hash": _same,
     "run_at": _time,
     "delay_seconds": lambda seconds: float(seconds or 0),
 }
 """The fields of a new job that jobs of one call often have in common, and how they are stored."""
 
 
-def _values(tenant_id: int, job_id: uuid.UUID, job: NewJob) -> dict[str, Any]:
-    values = {name: stored(getattr(job, name)) for name, stored in _STORED.items()}
+def _values(tenant_id: int, row: _Row) -> dict[str, Any]:
+    values = {name: stored(getattr(row.job, name)) for name, stored in _STORED.items()}
     own = {
-        "payload": job.payload,
-        "key_id": job.key_id,
-        "idempotency_key": job.idempotency_key,
+        "payload": row.payload,
+        "request_hash": row.request_hash,
+        "key_id": row.key_id,
+        "idempotency_key": row.job.idempotency_key,
     }
-    return values | own | {"tenant_id": tenant_id, "id": scalar(job_id)}
+    return values | own | {"tenant_id": tenant_id, "id": scalar(row.id)}
 
 
 def _columns(tenant_id: int, rows: Sequence[_Row]) -> dict[str, Any]:
     """Each field as an array, or as what all of the jobs have in it."""
-    keys = [job.idempotency_key for _, job in rows]
+    jobs = [row.job for row in rows]
+    keys = [job.idempotency_key for job in jobs]
     columns: dict[str, Any] = {
         "tenant_id": tenant_id,
-        "key_id": rows[0][1].key_id,
-        "id": array_of_uuids(job_id for job_id, _ in rows),
-        "payload": array_of_bytes(job.payload for _, job in rows),
+        "key_id": rows[0].key_id,
+        "id": array_of_uuids(row.id for row in rows),
+        "payload": array_of_bytes(row.payload for row in rows),
         "idempotency_key": keys if any(keys) else [],
+        **_column("request_hash", _same, [row.request_hash for row in rows]),
     }
     for name, stored in _STORED.items():
-        values = [getattr(job, name) for _, job in rows]
-        are_alike = values.count(values[0]) == len(values)
-        columns[name] = [] if are_alike else [stored(value) for value in values]
-        columns[f"all_{name}"] = stored(values[0]) if are_alike else None
+        columns |= _column(name, stored, [getattr(job, name) for job in jobs])
     return columns
+
+
+def _column(name: str, stored: Callable[[Any], Any], values: list[Any]) -> dict[str, Any]:
+    are_alike = values.count(values[0]) == len(values)
+    return {
+        name: [] if are_alike else [stored(value) for value in values],
+        f"all_{name}": stored(values[0]) if are_alike else None,
+    }
 
 
 def _make_lanes(tenant_id: int, queues: set[str]) -> None:
@@ -311,10 +321,11 @@ def _make_lanes(tenant_id: int, queues: set[str]) -> None:
     )
 
 
-def _make_lines(tenant_id: int, jobs: Sequence[NewJob]) -> None:
+def _make_lines(tenant_id: int, rows: Sequence[_Row]) -> None:
     """Make the lines of jobs whose lanes exist; the jobs have one key, or none of them has."""
-    key_id = jobs[0].key_id if jobs else 0
+    key_id = rows[0].key_id if rows else 0
     lanes = dict(Lane.objects.filter(tenant_id=tenant_id).values_list("queue", "pk"))
+    jobs = [row.job for row in rows]
     wanted = {(lanes[job.queue], job.task, tags_text(job.worker_tags)) for job in jobs}
     lines = Line.objects.filter(lane__tenant_id=tenant_id, key_id=key_id)
     new = wanted - set(lines.values_list("lane_id", "task", "worker_tags"))
@@ -344,9 +355,9 @@ def line_with_key(line_id: int, key_id: int) -> int:
 
 def _insert_tags(tenant_id: int, rows: Sequence[_Row]) -> None:
     tags = [
-        JobTag(job_id=job_id, tenant_id=tenant_id, tag=tag)
-        for job_id, job in rows
-        for tag in dict.fromkeys(job.tags)
+        JobTag(job_id=row.id, tenant_id=tenant_id, tag=tag)
+        for row in rows
+        for tag in dict.fromkeys(row.job.tags)
     ]
     if tags:
         JobTag.objects.bulk_create(tags)
@@ -360,7 +371,7 @@ WHERE tenant_id = %(tenant_id)s AND idempotency_key = ANY(%(keys)s)"""
 
 
 def _find_earlier(tenant_id: int, rows: Sequence[_Row]) -> dict[str, _Earlier]:
-    keys = {job.idempotency_key for _, job in rows if job.idempotency_key is not None}
+    keys = {row.job.idempotency_key for row in rows} - {None}
     with connection.cursor() as cursor:
         cursor.execute(sql(_EARLIER), {"tenant_id": tenant_id, "keys": array(keys)})
         return {key: (as_uuid(job_id), digest) for key, job_id, digest in cursor.fetchall()}
