@@ -19,6 +19,7 @@ from jobqueue_client.errors import (
     Conflict,
     JobNotDone,
     JobQueueError,
+    JobUnreadable,
     LimitReached,
     NotAuthenticated,
     NotFound,
@@ -61,6 +62,8 @@ def submit(client: Client, options: Namespace, answer: Answer) -> None:
         return
     print(f"Submitted {job.id}; waiting until it has ended.", file=sys.stderr)
     ended = client.wait(job, options.wait)
+    if ended.status == "DONE" and ended.unreadable:
+        raise JobUnreadable(ended)
     answer(ended.raw, json.dumps(ended.result, ensure_ascii=False))
     if ended.status != "DONE":
         raise JobNotDone(ended)

@@ -75,7 +75,10 @@ class Client:
         return self.run(operations.wait(job, timeout_seconds, self.patience))
 
     def result(self, job: JobOrId, timeout_seconds: float | None = None) -> Any:
-        """Wait, and answer the job's result. Raises `WaitTimeout` or `JobNotDone`."""
+        """Wait, and answer the job's result.
+
+        Raises `WaitTimeout`, `JobNotDone`, or `JobUnreadable` where the queue cannot open it.
+        """
         return self.run(operations.result(job, timeout_seconds, self.patience))
 
     def list(self, limit: int | None = None, **filters: Unpack[JobFilters]) -> Iterator[Job]:

@@ -48,6 +48,18 @@ class JobNotDone(JobQueueError):
         return f"The job {self.job.id} is {self.job.status}{because}"
 
 
+class JobUnreadable(JobQueueError):
+    """The job is DONE, and its result cannot be read. `code` says why (docs/errors.md lists it)."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.job = job
+        self.code = job.unreadable
+
+    def __str__(self) -> str:
+        return f"The result of the job {self.job.id} cannot be read [{self.code}]"
+
+
 class ApiError(JobQueueError):
     """The queue refused. `code` is stable (docs/errors.md lists them), `detail` is for people.
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from jobqueue_client.errors import JobNotDone, WaitTimeout
+from jobqueue_client.errors import JobNotDone, JobUnreadable, WaitTimeout
 from jobqueue_client.models import (
     DeadLetterFilters,
     Explanation,
@@ -203,10 +203,12 @@ def wait(job: JobOrId, timeout_seconds: float | None, patience: Patience) -> Ste
 
 
 def result(job: JobOrId, timeout_seconds: float | None, patience: Patience) -> Steps[Any]:
-    """Wait, and answer the result. Raises `WaitTimeout` or `JobNotDone`."""
+    """Wait, and answer the result. Raises `WaitTimeout`, `JobNotDone` or `JobUnreadable`."""
     ended = yield from wait(job, timeout_seconds, patience)
     if ended.status != "DONE":
         raise JobNotDone(ended)
+    if ended.unreadable:
+        raise JobUnreadable(ended)
     return ended.result
 
 

@@ -12,6 +12,7 @@ from jobqueue_client import (
     Forbidden,
     InvalidRequest,
     JobNotDone,
+    JobUnreadable,
     Json,
     LimitReached,
     NotAuthenticated,
@@ -21,6 +22,7 @@ from jobqueue_client import (
 from jobs.models import Job, Tenant
 from jobs.services import change_limits
 from jobs.statuses import Status
+from tests.encrypted import FIRST, encrypted
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -147,6 +149,17 @@ def test_wait_answers_how_the_job_ended(client: Client, alice: Tenant) -> None:
     with pytest.raises(JobNotDone, match=r"is DLQ: ValueError no such thing") as caught:
         client.result(str(dead.pk), 5)
     assert caught.value.job.id == str(dead.pk)
+
+
+def test_a_result_that_cannot_be_opened_is_an_error_of_its_own(
+    client: Client, alice: Tenant, environment_holds: Callable[..., None]
+) -> None:
+    environment_holds(FIRST)
+    done = make_job(encrypted(alice), Status.DONE, result=b'"a secret"')
+    environment_holds()
+    with pytest.raises(JobUnreadable, match="encryption_key_missing") as caught:
+        client.result(str(done.pk))
+    assert caught.value.code == caught.value.job.unreadable == "encryption_key_missing"
 
 
 def test_wait_ends_with_the_time(client: Client) -> None:
