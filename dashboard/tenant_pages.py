@@ -18,6 +18,7 @@ from dashboard.queries import tenants
 from dashboard.scope import Scope, scope_of
 from jobs import services
 from jobs.access import actor_of
+from jobs.errors import StatusConflict
 from jobs.members import change_membership, remove_member
 from jobs.models import Membership, Role, Tenant
 from jobs.store.clock import now
@@ -150,8 +151,12 @@ def member(request: HttpRequest, slug: str, user_id: str) -> HttpResponse:
     ):
         messages.error(request, "Who may not see payloads cannot let others see them.")
     else:
-        change_membership(membership, actor=actor_of(request), **form.cleaned_data)
-        messages.success(request, f"{membership.user.get_username()} is {membership.role} now.")
+        wanted = form.cleaned_data | {"may_leave_none": scope.is_operator}
+        try:
+            change_membership(membership, actor=actor_of(request), **wanted)
+            messages.success(request, f"{membership.user.get_username()} is {membership.role} now.")
+        except StatusConflict as error:
+            messages.error(request, error.detail)
     return redirect("tenant", slug)
 
 
@@ -166,8 +171,12 @@ def remove(request: HttpRequest, slug: str, user_id: str) -> HttpResponse:
     scope = scope_of(request)
     membership = _member(request, scope, slug, user_id)
     if request.method == "POST":
-        remove_member(membership, actor=actor_of(request))
-        messages.success(request, f"{membership.user.get_username()} sees {slug} no more.")
+        may = {"may_leave_none": scope.is_operator}
+        try:
+            remove_member(membership, actor=actor_of(request), **may)
+            messages.success(request, f"{membership.user.get_username()} sees {slug} no more.")
+        except StatusConflict as error:
+            messages.error(request, error.detail)
         return redirect("tenant", slug)
     return plain_page(request, scope, "remove_member", membership=membership, slug=slug)
 

@@ -4,29 +4,63 @@ from typing import Any
 
 from django.db import transaction
 
-from jobs.models import Membership, Tenant
+from jobs.errors import StatusConflict
+from jobs.models import Membership, Role, Tenant
 from jobs.services import audit
 
 
 def change_membership(
-    membership: Membership, *, role: str, sees_payloads: bool, actor: str
+    membership: Membership,
+    *,
+    role: str,
+    sees_payloads: bool,
+    may_leave_none: bool = False,
+    actor: str,
 ) -> None:
-    """Give a member another role, or the right to see payloads; in force at their next request."""
+    """Give a member another role, or the right to see payloads; in force at their next request.
+
+    Raises `StatusConflict` if the tenant were left without an admin, unless it may be.
+    """
     after = {"role": role, "sees_payloads": sees_payloads}
     with transaction.atomic():
-        before = _as_json(membership)
-        if before == after:
+        now = _locked(membership)
+        if now is None or (before := _as_json(now)) == after:
             return
+        if role != Role.ADMIN and not may_leave_none:
+            _refuse_last_admin(now)
         membership.role, membership.sees_payloads = role, sees_payloads
         membership.save(update_fields=list(after))
         _audit(membership, "change_member", actor, before=before, after=after)
 
 
-def remove_member(membership: Membership, *, actor: str) -> None:
-    """Let a member see the tenant no more."""
+def remove_member(membership: Membership, *, may_leave_none: bool = False, actor: str) -> None:
+    """Let a member see the tenant no more; raises `StatusConflict` as `change_membership` does.
+
+    Removing somebody again changes nothing.
+    """
     with transaction.atomic():
-        _audit(membership, "remove_member", actor, before=_as_json(membership))
-        membership.delete()
+        now = _locked(membership)
+        if now is None:
+            return
+        if not may_leave_none:
+            _refuse_last_admin(now)
+        _audit(membership, "remove_member", actor, before=_as_json(now))
+        now.delete()
+
+
+def _locked(membership: Membership) -> Membership | None:
+    """The membership as it is, held with all of the tenant's; None if it is gone.
+
+    All are locked, in one order: of two admins who remove each other, the later finds itself alone.
+    """
+    every = Membership.objects.filter(tenant=membership.tenant_id).order_by("pk")
+    return next((x for x in every.select_for_update() if x.pk == membership.pk), None)
+
+
+def _refuse_last_admin(membership: Membership) -> None:
+    admins = Membership.objects.filter(tenant=membership.tenant_id, role=Role.ADMIN)
+    if membership.role == Role.ADMIN and not admins.exclude(pk=membership.pk).exists():
+        raise StatusConflict("This is the tenant's last admin; make somebody else an admin first.")
 
 
 def roles_of(tenant: Tenant) -> dict[str, dict[str, Any]]:
