@@ -143,6 +143,21 @@ class MayLook(HasScope):
         return super().has_permission(request, view)
 
 
+class MayCount(MayLook):
+    """Leaves a POST to the view: what that needs of the key stands in the body."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Whether the call may go on. Raises `InsufficientScope` with what would do."""
+        if request.method != "POST" or not isinstance(request.auth, ApiKey):
+            return super().has_permission(request, view)
+        if not any(allows(request.auth, scope) for scope in (Scope.SUBMIT, Scope.READ)):
+            raise InsufficientScope(
+                "This needs a key with the scope 'submit' to cancel or retry, 'admin' to redrive "
+                "or discard, or 'read' with dry_run."
+            )
+        return True
+
+
 class OperationsView(TenantView):
     """What every call about operations needs."""
 
@@ -181,6 +196,7 @@ class Operations(OperationsView):
     """`/operations`"""
 
     scopes = {"POST": Scope.SUBMIT, "GET": Scope.READ}
+    permission_classes = (MayCount,)
     query = None
 
     @described(
@@ -196,9 +212,9 @@ class Operations(OperationsView):
 
         It is about jobs that are there now, in a status that allows the action, and comes to each
         of them once. A count stops at 10,000, or where too many jobs had to be looked at; then it
-        is capped. Redriving and discarding need the scope `admin`; counting needs `read`, without
-        which `expected` is null. An idempotency key that was used before for the same is answered
-        with the earlier operation as it stands now, for as long as that is kept.
+        is capped. Redriving and discarding need the scope `admin`. `dry_run` needs `read` alone;
+        without that scope `expected` is null. An idempotency key that was used before for the same
+        is answered with the earlier operation as it stands now, for as long as that is kept.
         """
         self.read_query({})
         given = read_fields(body_of(request), OPERATION_FIELDS)
@@ -206,9 +222,8 @@ class Operations(OperationsView):
             if name not in given:
                 raise InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
         action, wanted = given["action"], narrowed(self.key, given["filter"])
-        self.require(SCOPES[action])
+        self.require(Scope.READ if given.get("dry_run") else SCOPES[action])
         if given.get("dry_run"):
-            self.require(Scope.READ)
             return Response(_preview_as_json(action, wanted, self))
         key = request.headers.get("Idempotency-Key")
         begun = operations.start(
