@@ -11,7 +11,7 @@ from django.db import DataError, IntegrityError
 from jobs import store
 from jobs.conf import conf
 from jobs.statuses import AttemptOutcome, Reason, Status
-from jobs.store import Outcome
+from jobs.store import Logged, Outcome
 from workers.held import HeldJob, HeldJobs
 from workers.ledger import Ledger
 from workers.logbook import book
@@ -105,7 +105,7 @@ class Finisher(Role):
             book.forget_all_but({held.lease for held in self._held.snapshot()})
         if lines := book.unwritten(None if is_due else ended):
             try:
-                store.keep_log(lines)
+                _keep(lines)
             except Exception as error:
                 if not ended:
                     raise
@@ -152,6 +152,23 @@ class Finisher(Role):
         self._batch.clear()
         self._bytes = 0
         self._room_made()
+
+
+def _keep(lines: Sequence[Logged]) -> None:
+    """Write lines; of a job with one that the database refuses, those of this batch are lost."""
+    try:
+        store.keep_log(lines)
+    except (DataError, IntegrityError):
+        for job_id in dict.fromkeys(line.job_id for line in lines):
+            _keep_of_one(job_id, [line for line in lines if line.job_id == job_id])
+
+
+def _keep_of_one(job_id: uuid.UUID, lines: Sequence[Logged]) -> None:
+    try:
+        store.keep_log(lines)
+    except (DataError, IntegrityError) as error:
+        fields = {"job_id": str(job_id), "error_type": type(error).__name__, "count": len(lines)}
+        _log.warning("lines of a job cannot be stored and are dropped", extra=fields)
 
 
 def _unstorable(outcome: Outcome, error: Exception) -> Outcome:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 from django.test import override_settings
 
 from jobs import store
@@ -155,6 +155,40 @@ def test_the_level_is_the_settings(job: ClaimedJob, level: str, caught: list[str
     assert said(opened.unwritten()) == caught
 
 
+@pytest.mark.parametrize("odd", [{"name": None}, {"name": 7}, {"created": 1e18}, {"msg": 17}])
+def test_no_record_is_so_odd_that_it_fails_its_job(
+    book: LogBook, job: ClaimedJob, odd: dict[str, Any]
+) -> None:
+    made = {"name": "x", "levelno": logging.ERROR, "msg": "hi"} | odd
+    run(job, lambda: log.handle(logging.makeLogRecord(made)))
+    (line,) = book.unwritten()
+    assert "could not be kept" in line.message or line.message == "17"
+
+
+def test_what_a_loggers_own_handlers_and_python_itself_print_stays(
+    book: LogBook, job: ClaimedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    root, own = logging.getLogger(), logging.getLogger("test.with.ears")
+    own.addHandler(Ear())
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(logging, "lastResort", Ear(logging.WARNING))
+    root.setLevel("WARNING")
+    book.open()
+    try:
+        run(job, lambda: own.info("quiet"), lambda: log.info("quiet as well"))
+        run(job, lambda: own.error("heard once"), lambda: log.error("printed by Python"))
+    finally:
+        own.handlers.clear()
+    assert heard == ["heard once", "printed by Python"]
+    assert len(book.unwritten()) == 4
+
+
 def test_what_the_other_handlers_heard_before_is_what_they_hear(book: LogBook) -> None:
     heard: list[str] = []
 
@@ -254,6 +288,33 @@ def test_lines_that_cannot_be_written_keep_no_outcome_back(
     end(finishing, job, Status.DONE)
     assert store.finish(WORKER, [outcome(job, Status.DONE)]) == set(), "it was recorded"
     assert book.unwritten() == [], "nobody would ever write them"
+
+
+def test_a_line_that_the_database_refuses_costs_no_other_job_its_lines(
+    finishing: tuple[HeldJobs, Finisher],
+    book: LogBook,
+    alice: Tenant,
+    job: ClaimedJob,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = claim_one(alice)
+    held, role = finishing
+    held.add([HeldJob(one, find("echo"), 0) for one in (job, other)])
+    keep = store.keep_log
+
+    def refuse(lines: list[Logged]) -> None:
+        if any(line.message == "refused" for line in lines):
+            raise DataError("no such value")
+        keep(lines)
+
+    monkeypatch.setattr(store, "keep_log", refuse)
+    run(job, lambda: log.info("refused"))
+    run(other, lambda: log.info("kept"))
+    role.tick()
+    assert [line.message for line in LogLine.objects.all()] == ["kept"]
+    assert book.unwritten() == []
+    assert str(job.id) in {getattr(record, "job_id", None) for record in caplog.records}
 
 
 def test_code_that_outlives_its_attempt_is_not_listened_to(
