@@ -30,12 +30,31 @@ class _AsBefore(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record would have come if the root's level were what it was."""
-        return record.levelno >= self._level or _has_own_level(logging.getLogger(record.name))
+        return record.levelno >= self._level or _has_own_level(_logger_of(record))
 
 
 def _has_own_level(logger: logging.Logger) -> bool:
     """Whether its level is its own, or of one between it and the root."""
     return logger.parent is not None and (bool(logger.level) or _has_own_level(logger.parent))
+
+
+def _logger_of(record: logging.LogRecord) -> logging.Logger:
+    """The root's where the record names none: whoever makes one may write there what they like."""
+    return logging.getLogger(record.name if isinstance(record.name, str) else None)
+
+
+def _has_listener(logger: logging.Logger) -> bool:
+    """Whether somebody below the root hears it, or it is not handed on to there."""
+    if logger.parent is None:
+        return False
+    return bool(logger.handlers) or not logger.propagate or _has_listener(logger.parent)
+
+
+def _every_handler() -> set[logging.Handler]:
+    """Those of the loggers that there are, the root's among them."""
+    root = logging.getLogger()
+    loggers = [x for x in root.manager.loggerDict.values() if isinstance(x, logging.Logger)]
+    return {handler for logger in (root, *loggers) for handler in logger.handlers}
 
 
 class Notes:
@@ -56,16 +75,23 @@ class LogBook(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._notes: dict[Lease, Notes] = {}
+        self._last_resort: logging.Handler | None = None
+        self._as_before = _AsBefore(logging.NOTSET)
 
     def open(self) -> None:
-        """Catch lines from now on, unless the settings say that none are kept."""
+        """Catch lines from now on, unless the settings say that none are kept.
+
+        What others hear and print stays as it was: those of the loggers that there are by now.
+        """
         root = logging.getLogger()
         if conf().log_level == "OFF" or self in root.handlers:
             return
         self.setLevel(conf().log_level)
+        self._last_resort = None if root.handlers else logging.lastResort
+        self._as_before = _AsBefore(root.level)
         if self.level < root.level:
-            for handler in root.handlers:
-                handler.addFilter(_AsBefore(root.level))
+            for handler in _every_handler():
+                handler.addFilter(self._as_before)
             root.setLevel(self.level)
         root.addHandler(self)
 
@@ -78,7 +104,15 @@ class LogBook(logging.Handler):
         job = running.get()
         if job is not None:
             self._catch(job, record)
+        if self._last_resort:
+            self._speak_as_before(self._last_resort, record)
         return job is not None
+
+    def _speak_as_before(self, last_resort: logging.Handler, record: logging.LogRecord) -> None:
+        """Python prints what nobody hears; now that we do, it would not."""
+        is_quiet = record.levelno < last_resort.level or not self._as_before.filter(record)
+        if not is_quiet and not _has_listener(_logger_of(record)):
+            last_resort.handle(record)
 
     def _catch(self, job: ClaimedJob, record: logging.LogRecord) -> None:
         lease = Lease(job.id, job.fence)
@@ -87,16 +121,7 @@ class LogBook(logging.Handler):
         if number > (most := conf().max_log_lines):
             notes.dropped = number - most
             return
-        line = _line(
-            lease,
-            notes,
-            number=number,
-            at=datetime.fromtimestamp(record.created, UTC),
-            level=record.levelno,
-            logger=record.name,
-            message=_message(record),
-        )
-        notes.lines.append(line)
+        notes.lines.append(_line_of(record, lease, notes, number))
 
     def add(self, lines: Iterable[Logged]) -> None:
         """Take over what another process caught."""
@@ -133,6 +158,28 @@ class LogBook(logging.Handler):
     def forget_all_but(self, leases: Collection[Lease]) -> None:
         """What is said by code that outlives its attempt is written nowhere."""
         self.forget([lease for lease in list(self._notes) if lease not in leases])
+
+
+def _line_of(record: logging.LogRecord, lease: Lease, notes: Notes, number: int) -> Logged:
+    try:
+        return _line(
+            lease,
+            notes,
+            number=number,
+            at=datetime.fromtimestamp(record.created, UTC),
+            level=record.levelno,
+            logger=record.name,
+            message=_message(record),
+        )
+    except Exception as error:  # a record is whatever was put together: it never fails its job
+        return _line(
+            lease,
+            notes,
+            number=number,
+            at=datetime.now(UTC),
+            level=logging.WARNING,
+            message=f"(a line that could not be kept: {type(error).__name__})",
+        )
 
 
 def _last_line(lease: Lease, notes: Notes) -> Logged:
