@@ -13,12 +13,14 @@ from django.test.utils import CaptureQueriesContext
 from jobs import store, tenant_keys
 from jobs.data_keys import DataKey, key_of
 from jobs.errors import StatusConflict
-from jobs.models import LogLine, Tenant
+from jobs.models import Job, LogLine, Tenant
 from jobs.statuses import Status
 from jobs.store.dialect import is_postgresql
 from jobs.store.insert import line_with_key
+from jobs.store.reseal import PAGE
 from tests.encrypted import ACTOR, CANARY, FIRST, encrypted, stored_text
 from tests.factories import make_job
+from tests.store.steps import submit
 
 SECONDS = 60
 ROWS = 30_000
@@ -60,16 +62,41 @@ def commit(may_commit: threading.Event, ended: Future[None]) -> None:
     ended.result(SECONDS)
 
 
+def require_unlocked(job: Job) -> None:
+    """Another connection can lock the job at once."""
+
+    def lock() -> None:
+        try:
+            with transaction.atomic():
+                Job.objects.select_for_update(nowait=True).get(pk=job.pk)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lock).result(SECONDS)
+
+
 def only_on_postgresql() -> None:
     if not is_postgresql():
         pytest.skip("SQLite has one writer at a time")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_line_that_somebody_else_makes_holds_nobody_up_and_is_sealed_later(alice: Tenant) -> None:
+def test_line_that_somebody_else_makes_holds_nobody_up_and_is_sealed_later(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     only_on_postgresql()
     job = make_job(alice, payload=f'"{CANARY}"'.encode())
     key = key_of(encrypted(alice).key_id)
+
+    def look_and_make(line_id: int, key_id: int) -> int:
+        require_unlocked(job)
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW lock_timeout")
+            assert cursor.fetchone() == ("500ms",)
+        return line_with_key(line_id, key_id)
+
+    monkeypatch.setitem(store.reseal.__globals__, "line_with_key", look_and_make)
     with strangers_transaction(lambda: line_with_key(job.line_id, key.id)) as commit:
         done = store.reseal(key, store.FIRST_ID)
         assert (done.left, done.values) == (1, 0)
@@ -142,6 +169,7 @@ def rotate(tenant: Tenant) -> None:
 def test_rows_of_jobs_are_found_by_their_jobs_among_many(alice: Tenant) -> None:
     only_on_postgresql()
     make_all_that_is_sealed(alice)
+    submit(alice, PAGE - 1)
     key = key_of(encrypted(alice).key_id)
     outcome = "outcome, error_type, message, traceback, worker, finished_at"
     for table, columns in (
@@ -150,8 +178,8 @@ def test_rows_of_jobs_are_found_by_their_jobs_among_many(alice: Tenant) -> None:
     ):
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {table} (job_id, fence, {columns}) SELECT gen_random_uuid(), n,"
-                f" {columns} FROM {table}, generate_series(1, {ROWS}) AS n"
+                f"INSERT INTO {table} (job_id, fence, {columns}) SELECT md5((n / 50)::text)::uuid,"
+                f" n, {columns} FROM {table}, generate_series(1, {ROWS}) AS n"
             )
             cursor.execute(f"ANALYZE {table}")
     plans = plans_of_sealing(key)
@@ -173,5 +201,5 @@ def plans_of_sealing(key: DataKey) -> list[str]:
         return execute(statement, params, many, context)
 
     with connection.execute_wrapper(explain_first):
-        assert store.reseal(key, store.FIRST_ID).values == 6
+        assert store.reseal(key, store.FIRST_ID).jobs == PAGE
     return plans
