@@ -22,7 +22,7 @@ INVALID: Mapping[str, str] = {
     "invalid_parameter": "A parameter is given twice or is not text.",
     "invalid_type": "Another JSON type than the field has.",
     "invalid_choice": "Not one of the words that the field knows.",
-    "invalid_name": "Not 1 to 128 letters, digits, dots, underscores, colons or hyphens.",
+    "invalid_name": "Not a letter or digit and up to 127 more or any of `._:-`.",
     "invalid_id": "Not a job id.",
     "out_of_range": "Too small, too large, too early, too late, or a list without an item.",
     "invalid_time": "Not an RFC 3339 time, or one that does not exist.",

@@ -142,7 +142,8 @@ def ranges() -> Mapping[str, tuple[float, float]]:
 
 def _bad_name(field: str) -> InvalidInput:
     return InvalidInput(
-        f"{field} must be 1 to 128 letters, digits, dots, underscores, colons or hyphens.",
+        f"{field} must be a letter or digit, and up to 127 more or dots, underscores, colons or "
+        "hyphens.",
         code="invalid_name",
         pointer=field,
     )
