@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from jobs import store
 from jobs.conf import conf
 from jobs.models import Worker
+from jobs.statuses import WorkerRequest
 from workers import outcomes
 from workers.ledger import Ledger
 from workers.process import (
@@ -162,9 +163,10 @@ class Supervisor:
             process.ledger.close()
             return
         self._unsettled.append(_Dead(process.worker, process.ledger))
-        if exit_code == STOPPED:
+        if exit_code == STOPPED or _was_asked_to_stop(process.worker):
             self._wanted -= 1
-        if exit_code in {RETIRED, STOPPED}:
+            return
+        if exit_code == RETIRED:
             return
         _log.error(
             f"a worker process died with {exit_code}; it is replaced",
@@ -215,3 +217,13 @@ class Supervisor:
         """Kill what has not ended in time."""
         if self._kill_at is not None and time.monotonic() > self._kill_at:
             self._send(signal.SIGKILL)
+
+
+def _was_asked_to_stop(worker: str) -> bool:
+    """Whether people wanted the process gone, which died or retired before it had said so."""
+    try:
+        return Worker.objects.filter(pk=worker, asked_to=WorkerRequest.STOP).exists()
+    except Error as error:
+        connections.close_all()
+        _log.warning(f"a dead worker is replaced, whatever was asked: {error}")
+        return False

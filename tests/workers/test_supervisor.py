@@ -4,14 +4,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.utils import timezone
 
-from jobs.models import Job, Tenant
-from jobs.statuses import Status
+from jobs.models import Job, Tenant, Worker
+from jobs.statuses import Status, WorkerRequest
 from tests.harness import wait_until
 from tests.store.steps import claim, lane_of, row, submit
 from workers import supervisor as module
 from workers.ledger import Ledger
-from workers.process import Options
+from workers.process import RETIRED, Options
 from workers.supervisor import Supervisor
 
 pytestmark = pytest.mark.django_db
@@ -55,3 +56,18 @@ def test_what_was_settled_twice_is_let_go(supervisor: Supervisor) -> None:
     assert not dead.ledger._memory.closed
     wait_until(is_over, 60, "there is no third pass")
     assert dead.ledger._memory.closed
+
+
+@pytest.mark.parametrize("exit_code", [KILLED, RETIRED])
+def test_what_was_asked_to_stop_is_not_replaced_however_it_ended(
+    supervisor: Supervisor, exit_code: int
+) -> None:
+    now = timezone.now()
+    told = {"host": "h", "pid": 1, "slots": 4, "started_at": now, "seen_at": now}
+    Worker.objects.create(id="asked", asked_to=WorkerRequest.STOP, **told)
+    Worker.objects.create(id="not-asked", **told)
+    for worker, wanted in (("not-asked", 1), ("asked", 0)):
+        ledger = Ledger(10)
+        supervisor._bury(module._Alive(worker, ledger, time.monotonic()), exit_code)
+        assert supervisor._wanted == wanted
+        ledger.close()
