@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from jobs import store
 from jobs.conf import conf
 from jobs.models import Worker
+from jobs.statuses import WorkerRequest
 from workers.held import HeldJob, HeldJobs, Stop
 from workers.role import Role
 
@@ -49,6 +50,9 @@ class Heartbeat(Role):
         own = Worker.objects.filter(pk=self._worker)
         if not own.update(seen_at=Now(), running=len(held), memory_bytes=_memory_bytes()):
             self._register()
+            # It goes on doing what it was asked last.
+            is_quiet = self._asked_to == WorkerRequest.QUIET
+            own.update(asked_to=self._asked_to, is_draining=is_quiet)
         self._listen(own.values_list("asked_to", flat=True).first() or "")
         return conf().heartbeat_seconds
 
