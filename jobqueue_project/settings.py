@@ -75,10 +75,19 @@ def bounded_waits(given: dict[str, object]) -> dict[str, object]:
     return client_side | given | {"options": f"{server_side} {given.get('options', '')}".strip()}
 
 
+def make_private(path: Path) -> None:
+    """Make the file of the SQLite database, for our user alone: everybody's payloads are in it.
+
+    SQLite gives the files beside it the same mode.
+    """
+    if not path.exists():
+        path.touch(mode=0o600)
+
+
 def kept_secret() -> str:
     """The secret of this installation, made at the first start and kept in `var/`."""
     path = VAR_DIR / "secret-key"
-    VAR_DIR.mkdir(parents=True, exist_ok=True)
+    VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(50))
@@ -163,7 +172,9 @@ DATABASES = {
     )
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    VAR_DIR.mkdir(parents=True, exist_ok=True)
+    VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if Path(DATABASES["default"]["NAME"]).parent == VAR_DIR:
+        make_private(Path(DATABASES["default"]["NAME"]))
     DATABASES["default"]["OPTIONS"] = {
         # Writers queue at BEGIN, where the busy timeout applies, and not in mid-transaction.
         "transaction_mode": "IMMEDIATE",
