@@ -219,6 +219,9 @@ def _acted_on(action: BulkAction) -> Filter:
 
 
 def _refuse_too_many(tenant: Tenant | None) -> None:
+    """Counted by one after the other: each holds its tenant's row until its operation is there."""
+    if tenant is not None:
+        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     most = conf().max_operations_per_tenant
     running = Operation.objects.filter(tenant=tenant, state=OperationState.RUNNING)
     if running.count() >= most:
