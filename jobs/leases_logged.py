@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from jobs import store
 from jobs.conf import conf
+from jobs.data_keys import key_of
 from jobs.leases_reported import Answer, answers_to, find_reported, is_held, refusal_of
 from jobs.models import ApiKey, Job
-from jobs.store import Logged
+from jobs.store import Lease, Logged
 from jobs.store.log_lines import LEVELS
 
 
@@ -38,12 +39,17 @@ def log(key: ApiKey, reports: Sequence[Told]) -> list[Answer]:
     """Keep what attempts log, within the limits of the installation, while their leases are held.
 
     Lines whose numbers are there already are passed over, so saying the same again changes nothing.
+    Raises `EncryptionKeyMissing` where lines cannot be sealed: they are to be said again later.
     """
     jobs = find_reported(key, reports)
     held = [report for report in reports if is_held(jobs.get(report.job_id), report)]
-    if lines := [line for report in held for line in _logged(jobs[report.job_id], report)]:
-        store.keep_log(lines)
-    return answers_to(key, reports, {report.job_id for report in held}, refusal_of)
+    lines = [line for report in held for line in _logged(jobs[report.job_id], report)]
+    passed_over = {Lease(line.job_id, line.fence) for line in lines}
+    passed_over -= store.keep_log(lines) if lines else set()
+    if passed_over and key.tenant.key_id:
+        key_of(key.tenant.key_id)
+    lost = {lease.job_id for lease in passed_over}
+    return answers_to(key, reports, {x.job_id for x in held if x.job_id not in lost}, refusal_of)
 
 
 def _logged(job: Job, report: Told) -> Iterator[Logged]:

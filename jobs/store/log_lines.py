@@ -12,6 +12,7 @@ from jobs.models import LogLine
 from jobs.statuses import Status
 from jobs.store.dialect import array, as_uuid, fetch, one_writer
 from jobs.store.finish import storable
+from jobs.store.lease import Lease
 
 MAX_LOGGER = 100
 BATCH = 500
@@ -50,8 +51,9 @@ FROM jobs_job AS job JOIN jobs_tenant AS tenant ON tenant.id = job.tenant_id
 WHERE job.id = ANY(%(ids)s) AND job.status || '' = '{Status.RUNNING}'"""
 
 
-def keep_log(lines: Sequence[Logged]) -> None:
-    """Keep the lines of attempts that hold their lease; those of others are passed over.
+def keep_log(lines: Sequence[Logged]) -> set[Lease]:
+    """Keep the lines of attempts that hold their lease, and answer which did; those of others are
+    passed over.
 
     So are lines that were kept before: repeating a call whose answer got lost changes nothing. And
     so are those of a tenant who is encrypted with a key that cannot be opened.
@@ -71,6 +73,7 @@ def keep_log(lines: Sequence[Logged]) -> None:
             batch_size=BATCH,
             ignore_conflicts=True,
         )
+    return {Lease(*lease) for lease in held}
 
 
 def _row(line: Logged, key: DataKey | None) -> LogLine:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from jobs import store
 from jobs.models import Job, LogLine, Tenant
 from jobs.statuses import Status
 from tests.api.conftest import Caller, problem
@@ -67,6 +68,23 @@ def test_an_old_fence_and_a_job_that_ended_are_refused(api: Caller, leased: dict
     api.post("/leases/ack", {"leases": [{"job_id": leased["id"], "fence": leased["fence"]}]})
     (late,) = tell(api, item(leased, "x"))
     assert (late["ok"], late["code"]) == (False, "already_finished")
+    assert kept() == []
+
+
+def test_a_lease_that_is_lost_while_lines_come_is_refused(
+    api: Caller, leased: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = store.keep_log
+
+    def lose_first(lines: Any) -> Any:
+        api.post(
+            "/leases/release", {"leases": [{"job_id": leased["id"], "fence": leased["fence"]}]}
+        )
+        return keep(lines)
+
+    monkeypatch.setattr(store, "keep_log", lose_first)
+    (late,) = tell(api, item(leased, "x"))
+    assert (late["ok"], late["code"]) == (False, "lease_lost")
     assert kept() == []
 
 
