@@ -71,4 +71,5 @@ def _late(board: Board) -> datetime | None:
     is_timed = RawSQL("status IN ('SCHEDULED', 'FAILED')", (), output_field=BooleanField())
     due = Job.objects.filter(is_timed, run_at__lt=board.now - LATE).order_by("run_at")
     rows = due.values_list("tenant_id", "run_at")[:LOOKED_AT]
-    return next((run_at for tenant_id, run_at in rows if tenant_id in board.scope.ids), None)
+    seen = set(board.scope.ids)
+    return next((run_at for tenant_id, run_at in rows if tenant_id in seen), None)
