@@ -50,8 +50,8 @@ INSERTS = (
     ),
     _insert(
         name="insert: an earlier job that is gone is answered with",
-        old="if job_id not in inserted and job.idempotency_key not in earlier",
-        new="if job_id not in inserted and job.idempotency_key is None",
+        old="if row.id not in inserted and row.job.idempotency_key not in earlier",
+        new="if row.id not in inserted and row.job.idempotency_key is None",
     ),
     _insert(
         name="insert: keys are locked in no order",
@@ -78,7 +78,7 @@ INSERTS = (
     ),
     _insert(
         name="insert: tags of jobs that were there before",
-        old="[row for row in rows if row[0] in inserted]",
+        old="[row for row in rows if row.id in inserted]",
         new="rows",
     ),
     _services(
