@@ -96,7 +96,7 @@ def test_actions_on_the_pages_have_an_address(
     settings.PROXIES = 1
     make_job(alice, queue="mail")
     forwarded = {"X-Forwarded-For": "6.6.6.6, 2001:DB8::1"}
-    operator.post("/queues/alice/mail/pause", headers=forwarded)
+    operator.post("/queues/alice/mail/pause", {"reason": "mail is down"}, headers=forwarded)
     operator.post(
         "/admin/jobs/tasklimit/add/",
         {"tenant": alice.pk, "task": "echo", "max_running": "3", "start_burst": "1"},
