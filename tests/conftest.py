@@ -1,5 +1,6 @@
 """What every test has: a world of tenants, and the proof that it left nothing behind."""
 
+import math
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from jobs.api import export_views, rate_limits
 from jobs.backend import recent_tenants
 from jobs.data_keys import forget_keys
 from jobs.models import Tenant
-from jobs.store import gate
+from jobs.store import gate, insert
 from tests.emptying import empty_tables
 from tests.live_server import live_server
 from tests.one_writer import watch
@@ -67,6 +68,12 @@ def remembers_no_encryption_keys() -> None:
 def waits_for_no_other_processes_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else knows a key that a test erases."""
     monkeypatch.setattr(tenant_keys, "FORGOTTEN_SECONDS", 0)
+
+
+@pytest.fixture(autouse=True)
+def knows_the_databases_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No insert of a test has a statement more because a minute is over."""
+    monkeypatch.setattr(insert, "_asked_at", math.inf)
 
 
 @pytest.fixture

@@ -141,6 +141,7 @@ def insert_jobs(
     transaction that ends if anything raises. Raises `InvalidInput` for too many queues, and
     `TryAgain` if earlier jobs are deleted all the time.
     """
+    _let_ids_follow(connection)
     ids = uuid7s(len(jobs))
     rows = [_row(job_id, job, key) for job_id, job in zip(ids, jobs, strict=True)]
     inserted = _insert(tenant_id, rows)
@@ -223,7 +224,7 @@ def _insert(tenant_id: int, rows: Sequence[_Row]) -> _Inserted:
     return {as_uuid(job_id): None for (job_id,) in fetch(_WHICH, {"ids": array(ids)})}
 
 
-CLOCK_IS_ASKED_EVERY = 300.0
+CLOCK_IS_ASKED_EVERY = 60.0
 """Seconds."""
 _asked_at = -CLOCK_IS_ASKED_EVERY
 _MOMENT = "SELECT extract(epoch FROM clock_timestamp())::float8"
@@ -233,8 +234,8 @@ _MOMENT = "SELECT extract(epoch FROM clock_timestamp())::float8"
 def _let_ids_follow(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
     """Let ids be of the time of PostgreSQL's machine, whatever the clock of this one says.
 
-    Jobs are looked for by when they were made through their ids. Asked once in a while, with a new
-    connection.
+    Jobs are looked for by when they were made through their ids. Asked once in a while, of a new
+    connection or before an insert.
     """
     global _asked_at  # noqa: PLW0603
     if connection.vendor != "postgresql" or time.monotonic() < _asked_at + CLOCK_IS_ASKED_EVERY:

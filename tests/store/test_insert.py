@@ -1,5 +1,6 @@
 """Jobs come into being: all of them or none, once for each idempotency key."""
 
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -251,3 +252,16 @@ def test_ids_follow_the_clock_of_the_database(monkeypatch: pytest.MonkeyPatch) -
         insert._let_ids_follow(connection)
     (moment,) = told
     assert before <= moment <= database_time().timestamp()
+
+
+def test_a_connection_that_stays_asks_for_the_clock_again(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has the clock of its machine")
+    told: list[float] = []
+    monkeypatch.setattr(insert, "follow", told.append)
+    monkeypatch.setattr(insert, "_asked_at", time.monotonic() - insert.CLOCK_IS_ASKED_EVERY)
+    submit(alice)
+    submit(alice)
+    assert len(told) == 1
