@@ -2,13 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Now
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from dashboard import timeline
@@ -23,11 +24,13 @@ from jobs.instants import instant
 from jobs.job_logs import level_name
 from jobs.models import Job
 from jobs.registry import is_for_tenants
+from jobs.sending import sent
 from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
 from jobs.submission import tags_of
 from jobs.why import explain
 
 MAX_ATTEMPTS = 100
+LINES_AT_ONCE = 100
 MAX_CURL_BYTES = 8_000
 
 
@@ -62,16 +65,25 @@ def stored_json(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
 
 @require_safe
 @login_required
-def log_text(request: HttpRequest, job_id: str, fence: str) -> HttpResponse:
-    """All that one run of a job has logged, as plain text."""
-    found = _readable(request, job_id)
-    text = "".join(
-        f"{instant(line.at)}  {level_name(line.level).upper():<8}  {line.logger}: {line.message}\n"
-        for line in lines_of(found, int(fence))
+def log_text(request: HttpRequest, job_id: str, fence: str) -> StreamingHttpResponse:
+    """All that one run of a job has logged, as plain text; sent while it is read."""
+    pieces = _log_pieces(_readable(request, job_id), int(fence))
+    response = StreamingHttpResponse(
+        sent(request, pieces), content_type="text/plain; charset=utf-8"
     )
-    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'inline; filename="{job_id}-{fence}.log.txt"'
-    return never_cached(response)
+    add_never_cache_headers(response)
+    return response
+
+
+def _log_pieces(job: Job, fence: int) -> Iterator[bytes]:
+    last = 0
+    while lines := list(lines_of(job, fence).filter(number__gt=last)[:LINES_AT_ONCE]):
+        last = lines[-1].number
+        yield "".join(
+            f"{instant(x.at)}  {level_name(x.level).upper():<8}  {x.logger}: {x.message}\n"
+            for x in lines
+        ).encode()
 
 
 def _readable(request: HttpRequest, job_id: str) -> Job:

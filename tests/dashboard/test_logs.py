@@ -74,8 +74,11 @@ def test_of_a_long_log_the_end_is_shown_and_all_of_it_as_text(ann: Client, job: 
     assert "100 earlier lines" in page
     text = ann.get(reverse("log-text", args=[job.pk, job.fence]))
     assert text["Content-Type"] == "text/plain; charset=utf-8"
-    lines = text.content.decode().splitlines()
+    pieces = list(text.streaming_content)
+    assert max(map(len, pieces)) < 10_000
+    lines = b"".join(pieces).decode().splitlines()
     assert len(lines) == 400
+    assert lines[-1].endswith("line no. 400.")
     assert lines[0] == "2030-01-01T12:00:01.234000Z  INFO      : line no. 1."
 
 
