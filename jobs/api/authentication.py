@@ -23,11 +23,10 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Tenant, ApiKey] | None:
         """The tenant and the key. Raises for a wrong one; None where there is none."""
-        header = request.META.get("HTTP_AUTHORIZATION")
-        if header is None:
+        scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
             return None
-        scheme, _, text = header.partition(" ")
-        key = recognise(text.strip()) if scheme.lower() == "bearer" else None
+        key = recognise(text.strip())
         if key is None:
             count_failure(request)
             raise AuthenticationFailed("The API key is not valid.")
@@ -35,7 +34,7 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         """What a 401 says about how to do better."""
-        given = "HTTP_AUTHORIZATION" in request.META
+        given = request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("bearer")
         return 'Bearer realm="jobs", error="invalid_token"' if given else 'Bearer realm="jobs"'
 
 

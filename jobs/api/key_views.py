@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs.api.pages import page_of_rows, read_page
-from jobs.api.parsers import body_of
+from jobs.api.parsers import body_of, body_or_nothing_of
 from jobs.api.schema import (
     INSTANT,
     MAYBE_INSTANT,
@@ -212,7 +212,7 @@ class RotateKey(KeysView):
         one would have, or with the key that asks for it if that is before. Rotating the old one
         again revokes the new one, unless that was used: then it is a 409.
         """
-        given = read_fields(body_of(request), ROTATION_FIELDS)
+        given = read_fields(body_or_nothing_of(request), ROTATION_FIELDS)
         old = find_key(self.tenant, key_id)
         made, secret = rotate_api_key(
             old,

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -47,6 +47,11 @@ OTHER_CODES: Mapping[str, tuple[int, str]] = {
 }
 """Statuses and meanings of the codes that no class of `jobs.errors` has."""
 
+_INSTEAD: Mapping[str, str] = {
+    "not_acceptable": " What is served here is application/json.",
+    "unsupported_media_type": " Send application/json in UTF-8, without a Content-Encoding.",
+}
+
 logger = logging.getLogger(__name__)
 _CUT_ESCAPE = re.compile(r"%.?\Z")
 _acceptable_id = re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z")
@@ -79,7 +84,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's `handler400`: what never reached a view, such as a forged `Host`."""
     if not request.path.startswith("/api/"):
         return defaults.bad_request(request, exception)
-    body = _body(Problem(400, "invalid_input", "The request is malformed."), request)
+    body = _body(_suspicious(exception), request)
     headers = {"X-Request-Id": body["request_id"]}
     return JsonResponse(body, status=400, headers=headers, content_type=MEDIA_TYPE)
 
@@ -151,7 +156,8 @@ def _of_rest_framework(exc: APIException) -> Problem:
     challenge: str | None = getattr(exc, "auth_header", None)
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     code = exc.default_code if isinstance(exc.default_code, str) else "error"
-    return Problem(exc.status_code, code, str(exc.detail), headers=headers)
+    detail = f"{exc.detail}{_INSTEAD.get(code, '')}"
+    return Problem(exc.status_code, code, detail, headers=headers)
 
 
 def _of_django(exc: Exception, request: Request) -> Problem:
@@ -161,9 +167,15 @@ def _of_django(exc: Exception, request: Request) -> Problem:
         case RequestDataTooBig():
             return Problem(413, "too_large", "The request body is too large.")
         case SuspiciousOperation():
-            return Problem(400, "invalid_input", "The request is malformed.")
+            return _suspicious(exc)
         case _:
             return _failure(exc, request)
+
+
+def _suspicious(exc: Exception) -> Problem:
+    is_host = isinstance(exc, DisallowedHost)
+    told = "This host is not allowed here; ALLOWED_HOSTS of the installation names those that are."
+    return Problem(400, "invalid_input", told if is_host else "The request is malformed.")
 
 
 def _failure(exc: Exception, request: Request) -> Problem:

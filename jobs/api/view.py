@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from jobs.access import get_job_of_tenant, jobs_of_tenant
 from jobs.api.pages import read_query
 from jobs.api.parsers import refuse_body
-from jobs.api.problems import request_id
+from jobs.api.problems import MEDIA_TYPE, request_id
 from jobs.api.schema import takes_no_body
 from jobs.errors import JobNotFound, JobQueueError, QueueNotAllowed
 from jobs.filters import Filter, Reader, Term
@@ -56,7 +56,8 @@ class OneForm(DefaultContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         """The renderer, and the media type of the answer. Raises `NotAcceptable`."""
         only = next(iter(renderers))
-        if request.META.get("HTTP_ACCEPT", "*/*") in {"*/*", only.media_type}:
+        accepted = request.META.get("HTTP_ACCEPT", "*/*")
+        if accepted in {"*/*", only.media_type} or MEDIA_TYPE in accepted:
             return only, str(only.media_type)
         return super().select_renderer(request, renderers, format_suffix)
 

@@ -207,3 +207,11 @@ def test_the_list_of_keys_has_pages(api: Caller) -> None:
     assert second["next"] is None
     problem(api.get("/keys?limit=3&cursor=x"), 400, "invalid_cursor")
     problem(api.get("/keys?name=ci"), 400, "unknown_parameter")
+
+
+def test_a_rotation_without_a_body_takes_the_defaults(api: Caller) -> None:
+    made = api.post("/keys", {"name": "ci", "scopes": ["read"]}).json()
+    answer = api.post(f"/keys/{made['id']}/rotate", raw=b"")
+    assert answer.status_code == 201
+    assert answer.json()["scopes"] == ["read"]
+    assert api.get(f"/keys/{made['id']}").json()["expires_at"] is not None

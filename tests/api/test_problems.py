@@ -54,7 +54,19 @@ def test_a_method_cannot_be_overridden(api: Caller) -> None:
 
 
 def test_an_answer_that_cannot_be_given_is_a_problem(api: Caller) -> None:
-    problem(api.get("/jobs", headers={"Accept": "text/html"}), 406, "not_acceptable")
+    refused = problem(api.get("/jobs", headers={"Accept": "text/html"}), 406, "not_acceptable")
+    assert "application/json" in refused["detail"]
+    assert api.get("/jobs", headers={"Accept": "application/problem+json"}).status_code == 200
+
+
+def test_a_body_of_another_type_is_told_what_to_send(api: Caller) -> None:
+    answer = api.post("/jobs", raw=b"a=1", content_type="application/x-www-form-urlencoded")
+    assert "Send application/json" in problem(answer, 415, "unsupported_media_type")["detail"]
+
+
+def test_a_host_that_is_not_allowed_is_told(api: Caller) -> None:
+    answer = api.get("/nothing", headers={"Host": "elsewhere.example"})
+    assert "host is not allowed" in problem(answer, 400, "invalid_input")["detail"]
 
 
 def test_a_request_keeps_its_own_id(api: Caller) -> None:
