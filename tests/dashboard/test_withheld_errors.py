@@ -46,6 +46,8 @@ def test_dead_letters_are_grouped_by_what_may_be_seen(acting: Client, dead: Job)
 
     assert (group.kind, group.message, str(count)) == (None, "", "2")
     assert str(asked.context["count"]) == "2"
+    assert "CardError" in asked.text
+    assert "declined" not in asked.text
 
 
 @pytest.mark.parametrize("wanted", FILTERS)
