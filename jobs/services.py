@@ -36,9 +36,9 @@ _PACE = {"starts_per_minute", "start_burst"}
 _STARTS = ("max_running", "starts_per_minute", "start_burst")
 
 
-def submit(tenant: Tenant, job: NewJob) -> Submitted:
-    """Accept one job. See `submit_many`."""
-    return submit_many(tenant, [job])[0]
+def submit(tenant: Tenant, job: NewJob, *, with_row: bool = False) -> Submitted:
+    """Accept one job; `with_row` for who answers with all of it. See `submit_many`."""
+    return submit_many(tenant, [job], with_row=with_row)[0]
 
 
 def submit_by_hand(tenant: Tenant, job: NewJob, *, actor: str) -> Submitted:
@@ -49,7 +49,9 @@ def submit_by_hand(tenant: Tenant, job: NewJob, *, actor: str) -> Submitted:
     return submitted
 
 
-def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
+def submit_many(
+    tenant: Tenant, jobs: Sequence[NewJob], *, with_row: bool = False
+) -> list[Submitted]:
     """Accept all of the jobs, or none.
 
     Joins the caller's transaction. A job whose idempotency key was used before with the same
@@ -71,7 +73,7 @@ def submit_many(tenant: Tenant, jobs: Sequence[NewJob]) -> list[Submitted]:
         _refuse_early(tenant, count=len(jobs))
     with _one_write(tenant, jobs):
         key = key_of(tenant.key_id) if tenant.key_id else None
-        submitted = store.insert_jobs(tenant.pk, jobs, key)
+        submitted = store.insert_jobs(tenant.pk, jobs, key, with_row=with_row)
         _refuse_mismatches(submitted)
         _respect_limits(tenant, created=sum(s.created for s in submitted))
     if any(s.created for s in submitted):

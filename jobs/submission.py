@@ -68,7 +68,7 @@ def tags_of(text: str) -> list[str]:
 class Submitted:
     """The answer for one submitted job: its id, and whether this call made it.
 
-    `row` is the row of a job that was made alone, where that came for nothing (`jobs/job_rows.py`).
+    `row` is the row of a job that was made alone, if it was asked for (`jobs/job_rows.py`).
     """
 
     job_id: uuid.UUID

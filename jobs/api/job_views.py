@@ -56,7 +56,7 @@ class Jobs(TenantView):
             body_of(request), self.tenant, header_key=request.headers.get("Idempotency-Key")
         )
         self.require_queues([new.queue])
-        submitted = services.submit(self.tenant, new)
+        submitted = services.submit(self.tenant, new, with_row=True)
         job = job_of(submitted.row) if submitted.row else self.job(submitted.job_id)
         headers = {"Location": f"{request.path}/{job.pk}", **submission_headers(self.tenant)}
         status = 201 if submitted.created else 200
