@@ -132,7 +132,7 @@ def test_credentials_come_out_nowhere(
 def test_a_failure_of_ours_tells_no_payload(
     api: Caller, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(tenant: Tenant, job: NewJob) -> None:
+    def fail(tenant: Tenant, job: NewJob, **options: Any) -> None:
         secrets = job.payload.decode()
         raise RuntimeError(f"{len(secrets)} characters are too odd")
 
