@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.exceptions import BadRequest
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
@@ -15,7 +16,7 @@ class _Readable:
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
             super()._set_content_type_params(meta)  # type: ignore[misc]
-        except (ValueError, LookupError):
+        except (BadRequest, LookupError, ValueError):
             meta["CONTENT_TYPE"] = "application/octet-stream"
             super()._set_content_type_params(meta)  # type: ignore[misc]
 
