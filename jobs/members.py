@@ -5,7 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from jobs.errors import StatusConflict
-from jobs.models import Membership, Role, Tenant
+from jobs.models import AuditAction, Membership, Role, Tenant
 from jobs.services import audit
 
 
@@ -73,6 +73,6 @@ def _as_json(membership: Membership) -> dict[str, Any]:
     return {"role": membership.role, "sees_payloads": membership.sees_payloads}
 
 
-def _audit(membership: Membership, action: str, actor: str, **details: Any) -> None:
+def _audit(membership: Membership, action: AuditAction, actor: str, **details: Any) -> None:
     name = membership.user.get_username()
     audit(actor, action, membership.tenant_id, name, **details)

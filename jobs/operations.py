@@ -24,7 +24,7 @@ from jobs.errors import (
 )
 from jobs.filters import Filter, Term, parse
 from jobs.job_search import Search
-from jobs.models import Operation, Tenant
+from jobs.models import AuditAction, Operation, Tenant
 from jobs.services import audit
 from jobs.statuses import ACTED_ON, BulkAction, OperationState
 from jobs.store import bulk
@@ -228,7 +228,7 @@ def _refuse_too_many(tenant: Tenant | None) -> None:
         raise TooManyOperations(f"{most} operations are running; wait for one, or cancel it.")
 
 
-def _audit(operation: Operation, action: str, actor: str, **details: object) -> None:
+def _audit(operation: Operation, action: AuditAction, actor: str, **details: object) -> None:
     has_begun = action != "start_operation"
     counts = {"count": operation.done if has_begun else operation.expected}
     if has_begun:

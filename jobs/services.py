@@ -27,7 +27,7 @@ from jobs.errors import (
     TenantInactive,
     TooManyRequests,
 )
-from jobs.models import AuditEntry, Job, Lane, StartClock, TaskLimit, Tenant
+from jobs.models import AuditAction, AuditEntry, Job, Lane, StartClock, TaskLimit, Tenant
 from jobs.statuses import Move, Status
 from jobs.submission import NewJob, Submitted
 
@@ -173,7 +173,7 @@ def _moved_one(
         past = {Move.CANCEL: "cancelled", Move.RETRY: "retried"}[move]
         raise StatusConflict(f"A job that is {job.status} cannot be {past}.")
     if moved:
-        audit(actor, move.value, job.tenant_id, str(job.pk))
+        audit(actor, "cancel" if move == Move.CANCEL else "retry", job.tenant_id, str(job.pk))
         transaction.on_commit(wakeup.signal)
     return job
 
@@ -375,7 +375,9 @@ def delete_tenant(tenant: Tenant, *, actor: str) -> None:
         tenant.delete()
 
 
-def audit(actor: str, action: str, tenant_id: int | None, target: str, **details: Any) -> None:
+def audit(
+    actor: str, action: AuditAction, tenant_id: int | None, target: str, **details: Any
+) -> None:
     """Append to the audit log. `actor` is `user:name`, `key:prefix` or `command:name`."""
     AuditEntry.objects.create(
         actor=actor,
@@ -388,10 +390,10 @@ def audit(actor: str, action: str, tenant_id: int | None, target: str, **details
 
 
 def _audit_many(
-    actor: str, action: str, tenant: Tenant | None, job_ids: Sequence[uuid.UUID], **details: Any
+    actor: str, action: AuditAction, tenant: Tenant | None, ids: Sequence[uuid.UUID], **details: Any
 ) -> None:
-    if job_ids:
-        target = str(job_ids[0]) if len(job_ids) == 1 else f"{len(job_ids)} jobs"
-        sample = [str(job_id) for job_id in job_ids[:100]]
+    if ids:
+        target = str(ids[0]) if len(ids) == 1 else f"{len(ids)} jobs"
+        sample = [str(job_id) for job_id in ids[:100]]
         tenant_id = tenant.pk if tenant else None
-        audit(actor, action, tenant_id, target, count=len(job_ids), jobs=sample, **details)
+        audit(actor, action, tenant_id, target, count=len(ids), jobs=sample, **details)

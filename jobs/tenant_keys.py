@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from jobs import data_keys, store, wakeup
 from jobs.data_keys import DataKey, forget_keys, key_of
 from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing, StatusConflict
-from jobs.models import Job, Tenant, TenantKey
+from jobs.models import AuditAction, Job, Tenant, TenantKey
 from jobs.services import audit
 from jobs.statuses import Status
 
@@ -56,7 +56,7 @@ def rotate(tenant: Tenant, *, actor: str) -> DataKey:
         return _new_key(tenant, actor, "rotate_tenant_key", before=tenant.key_id)
 
 
-def _new_key(tenant: Tenant, actor: str, action: str, **details: object) -> DataKey:
+def _new_key(tenant: Tenant, actor: str, action: AuditAction, **details: object) -> DataKey:
     made = TenantKey.objects.create(tenant=tenant, **data_keys.new_wrapped(tenant.pk)._asdict())
     forget_keys()
     tenant.key_id = made.pk

@@ -1,11 +1,20 @@
 """What people ask worker processes to do. A process reads it with its next heartbeat."""
 
+from collections.abc import Mapping
+
 from django.db import transaction
 
 from jobs.errors import StatusConflict
-from jobs.models import Worker
+from jobs.models import AuditAction, Worker
 from jobs.services import audit
 from jobs.statuses import WorkerRequest
+
+ACTIONS: Mapping[WorkerRequest | None, AuditAction] = {
+    WorkerRequest.QUIET: "quiet_worker",
+    WorkerRequest.STOP: "stop_worker",
+    None: "resume_worker",
+}
+"""What the audit log calls them."""
 
 
 def ask_worker(worker: Worker, request: WorkerRequest | None, *, actor: str) -> None:
@@ -19,4 +28,4 @@ def ask_worker(worker: Worker, request: WorkerRequest | None, *, actor: str) -> 
         asked = running.exclude(asked_to=WorkerRequest.STOP).update(asked_to=request or "")
         if not asked:
             raise StatusConflict("This worker cannot be asked any more: it stops, or has.")
-        audit(actor, f"{request or 'resume'}_worker", None, worker.pk)
+        audit(actor, ACTIONS[request], None, worker.pk)

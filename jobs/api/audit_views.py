@@ -1,20 +1,46 @@
 """The tenant's audit log: who did what to it, and from where."""
 
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, get_args
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs.api.pages import page_of_rows, read_page
-from jobs.api.schema import INSTANT, NAME, TEXT, described, list_parameters, nullable, page_schema
+from jobs.api.schema import (
+    INSTANT,
+    NAME,
+    TEXT,
+    described,
+    list_parameters,
+    nullable,
+    page_schema,
+    parameter,
+)
 from jobs.api.schema import record as schema_of
 from jobs.api.view import TenantView
-from jobs.filters import Reader, name
+from jobs.errors import InvalidInput
+from jobs.filters import Reader
 from jobs.instants import instant
 from jobs.keys import Scope
-from jobs.models import AuditEntry
+from jobs.models import AuditAction, AuditEntry
 
-FILTERS: dict[str, Reader] = {"action": name}
+ACTIONS: tuple[str, ...] = get_args(AuditAction)
+
+
+def _action(value: str) -> str:
+    if value not in ACTIONS:
+        near = get_close_matches(value[:50], ACTIONS, n=1, cutoff=0)
+        raise InvalidInput(
+            f"is one of {len(ACTIONS)} words, of which the nearest is {near[0]}; "
+            "the API's description has all of them.",
+            code="invalid_choice",
+        )
+    return value
+
+
+FILTERS: dict[str, Reader] = {"action": _action}
+
 
 ENTRY = schema_of(
     {
@@ -39,7 +65,10 @@ class Audit(TenantView):
         "list_audit_entries",
         "Who did what, newest first",
         answers={200: page_schema(ENTRY)},
-        parameters=list_parameters(FILTERS),
+        parameters=[
+            parameter("action", {"type": "string", "enum": list(ACTIONS)}),
+            *list_parameters({}),
+        ],
         problems=("queue_not_allowed",),
     )
     def get(self, request: Request) -> Response:

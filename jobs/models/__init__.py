@@ -6,7 +6,7 @@ costs a share lock on a shared parent for every insert.
 
 from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute
 from jobs.models.log_lines import LogLine
-from jobs.models.operation import AuditEntry, Chore, Operation, Worker
+from jobs.models.operation import AuditAction, AuditEntry, Chore, Operation, Worker
 from jobs.models.saved_view import SavedView
 from jobs.models.tenant_keys import TenantKey
 from jobs.models.tenants import (
@@ -29,6 +29,7 @@ __all__ = [
     "NAME_PATTERN",
     "ApiKey",
     "Attempt",
+    "AuditAction",
     "AuditEntry",
     "Chore",
     "DeadLetter",

@@ -1,6 +1,6 @@
 """What the installation knows about its own running: workers, bulk actions, and who did what."""
 
-from typing import Any
+from typing import Any, Literal
 
 from django.db import models
 from django.db.models import Q
@@ -128,6 +128,41 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.filter}"
+
+
+AuditAction = Literal[
+    "submit",
+    "cancel",
+    "retry",
+    "redrive",
+    "discard",
+    "purge",
+    "pause",
+    "resume",
+    "start_operation",
+    "cancel_operation",
+    "end_operation",
+    "fail_operation",
+    "create_api_key",
+    "rotate_api_key",
+    "revoke_api_key",
+    "create_tenant",
+    "delete_tenant",
+    "change_limits",
+    "limit_task",
+    "unlimit_task",
+    "set_members",
+    "change_member",
+    "remove_member",
+    "encrypt_tenant",
+    "rotate_tenant_key",
+    "erase_tenant_key",
+    "rewrap_tenant_keys",
+    "quiet_worker",
+    "stop_worker",
+    "resume_worker",
+]
+"""All that the audit log can tell of."""
 
 
 class AppendOnly(models.QuerySet["AuditEntry"]):

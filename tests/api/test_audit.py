@@ -46,6 +46,13 @@ def test_a_tenant_reads_who_did_what_to_it(api: Caller, alice: Tenant) -> None:
     assert entries(api, "?action=pause") == []
 
 
+def test_an_action_that_there_is_not_is_told_by_the_nearest(api: Caller) -> None:
+    body = problem(api.get("/audit?action=cretae_api_key"), 400, "invalid_choice")
+    assert "create_api_key" in body["detail"]
+    for action in ("nonsense", "", "PAUSE", "pause,resume", "%00", "x" * 5_000):
+        problem(api.get(f"/audit?action={action}"), 400, "invalid_choice")
+
+
 def test_it_is_for_admins_and_of_ones_own_tenant(
     api: Caller, alice: Tenant, stranger: Caller, caller_of: Callable[..., Caller]
 ) -> None:
