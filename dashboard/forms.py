@@ -7,8 +7,8 @@ from django import forms
 from dashboard.queries.job_list import written_for
 from dashboard.scope import Scope
 from jobs import exact_json
+from jobs.admin.chosen_rows import PaceForm
 from jobs.admin.json_text import packed, readable
-from jobs.api.operation_views import MAX_RATE, MIN_RATE
 from jobs.conf import conf
 from jobs.errors import InvalidInput
 from jobs.job_request import payload_for
@@ -119,21 +119,13 @@ def _as_given(job: Job) -> dict[str, Any]:
     }
 
 
-class OperationForm(forms.Form):
+class OperationForm(PaceForm):
     """What to do with all jobs that match a filter, and at what pace."""
 
     action = forms.ChoiceField(
         choices=[(action.value, action.value) for action in BulkAction], widget=forms.HiddenInput
     )
     filter = forms.CharField(widget=forms.HiddenInput, error_messages={"required": "No filter."})
-    rate_per_second = forms.FloatField(
-        required=False,
-        min_value=MIN_RATE,
-        max_value=MAX_RATE,
-        label="Pace (jobs per second)",
-        help_text="Empty: as fast as it goes.",
-        widget=forms.NumberInput(attrs={"step": "any", "placeholder": "no limit"}),
-    )
 
     def __init__(self, scope: Scope, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

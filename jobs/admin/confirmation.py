@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import (
     display_for_field,
@@ -31,24 +32,36 @@ SAMPLE_ROWS = 10
 class Verb:
     """One thing that can be done to rows.
 
-    act: does it to the rows of these primary keys, for this actor; answers how many it was done to
     permission: who may; `operate` asks the admin's `has_operate_permission`
     consequence: what the confirmation page says will happen
     """
 
     label: str
-    done: str
     consequence: str
     permission: str
-    act: Callable[[Sequence[Any], str], int]
     is_destructive: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deed(Verb):
+    """One that is done within the request.
+
+    act: does it to the rows of these primary keys, for this actor; answers how many it was done to
+    """
+
+    done: str
+    act: Callable[[Sequence[Any], str], int]
+
+
 class AskingAdmin(admin.ModelAdmin):
-    """A list whose actions are `verbs`, each behind a confirmation page."""
+    """A list whose actions are `verbs`, each behind a confirmation page.
+
+    `asked_as_well` is the form of what that page asks beside whether it is meant.
+    """
 
     verbs: ClassVar[Mapping[str, Verb]] = {}
-    most_at_once = 10_000
+    asked_as_well: type[forms.Form] = forms.Form
+    most_at_once = 1_000
 
     def __init__(self, model: type[Model], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
@@ -63,12 +76,25 @@ class AskingAdmin(admin.ModelAdmin):
         )
         return [confirm, *super().get_urls()]
 
+    def carry_out(
+        self, request: HttpRequest, name: str, ids: Sequence[Any], **asked: Any
+    ) -> str | None:
+        """Do it, tell the user so, and answer the address to go on at; None for the list.
+
+        Raises `JobQueueError`, which the user is told.
+        """
+        raise NotImplementedError
+
     def confirm_view(self, request: HttpRequest, name: str) -> HttpResponse:
         """Ask about the rows of `?ids=`; on POST, do it to the rows of `ids`."""
+        self._verb(request, name)
         if request.method == "POST":
-            return self._act(request, self._verb(request, name))
+            return self._answered(request, name)
         chosen = self._parse_ids(request.GET.get("ids", ""))
-        return self.ask(request, name, self.get_queryset(request).filter(pk__in=chosen))
+        return self._ask(request, name, self._rows(request, chosen))
+
+    def _rows(self, request: HttpRequest, ids: Sequence[Any]) -> QuerySet[Any]:
+        return self.get_queryset(request).filter(pk__in=ids)
 
     def _verb(self, request: HttpRequest, name: str) -> Verb:
         if name not in self.verbs:
@@ -78,13 +104,21 @@ class AskingAdmin(admin.ModelAdmin):
             raise PermissionDenied
         return verb
 
-    def ask(self, request: HttpRequest, name: str, queryset: QuerySet[Any]) -> HttpResponse:
-        """The confirmation page for these rows."""
+    def ask(self, request: HttpRequest, name: str, rows: QuerySet[Any]) -> HttpResponse:
+        """The confirmation page for these rows of the list, as it is filtered."""
+        return self._ask(request, name, rows, back=request.GET.urlencode())
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        name: str,
+        rows: QuerySet[Any],
+        *,
+        back: str = "",
+        form: forms.Form | None = None,
+    ) -> HttpResponse:
         verb = self._verb(request, name)
-        # One row more than may be done, then a count that is bounded too.
-        ids = list(queryset.values_list("pk", flat=True)[: self.most_at_once])
-        back = request.GET.urlencode() if request.method == "POST" else ""
-        left = queryset.order_by()[self.most_at_once : 10 * self.most_at_once].count()
+        ids = list(rows.values_list("pk", flat=True)[: self.most_at_once])
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -93,12 +127,14 @@ class AskingAdmin(admin.ModelAdmin):
             "action": reverse(f"admin:jobs_{self.opts.model_name}_confirm", args=[name]),
             "ids": ",".join(str(pk) for pk in ids),
             "count": len(ids),
-            "left": left,
+            "left": rows.order_by()[self.most_at_once : 10 * self.most_at_once].count(),
             "back": back,
             "list": self._list_address(back),
-            **self._sample(request, queryset),
+            "form": form or self.asked_as_well(),
+            **self._sample(request, rows),
         }
-        return TemplateResponse(request, "admin/jobs/confirm.html", context)
+        status = 400 if form else 200
+        return TemplateResponse(request, "admin/jobs/confirm.html", context, status=status)
 
     def _sample(self, request: HttpRequest, queryset: QuerySet[Any]) -> dict[str, Any]:
         columns = list(self.get_list_display(request))
@@ -113,23 +149,21 @@ class AskingAdmin(admin.ModelAdmin):
         field, _, value = lookup_field(column, row, self)
         return display_for_field(value, field, "-") if field else display_for_value(value, "-")
 
-    def _act(self, request: HttpRequest, verb: Verb) -> HttpResponse:
-        ids = self._parse_ids(request.POST.get("ids", ""))
+    def _answered(self, request: HttpRequest, name: str) -> HttpResponse:
+        ids, back = self._parse_ids(request.POST.get("ids", "")), request.POST.get("back", "")
+        form = self.asked_as_well(request.POST)
+        if not form.is_valid():
+            return self._ask(request, name, self._rows(request, ids), back=back, form=form)
+        address = None
         try:
-            count = verb.act(ids, actor_of(request))
+            address = self.carry_out(request, name, ids, **form.cleaned_data)
         except JobQueueError as error:
             messages.error(request, error.detail)
         else:
-            self._report(request, verb, count, asked=len(ids))
-        return HttpResponseRedirect(self._list_address(request.POST.get("back", "")))
+            self._tell_what_is_left(request)
+        return HttpResponseRedirect(address or self._list_address(back))
 
-    def _report(self, request: HttpRequest, verb: Verb, count: int, *, asked: int) -> None:
-        nouns = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
-        messages.success(request, f"{verb.done} {count:,} {nouns}.")
-        if asked > count:
-            messages.warning(
-                request, f"Left alone: {asked - count:,}, which others had changed meanwhile."
-            )
+    def _tell_what_is_left(self, request: HttpRequest) -> None:
         left = request.POST.get("left", "0")
         if left.isdecimal() and int(left):
             messages.warning(request, f"{int(left):,} more matched and remain for another round.")
@@ -147,6 +181,24 @@ class AskingAdmin(admin.ModelAdmin):
         if len(ids) > self.most_at_once:
             raise BadRequest(f"At most {self.most_at_once} at once.")
         return ids
+
+
+class ActingAdmin(AskingAdmin):
+    """One whose verbs are done at once."""
+
+    verbs: ClassVar[Mapping[str, Deed]] = {}
+
+    def carry_out(
+        self, request: HttpRequest, name: str, ids: Sequence[Any], **asked: Any
+    ) -> str | None:
+        """Do it, and say to how many rows it was done."""
+        deed = self.verbs[name]
+        count = deed.act(ids, actor_of(request))
+        nouns = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
+        messages.success(request, f"{deed.done} {count:,} {nouns}.")
+        if alone := len(ids) - count:
+            messages.warning(request, f"Left alone: {alone:,}, which others had changed meanwhile.")
+        return None
 
 
 def _asking(name: str, verb: Verb) -> Callable[..., HttpResponse]:

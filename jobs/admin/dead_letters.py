@@ -1,21 +1,22 @@
 """Dead letters: grouped by error, read, then sent back as they were, or edited, or discarded."""
 
-import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Max, Min, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.text import Truncator
 
-from jobs import services
+from jobs.access import actor_of
+from jobs.admin.chosen_rows import PaceForm, begin
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.edited_redrive import EditedRedrive
 from jobs.admin.jobs import JobPages, may_read_payloads
@@ -23,17 +24,16 @@ from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant
 from jobs.admin.whole_lists import WholeList, export, whole_list
 from jobs.encryption import is_sealed
+from jobs.filters import MAX_IDS
 from jobs.lookup import in_unusual_index, newest
-from jobs.models import DeadLetter, Tenant
-from jobs.statuses import Reason
+from jobs.models import DeadLetter
+from jobs.statuses import BulkAction, Reason
 
 GROUPED_AT_MOST = 10_000
 """Dead letters that the table of groups looks at: the newest."""
 GROUPS_AT_MOST = 50
 CHOICES_FROM = 2_000
 """Dead letters that the choices of the filters are taken from: the newest."""
-AT_ONCE = 1_000
-"""Dead letters per transaction: a claim never waits long for an operator."""
 
 
 class DeadLetterFilter(ValueFilter):
@@ -144,40 +144,6 @@ def _link(changes: ChangeList, group: dict[str, Any]) -> str:
     return changes.get_query_string({"error": group["error_type"], "task": group["task"]})
 
 
-def redrive(ids: Sequence[uuid.UUID], actor: str) -> int:
-    """Send these dead letters back; answers how many were dead letters."""
-    return _in_parts(services.redrive, ids, actor)
-
-
-def discard(ids: Sequence[uuid.UUID], actor: str) -> int:
-    """Delete these dead letters; answers how many were dead letters."""
-    return _in_parts(services.discard, ids, actor)
-
-
-def _in_parts(act: Callable[..., list[uuid.UUID]], ids: Sequence[uuid.UUID], actor: str) -> int:
-    """Act tenant by tenant, so that each tenant's part is in the audit log under its name."""
-    return sum(
-        len(act(part, actor=actor, tenant=tenant))
-        for tenant, own_ids in _by_tenant(ids)
-        for part in _parts(own_ids)
-    )
-
-
-def _by_tenant(ids: Sequence[uuid.UUID]) -> Iterator[tuple[Tenant | None, list[uuid.UUID]]]:
-    own_ids = defaultdict(list)
-    for part in _parts(ids):
-        rows = DeadLetter.objects.filter(pk__in=part).values_list("tenant_id", "pk")
-        for tenant_id, job_id in rows:
-            own_ids[tenant_id].append(job_id)
-    tenants = Tenant.objects.in_bulk(own_ids)
-    for tenant_id, job_ids in own_ids.items():
-        yield tenants.get(tenant_id), job_ids
-
-
-def _parts(ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
-    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
-
-
 @admin.register(DeadLetter)
 class DeadLetterAdmin(AskingAdmin, JobPages):
     """Jobs that used up their attempts, for a person to decide about."""
@@ -185,22 +151,20 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
     list_display = ["id", "tenant", "queue", "task", "error_line", instant("finished_at")]
     list_filter = [DeadTenantFilter, QueueFilter, TaskFilter, ErrorFilter, ReasonFilter]
     verbs = {
-        "redrive": Verb(
+        BulkAction.REDRIVE.value: Verb(
             label="Redrive",
-            done="Sent back",
             consequence="They run again as soon as there is room, with all their attempts.",
             permission="operate",
-            act=redrive,
         ),
-        "discard": Verb(
+        BulkAction.DISCARD.value: Verb(
             label="Discard",
-            done="Discarded",
             consequence="They are deleted with their payloads and attempts. This cannot be undone.",
             permission="operate",
-            act=discard,
             is_destructive=True,
         ),
     }
+    asked_as_well = PaceForm
+    most_at_once = MAX_IDS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The dead letters, in words that let a tenant's be found in the index of theirs."""
@@ -209,6 +173,25 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Who may decide about dead letters."""
         return request.user.has_perm("jobs.operate_job")
+
+    def ask(self, request: HttpRequest, name: str, rows: QuerySet[Any]) -> HttpResponse:
+        """The confirmation page; for all that match, where a filter says which, the dashboard's."""
+        is_whole = request.POST.get("select_across") == "1"
+        whole = whole_list(request.GET.dict()) if is_whole else None
+        return redirect(getattr(whole, name)) if whole else super().ask(request, name, rows)
+
+    def carry_out(
+        self, request: HttpRequest, name: str, ids: Sequence[Any], **asked: Any
+    ) -> str | None:
+        """Begin an operation, and go on where its progress is shown."""
+        begun = begin(BulkAction(name), ids, actor=actor_of(request), **asked)
+        if begun is None:
+            messages.warning(request, "Nothing was left to do: others were faster.")
+            return None
+        dead_letters = reverse("admin:jobs_deadletter_changelist")
+        told = 'It has begun. <a href="{}">Back to the dead letters in the admin</a>'
+        messages.success(request, format_html(told, dead_letters))
+        return reverse("operation", args=[begun.pk])
 
     def get_urls(self) -> list[URLPattern]:
         """The admin's addresses, the form that edits a payload, and the file of all that match."""

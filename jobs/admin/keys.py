@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from jobs.access import actor_of
-from jobs.admin.confirmation import AskingAdmin, Verb
+from jobs.admin.confirmation import ActingAdmin, Deed
 from jobs.admin.jobs import may_read_payloads
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import BoundedList, instant
@@ -62,7 +62,7 @@ def revoke(ids: Sequence[Any], actor: str) -> int:
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(AskingAdmin, BoundedList):
+class ApiKeyAdmin(ActingAdmin, BoundedList):
     """Bearer keys of tenants. The text of a key is in one answer and nowhere else."""
 
     form = ApiKeyForm
@@ -75,9 +75,8 @@ class ApiKeyAdmin(AskingAdmin, BoundedList):
     search_fields = ["prefix", "name"]
     search_help_text = "A part of the prefix or the name."
     autocomplete_fields = ["tenant"]
-    most_at_once = 1_000
     verbs = {
-        "revoke": Verb(
+        "revoke": Deed(
             label="Revoke",
             done="Revoked",
             consequence="Requests with these keys are refused at once. This cannot be undone.",

@@ -8,7 +8,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from jobs.access import actor_of
-from jobs.admin.confirmation import AskingAdmin, Verb
+from jobs.admin.confirmation import ActingAdmin, Deed
 from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, instant
 from jobs.models import Lane, Tenant
 from jobs.services import change_limits, set_queue_paused
@@ -61,7 +61,7 @@ def resume(ids: Sequence[Any], actor: str) -> int:
 
 
 @admin.register(Lane)
-class LaneAdmin(AskingAdmin, BoundedList):
+class LaneAdmin(ActingAdmin, BoundedList):
     """Limits, weight and pause of a tenant's queue."""
 
     list_display = [
@@ -74,16 +74,15 @@ class LaneAdmin(AskingAdmin, BoundedList):
     search_help_text = "A part of the queue's name."
     fields = ["tenant", "queue", "is_paused", "pause_reason", "paused_by", PAUSED_AT, *LIMITS]
     readonly_fields = ["tenant", "queue", "paused_by", PAUSED_AT]
-    most_at_once = 1_000
     verbs = {
-        "pause": Verb(
+        "pause": Deed(
             label="Pause",
             done="Paused",
             consequence="No further job of these queues starts; running ones go on.",
             permission="change",
             act=pause,
         ),
-        "resume": Verb(
+        "resume": Deed(
             label="Resume",
             done="Resumed",
             consequence="Their waiting jobs start again.",

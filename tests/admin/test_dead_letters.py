@@ -1,15 +1,19 @@
 """Dead letters are grouped, decided about behind a question, and every decision is on record."""
 
+import math
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
-from jobs import services
+from jobs import operations, services
 from jobs.admin.dead_letters import DeadLetterAdmin
-from jobs.models import Attempt, AuditEntry, DeadLetter, Job, Tenant
-from jobs.statuses import Reason, Status
+from jobs.conf import conf
+from jobs.models import Attempt, AuditEntry, DeadLetter, Job, Operation, Tenant
+from jobs.statuses import BulkAction, Reason, Status
 from tests.factories import make_job
 
 LIST = "/admin/jobs/deadletter/"
@@ -75,17 +79,27 @@ def test_dead_letters_are_filtered(
     assert len(_listed(operator, f"?{filters}")) == expected
 
 
-def test_redrive_asks_then_acts_and_is_on_record(operator: Client, dead: list[Job]) -> None:
+def test_redrive_asks_then_acts_in_the_background_and_is_on_record(
+    operator: Client, alice: Tenant, dead: list[Job]
+) -> None:
     asked = _choose(operator, "redrive", dead[:2])
     assert "Redrive 2 dead letters?" in asked.text
     assert str(dead[0].pk) in asked.text
+    assert not Operation.objects.exists()
+    begun = _confirm(operator, asked)
+    operation = Operation.objects.get()
+    assert begun.redirect_chain == [(reverse("operation", args=[operation.pk]), 302)]
+    assert f'href="{LIST}"' in begun.text
     assert _status_of(dead[0]) == Status.DLQ
-    answer = _confirm(operator, asked)
-    assert "Sent back 2 dead letters." in answer.text
+    _carry_out()
     assert [_status_of(job) for job in dead] == [Status.PENDING, Status.PENDING, Status.DLQ]
-    entry = AuditEntry.objects.get()
-    assert (entry.actor, entry.action, entry.tenant.slug) == ("user:olga", "redrive", "alice")
-    assert set(entry.details["jobs"]) == {str(job.pk) for job in dead[:2]}
+    entries = AuditEntry.objects.order_by("pk")
+    assert [
+        (entry.actor, entry.action, entry.tenant, entry.details["count"]) for entry in entries
+    ] == [
+        ("user:olga", "start_operation", alice, 2),
+        ("user:olga", "end_operation", alice, 2),
+    ]
 
 
 def test_discard_asks_then_deletes_and_is_on_record(operator: Client, dead: list[Job]) -> None:
@@ -93,20 +107,49 @@ def test_discard_asks_then_deletes_and_is_on_record(operator: Client, dead: list
     assert "This cannot be undone" in asked.text
     assert Job.objects.filter(pk=dead[0].pk).exists()
     _confirm(operator, asked)
+    _carry_out()
     assert not Job.objects.filter(pk=dead[0].pk).exists()
     assert not Attempt.objects.filter(job_id=dead[0].pk).exists()
-    assert AuditEntry.objects.get().action == "discard"
+    assert AuditEntry.objects.latest("pk").target.startswith("discard ")
 
 
-def test_each_tenant_has_its_part_on_its_record(
+def test_the_chosen_go_back_at_a_pace_and_can_be_called_off(
+    operator: Client, dead: list[Job]
+) -> None:
+    _confirm(operator, _choose(operator, "redrive", dead), rate_per_second="0.5")
+    operation = Operation.objects.get()
+    assert operation.rate_per_second == 0.5
+    operations.step("a worker")
+    operator.post(reverse("cancel-operation", args=[operation.pk]))
+    assert operations.step("a worker") == math.inf
+    assert DeadLetter.objects.count() == 2
+
+
+@pytest.mark.parametrize("pace", ["0", "-1", "fast", "nan", "1e9"])
+def test_an_impossible_pace_is_asked_about_again(
+    operator: Client, dead: list[Job], pace: str
+) -> None:
+    asked = _confirm(operator, _choose(operator, "redrive", dead[:2]), rate_per_second=pace)
+    assert asked.status_code == 400
+    assert asked.context["form"].errors.keys() == {"rate_per_second"}
+    assert asked.context["ids"].count(",") == 1
+    assert not Operation.objects.exists()
+
+
+def test_letters_of_several_tenants_are_one_operation_on_the_record_of_each(
     operator: Client, alice: Tenant, mallory: Tenant
 ) -> None:
     jobs = [make_job(tenant, Status.DLQ) for tenant in (alice, mallory, alice)]
+    make_job(mallory, Status.DLQ)
     _confirm(operator, _choose(operator, "redrive", jobs))
-    entries = AuditEntry.objects.order_by("tenant__slug").values_list("tenant__slug", "details")
-    assert [(slug, len(details["jobs"])) for slug, details in entries] == [
-        ("alice", 2),
-        ("mallory", 1),
+    assert Operation.objects.get().tenant is None
+    _carry_out()
+    assert {_status_of(job) for job in jobs} == {Status.PENDING}
+    assert DeadLetter.objects.count() == 1
+    entries = AuditEntry.objects.exclude(tenant=None).order_by("tenant__slug")
+    assert [(e.tenant, e.action, e.details["count"]) for e in entries] == [
+        (alice, "start_operation", 2),
+        (mallory, "start_operation", 1),
     ]
 
 
@@ -115,19 +158,30 @@ def test_a_single_one_is_asked_about_from_its_page(operator: Client, dead: list[
     address = f"{LIST}confirm/redrive/?ids={dead[0].pk}"
     assert address in page.text
     _confirm(operator, operator.get(address))
+    _carry_out()
     assert _status_of(dead[0]) == Status.PENDING
 
 
-def test_all_that_match_are_chosen_up_to_a_bound(
+def test_all_that_match_are_asked_about_as_one_filter(
+    operator: Client, dead: list[Job], mallory: Tenant
+) -> None:
+    other = make_job(mallory, Status.DLQ)
+    asked = _choose(operator, "redrive", [other], "?tenant=mallory", select_across="1")
+    question = operator.get(asked.headers["Location"])
+    assert str(question.context["count"]) == "1"
+    assert question.context["tenant"] == mallory
+
+
+def test_all_that_a_search_found_are_chosen_up_to_a_bound(
     operator: Client, dead: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DeadLetterAdmin, "most_at_once", 2)
-    asked = _choose(operator, "redrive", dead[:1], select_across="1")
-    assert "Redrive 2 dead letters?" in asked.text
+    monkeypatch.setattr(DeadLetterAdmin, "most_at_once", 1)
+    asked = _choose(operator, "redrive", dead[:1], "?q=echo", select_across="1")
+    assert "Redrive 1 dead letter?" in asked.text
     assert "At least 1 more match" in asked.text
-    answer = _confirm(operator, asked)
-    assert "1 more matched and remain" in answer.text
-    assert DeadLetter.objects.count() == 1
+    assert "1 more matched and remain" in _confirm(operator, asked).text
+    _carry_out()
+    assert DeadLetter.objects.count() == 2
 
 
 def test_no_more_than_the_bound_can_be_sent(
@@ -138,48 +192,46 @@ def test_no_more_than_the_bound_can_be_sent(
     assert operator.post(f"{LIST}confirm/redrive/", {"ids": ids}).status_code == 400
 
 
-def test_all_that_match_follow_the_filters(
-    operator: Client, dead: list[Job], mallory: Tenant
-) -> None:
-    other = make_job(mallory, Status.DLQ)
-    asked = _choose(operator, "redrive", [other], "?tenant=mallory", select_across="1")
-    assert "Redrive 1 dead letter?" in asked.text
-    answer = _confirm(operator, asked)
-    assert answer.redirect_chain == [(f"{LIST}?tenant=mallory", 302)]
-    assert DeadLetter.objects.count() == len(dead)
+def test_as_many_as_the_bound_can_be_sent(operator: Client, dead: list[Job]) -> None:
+    strangers = [str(uuid.uuid4()) for _ in range(DeadLetterAdmin.most_at_once - 1)]
+    ids = ",".join([str(dead[0].pk), *strangers])
+    operator.post(f"{LIST}confirm/redrive/", {"ids": ids})
+    assert Operation.objects.get().expected == 1
 
 
 def test_what_is_confirmed_is_what_was_shown(
     operator: Client, alice: Tenant, dead: list[Job]
 ) -> None:
-    asked = _choose(operator, "discard", dead[:1], select_across="1")
+    asked = _choose(operator, "discard", dead[:1], "?q=echo", select_across="1")
     late = make_job(alice, Status.DLQ)
     _confirm(operator, asked)
-    assert [job.pk for job in DeadLetter.objects.all()] == [late.pk]
+    _carry_out()
+    assert {job.pk for job in DeadLetter.objects.all()} == {dead[2].pk, late.pk}
 
 
 def test_what_others_changed_meanwhile_is_left_alone(operator: Client, dead: list[Job]) -> None:
     asked = _choose(operator, "redrive", dead[:2])
     services.redrive([dead[0].pk], actor="user:else", tenant=None)
-    answer = _confirm(operator, asked)
-    assert "Sent back 1 dead letter." in answer.text
-    assert "Left alone: 1" in answer.text
+    _confirm(operator, asked)
+    assert Operation.objects.get().expected == 1
 
 
 def test_only_dead_letters_can_be_acted_on(operator: Client, alice: Tenant) -> None:
     waiting = make_job(alice)
-    operator.post(f"{LIST}confirm/discard/", {"ids": str(waiting.pk)})
-    assert _status_of(waiting) == Status.PENDING
+    answer = operator.post(f"{LIST}confirm/discard/", {"ids": str(waiting.pk)}, follow=True)
+    assert "Nothing was left to do" in answer.text
+    assert not Operation.objects.exists()
     assert "Nothing is left to do" in operator.get(f"{LIST}confirm/discard/?ids={waiting.pk}").text
 
 
-def test_many_are_done_in_parts(
-    operator: Client, dead: list[Job], monkeypatch: pytest.MonkeyPatch
+def test_no_more_operations_begin_than_may_run(
+    operator: Client, alice: Tenant, dead: list[Job]
 ) -> None:
-    monkeypatch.setattr("jobs.admin.dead_letters.AT_ONCE", 2)
+    for _ in range(conf().max_operations_per_tenant):
+        operations.start(alice, BulkAction.REDRIVE, "queue:none", actor="user:else")
     answer = _confirm(operator, _choose(operator, "redrive", dead))
-    assert "Sent back 3 dead letters." in answer.text
-    assert AuditEntry.objects.count() == 2
+    assert "operations are running" in answer.text
+    assert answer.redirect_chain == [(LIST, 302)]
 
 
 @pytest.mark.parametrize("action", ["redrive", "discard"])
@@ -200,7 +252,9 @@ def test_who_may_operate_needs_no_more_than_that(
 ) -> None:
     client = staff("view_job", "operate_job")
     _confirm(client, _choose(client, "redrive", dead))
-    assert AuditEntry.objects.get().actor == "user:sam"
+    _carry_out()
+    assert not DeadLetter.objects.exists()
+    assert {entry.actor for entry in AuditEntry.objects.all()} == {"user:sam"}
 
 
 def test_no_ids_and_no_actions_of_someones_invention(operator: Client, db: None) -> None:
@@ -216,9 +270,14 @@ def _choose(
     return client.post(f"{LIST}{filters}", form)
 
 
-def _confirm(client: Client, asked: Any) -> Any:
-    form = {name: asked.context[name] for name in ("ids", "left", "back")}
+def _confirm(client: Client, asked: Any, **more: str) -> Any:
+    form = {name: asked.context[name] for name in ("ids", "left", "back")} | more
     return client.post(asked.context["action"], form, follow=True)
+
+
+def _carry_out() -> None:
+    while operations.step("a worker") < math.inf:
+        pass
 
 
 def _listed(client: Client, filters: str = "") -> list[Any]:
