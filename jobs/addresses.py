@@ -6,13 +6,14 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls.converters import StringConverter
 
-from jobs.models import NAME_PATTERN
+NAMES = frozenset({"queue", "task"})
+"""The parts of addresses that have to be names."""
 
 
-class QueueName(StringConverter):
-    """The name of a queue in an address."""
+class Name(StringConverter):
+    """What should be the name of a queue or task in an address; its view says if it is none."""
 
-    regex = NAME_PATTERN
+    regex = "[^/]+"
 
 
 def refuse_nul(answer: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from jobs.addresses import NAMES
 from jobs.api.problems import MEDIA_TYPE, OTHER_CODES, TYPE_PREFIX
 from jobs.errors import INVALID, InvalidInput, JobQueueError
+from jobs.models import NAME_PATTERN
 
 Schema = dict[str, Any]
 
 OWN_CODES = "x-problems"
 """Where `described` leaves the codes that a view names."""
+MAY_BE_EMPTY = "x-may-be-empty"
+"""And this, that a call needs no body."""
 
 _ALWAYS = ("invalid_input", "unavailable", "internal_error")
 _WITH_KEY = (
@@ -68,7 +72,10 @@ def describe_errors(result: Schema, generator: Any, request: Any, public: bool) 
     for path, methods in result["paths"].items():
         for operation in methods.values():
             if "requestBody" in operation:
-                operation["requestBody"]["required"] = True
+                operation["requestBody"]["required"] = not operation.pop(MAY_BE_EMPTY, False)
+            for one in operation.get("parameters", ()):
+                if one["in"] == "path" and one["name"] in NAMES:
+                    one["schema"] = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
             own = _codes_of(path, operation, result["components"]["schemas"])
             by_status: dict[int, list[str]] = {}
             for code in sorted(own):
@@ -90,7 +97,7 @@ def _codes_of(path: str, operation: Schema, components: Schema) -> set[str]:
     if "requestBody" in operation:
         found.update(_WITH_BODY)
         found |= _codes_of_schema(_body(operation), components)
-    for one in (one for one in parameters if one["in"] == "query"):
+    for one in (one for one in parameters if one["in"] in {"query", "path"}):
         found |= _codes_of_schema(one["schema"], components)
         found |= {"invalid_cursor"} if one["name"] == "cursor" else set()
     return found

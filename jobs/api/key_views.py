@@ -202,6 +202,7 @@ class RotateKey(KeysView):
         "rotate_key",
         "Make a key that takes another's place",
         request=object_of(ROTATION_FIELDS, example={"overlap_seconds": 3_600}),
+        may_be_empty=True,
         answers={201: NEW_KEY},
         problems=("queue_not_allowed", "key_ended", "already_rotated", "too_many_keys"),
     )

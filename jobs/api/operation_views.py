@@ -216,7 +216,6 @@ class Operations(OperationsView):
         without that scope `expected` is null. An idempotency key that was used before for the same
         is answered with the earlier operation as it stands now, for as long as that is kept.
         """
-        self.read_query({})
         given = read_fields(body_of(request), OPERATION_FIELDS)
         for name in ("action", "filter"):
             if name not in given:

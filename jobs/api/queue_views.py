@@ -1,5 +1,6 @@
 """The tenant's queues and figures."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,19 +8,34 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import figures, services
-from jobs.api.parsers import body_of
+from jobs.api.parsers import body_of, body_or_nothing_of
 from jobs.api.schema import FIGURES, LANE, LANES, described, object_of
 from jobs.api.tenant_views import STARTS, changes_of, limits_of
 from jobs.api.view import TenantView
-from jobs.errors import QueueNotFound
-from jobs.fields import Field, bounded, integer
+from jobs.errors import InvalidInput, QueueNotFound
+from jobs.fields import Field, bounded, integer, read_fields, text
 from jobs.instants import instant
 from jobs.keys import Scope, may_use
 from jobs.models import Lane, Tenant
+from jobs.models.tenants import MAX_REASON
 
 NOT_ALLOWED = ("queue_not_allowed",)
 MAX_WEIGHT = 1_000
+ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
 QUEUE_LIMITS: Mapping[str, Field] = {**STARTS, "weight": bounded(integer, 1, MAX_WEIGHT)}
+
+
+def _reason(value: Any) -> str:
+    if not re.fullmatch(rf"{ONE_LINE}{{0,{MAX_REASON}}}", text(value)):
+        raise InvalidInput(f"must be one line of up to {MAX_REASON} characters.")
+    return str(value)
+
+
+PAUSE_FIELDS: Mapping[str, Field] = {
+    "reason": Field(
+        _reason, {"type": "string", "maxLength": MAX_REASON, "pattern": f"^{ONE_LINE}*$"}
+    )
+}
 
 
 class Queues(TenantView):
@@ -71,10 +87,12 @@ class _SetPaused(TenantView):
     scopes = {"POST": Scope.ADMIN}
     paused: bool
 
-    def change(self, queue: str) -> Response:
+    def change(self, queue: str, reason: str = "") -> Response:
         """Pause or resume the queue and answer how it stands then."""
         self.require_queues([queue])
-        services.set_queue_paused(self.tenant, queue, paused=self.paused, actor=self.actor)
+        services.set_queue_paused(
+            self.tenant, queue, paused=self.paused, actor=self.actor, reason=reason
+        )
         return Response(_lane_named(self.tenant, queue))
 
 
@@ -84,11 +102,21 @@ class PauseQueue(_SetPaused):
     paused = True
 
     @described(
-        "pause_queue", "Start no more jobs of a queue", answers={200: LANE}, problems=NOT_ALLOWED
+        "pause_queue",
+        "Start no more jobs of a queue",
+        request=object_of(PAUSE_FIELDS, example={"reason": "the mail server is down"}),
+        may_be_empty=True,
+        answers={200: LANE},
+        problems=NOT_ALLOWED,
     )
     def post(self, request: Request, queue: str) -> Response:
-        """Once this has answered, no job of the queue starts; running ones go on."""
-        return self.change(queue)
+        """Once this has answered, no job of the queue starts; running ones go on.
+
+        `reason` is told to everybody who sees the queue, as `pause_reason`, and in the audit log.
+        Pausing a paused queue again with a reason puts that and you in the place of the earlier.
+        """
+        given = read_fields(body_or_nothing_of(request), PAUSE_FIELDS)
+        return self.change(queue, given.get("reason", ""))
 
 
 class ResumeQueue(_SetPaused):

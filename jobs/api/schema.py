@@ -12,7 +12,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from jobs.api import examples
-from jobs.api.error_answers import OWN_CODES
+from jobs.api.error_answers import MAY_BE_EMPTY, OWN_CODES
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from jobs.errors import UNREADABLE
 from jobs.exports import Form
@@ -325,12 +325,14 @@ def described(
     parameters: Sequence[OpenApiParameter] = (),
     takes_idempotency_key: bool = False,
     is_public: bool = False,
+    may_be_empty: bool = False,
     media_types: Sequence[str] = ("application/json",),
 ) -> Callable[[View], View]:
     """Describe a view's method; its docstring becomes the description.
 
     `problems` are the codes of docs/errors.md that only the view knows of, such as
     `status_conflict`; what every call with a key, a body or an id can be refused for is added.
+    `may_be_empty` says that the call needs no body, though it takes one.
     """
     responses = {
         (status, media_type): OpenApiResponse(schema, description=summary)
@@ -344,7 +346,7 @@ def described(
         responses=responses,
         parameters=[*parameters, *([_IDEMPOTENCY_KEY] if takes_idempotency_key else [])],
         auth=[] if is_public else None,
-        extensions={OWN_CODES: list(problems)},
+        extensions={OWN_CODES: list(problems), **({MAY_BE_EMPTY: True} if may_be_empty else {})},
     )
 
     def decorate(view: View) -> View:

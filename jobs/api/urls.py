@@ -3,7 +3,7 @@
 from django.urls import include, path, re_path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
-from jobs.addresses import QueueName
+from jobs.addresses import Name
 from jobs.api import (
     audit_views,
     dead_letter_views,
@@ -21,7 +21,7 @@ from jobs.api import (
 )
 from jobs.api.view import UnknownAddress
 
-register_converter(QueueName, "queue_name")
+register_converter(Name, "name")
 
 version_1 = [
     path("jobs", job_views.Jobs.as_view(), name="api-jobs"),
@@ -47,9 +47,9 @@ version_1 = [
         name="api-cancel-operation",
     ),
     path("queues", queue_views.Queues.as_view(), name="api-queues"),
-    path("queues/<queue_name:queue>", queue_views.OneQueue.as_view(), name="api-queue"),
-    path("queues/<queue_name:queue>/pause", queue_views.PauseQueue.as_view(), name="api-pause"),
-    path("queues/<queue_name:queue>/resume", queue_views.ResumeQueue.as_view(), name="api-resume"),
+    path("queues/<name:queue>", queue_views.OneQueue.as_view(), name="api-queue"),
+    path("queues/<name:queue>/pause", queue_views.PauseQueue.as_view(), name="api-pause"),
+    path("queues/<name:queue>/resume", queue_views.ResumeQueue.as_view(), name="api-resume"),
     path("keys", key_views.Keys.as_view(), name="api-keys"),
     path("keys/<str:key_id>", key_views.OneKey.as_view(), name="api-key"),
     path("keys/<str:key_id>/rotate", key_views.RotateKey.as_view(), name="api-rotate-key"),
@@ -63,11 +63,7 @@ version_1 = [
     path("audit", audit_views.Audit.as_view(), name="api-audit"),
     path("tenant", tenant_views.OwnTenant.as_view(), name="api-tenant"),
     path("task-limits", tenant_views.TaskLimits.as_view(), name="api-task-limits"),
-    path(
-        "task-limits/<queue_name:task>",
-        tenant_views.OneTaskLimit.as_view(),
-        name="api-task-limit",
-    ),
+    path("task-limits/<name:task>", tenant_views.OneTaskLimit.as_view(), name="api-task-limit"),
     path("metrics", queue_views.Figures.as_view(), name="api-figures"),
 ]
 

@@ -1,5 +1,6 @@
 """What every view of the API has: a request id, strict query parameters, one tenant in sight."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from uuid import UUID
@@ -13,14 +14,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from jobs.access import get_job_of_tenant, jobs_of_tenant
+from jobs.addresses import NAMES
 from jobs.api.pages import read_query
 from jobs.api.parsers import refuse_body
 from jobs.api.problems import MEDIA_TYPE, request_id
 from jobs.api.schema import takes_no_body
-from jobs.errors import JobNotFound, JobQueueError, QueueNotAllowed
+from jobs.errors import InvalidInput, JobNotFound, JobQueueError, QueueNotAllowed
 from jobs.filters import Filter, Reader, Term
 from jobs.keys import Scope, may_use
-from jobs.models import ApiKey, Job, Tenant
+from jobs.models import NAME_PATTERN, ApiKey, Job, Tenant
 
 SHOWS_NOTHING = "default-src 'none'; frame-ancestors 'none'"
 """An answer of the API is no page: whoever makes a browser show it gets no script to run."""
@@ -31,6 +33,15 @@ class NothingHere(JobQueueError):
 
     code = "not_found"
     status = 404
+
+
+def _refuse_malformed(part: str, value: str) -> None:
+    if not re.fullmatch(NAME_PATTERN, value):
+        raise InvalidInput(
+            f"The {part} in the address is not a name: a letter or digit, and up to 127 more or "
+            "dots, underscores, colons or hyphens.",
+            code="invalid_name",
+        )
 
 
 class AnyAnswer(BaseContentNegotiation):
@@ -94,13 +105,15 @@ class UnknownAddress(PublicView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Raise `NothingHere`, whatever the method."""
-        raise NothingHere("There is nothing at this address.")
+        slash = " No address of the API ends in a slash." if request.path.endswith("/") else ""
+        raise NothingHere(f"There is nothing at this address.{slash}")
 
 
 class TenantView(ApiView):
     """Sees what belongs to the key's tenant. `scopes` says what each method needs of the key.
 
-    `query` are the parameters that it knows; None where the view reads them itself.
+    `query` are the parameters that it knows; None where the view reads them itself. No POST has
+    any.
     """
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
@@ -112,10 +125,13 @@ class TenantView(ApiView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, authorise, count, and refuse what would be ignored."""
         super().initial(request, *args, **kwargs)
+        for part in NAMES & kwargs.keys():
+            _refuse_malformed(part, kwargs[part])
         if self.is_of_whole_tenant and self.key.queues:
             raise QueueNotAllowed("This needs a key that is not limited to some queues.")
-        if self.query is not None:
-            self.read_query(self.query)
+        query = {} if request.method == "POST" else self.query
+        if query is not None:
+            self.read_query(query)
         method = str(request.method).lower()
         if method in self.http_method_names and getattr(type(self), method, None) in takes_no_body:
             refuse_body(request)

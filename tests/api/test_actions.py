@@ -172,6 +172,38 @@ def test_a_queue_is_paused_and_resumed(api: Caller, alice: Tenant) -> None:
     assert list(AuditEntry.objects.values_list("action", flat=True)[:2]) == ["resume", "pause"]
 
 
+def test_a_pause_says_who_and_why(api: Caller, alice: Tenant) -> None:
+    make_job(alice, queue="mail")
+    reason = 'the mail server is down, see "status" & <b>\u20ac</b>'
+    paused = api.post("/queues/mail/pause", {"reason": reason}).json()
+    assert (paused["pause_reason"], paused["paused_by"][:4]) == (reason, "key:")
+    assert api.get("/queues/mail").json()["pause_reason"] == reason
+    entry = AuditEntry.objects.latest("pk")
+    assert (entry.action, entry.details["reason"]) == ("pause", reason)
+    again = api.post("/queues/mail/pause").json()
+    assert (again["paused_at"], again["pause_reason"]) == (paused["paused_at"], reason)
+    resumed = api.post("/queues/mail/resume").json()
+    assert (resumed["paused_by"], resumed["pause_reason"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"reason": "x" * 201}, "invalid_input"),
+        ({"reason": "one\ntwo"}, "invalid_input"),
+        ({"reason": "\u001b[2J"}, "invalid_input"),
+        ({"reason": None}, "invalid_type"),
+        ({"reason": ["down"]}, "invalid_type"),
+        ({"why": "down"}, "unknown_field"),
+    ],
+)
+def test_a_reason_is_one_line(api: Caller, alice: Tenant, body: Any, code: str) -> None:
+    make_job(alice, queue="mail")
+    problem(api.post("/queues/mail/pause", body), 400, code)
+    problem(api.post("/queues/mail/resume", {"reason": "up"}), 400, "unknown_field")
+    assert api.get("/queues/mail").json()["paused"] is False
+
+
 def test_a_queue_without_a_job_yet_cannot_be_paused(api: Caller) -> None:
     problem(api.post("/queues/none/pause"), 404, "not_found")
 

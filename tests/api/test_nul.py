@@ -72,8 +72,8 @@ def test_a_session_cookie_with_a_nul_is_refused(db: None) -> None:
 
 
 def test_the_api_knows_no_queue_of_such_a_name(api: Caller) -> None:
-    problem(api.post("/queues/%00/pause"), 404, "not_found")
-    problem(api.post("/queues/a%00/resume"), 404, "not_found")
+    problem(api.post("/queues/%00/pause"), 400, "invalid_name")
+    problem(api.post("/queues/a%00/resume"), 400, "invalid_name")
 
 
 @pytest.mark.parametrize("query", ["q=%2500", "q=a"])

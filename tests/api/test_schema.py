@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from jobqueue_project.urls import api as urlpatterns
 from jobs.api.error_answers import codes
 from jobs.api.view import PublicView
-from tests.api.conftest import PROBLEM, Caller
+from tests.api.conftest import PROBLEM, Caller, problem
 
 pytestmark = pytest.mark.django_db
 
@@ -153,10 +153,15 @@ def test_every_error_has_an_example_that_fits(schema: dict[str, Any]) -> None:
                 assert f"`{code}`" in answer["description"]
 
 
-def call(caller: Caller, one: Operation) -> Any:
-    """Make the call with its example, and with ids and names that nothing has."""
+def a_path(one: Operation) -> str:
+    """Its address, with ids and names that nothing has."""
     path = re.sub(r"\{queue\}", "nope", one.path)
-    path = re.sub(r"\{\w+\}", str(uuid.uuid4()), path)
+    return re.sub(r"\{\w+\}", str(uuid.uuid4()), path)
+
+
+def call(caller: Caller, one: Operation) -> Any:
+    """Make the call with its example."""
+    path = a_path(one)
     body = one.request["example"] if one.request else None
     return caller.call(one.method.upper(), path, body)
 
@@ -178,6 +183,57 @@ def test_the_examples_are_taken_and_answered_as_described(
             shape = described["content"][media_type]["schema"]
             is_json = media_type.endswith("json") and not response.streaming
             conform(schema, shape, response.json() if is_json else body_of(response))
+
+
+def test_a_body_is_required_where_none_is_refused(api: Caller, schema: dict[str, Any]) -> None:
+    for one in operations(schema):
+        answer = api.call(one.method.upper(), a_path(one))
+        is_refused = answer.status_code == 400 and answer.json()["code"] == "malformed_json"
+        assert is_refused == one.described.get("requestBody", {}).get("required", False), one.path
+
+
+def test_a_body_is_refused_where_none_is_described(api: Caller, schema: dict[str, Any]) -> None:
+    for one in operations(schema):
+        is_of_key = "security" in one.described
+        if one.request is None and is_of_key:
+            problem(api.call(one.method.upper(), a_path(one), {"x": 1}), 400, "unknown_field")
+        elif is_of_key:
+            told = problem(
+                api.call(one.method.upper(), a_path(one), {"x?": 1}), 400, "unknown_field"
+            )
+            assert known(told) == properties(schema, one.request or {}), one.path
+
+
+def test_the_parameters_that_are_described_are_those_that_are_known(
+    api: Caller, schema: dict[str, Any]
+) -> None:
+    for one in operations(schema):
+        if "security" in one.described:
+            body = one.request["example"] if one.request else None
+            answer = api.call(one.method.upper(), f"{a_path(one)}?x?=1", body)
+            given = [x for x in one.described.get("parameters", []) if x["in"] == "query"]
+            told = known(problem(answer, 400, "unknown_parameter"))
+            assert told == ({x["name"] for x in given} or {"none"}), one.path
+
+
+def test_a_parameter_of_an_address_is_there(schema: dict[str, Any]) -> None:
+    for one in operations(schema):
+        described = [x for x in one.described.get("parameters", []) if x["in"] == "path"]
+        assert {x["name"] for x in described} == set(re.findall(r"\{(\w+)\}", one.path))
+        assert all(x["required"] for x in described)
+
+
+def known(told: dict[str, Any]) -> set[str]:
+    """The names that a refusal of an unknown one tells."""
+    listed = told["detail"].partition("known are ")[2].rstrip(".")
+    return set(listed.split(", "))
+
+
+def properties(schema: dict[str, Any], content: dict[str, Any]) -> set[str]:
+    """The members of a body, as they are described."""
+    shape = content["schema"]
+    name = shape.get("$ref", "").rpartition("/")[2]
+    return set((schema["components"]["schemas"][name] if name else shape)["properties"])
 
 
 def test_without_a_key_everything_but_health_is_refused(
