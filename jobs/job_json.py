@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from jobs.errors import InsufficientScope
 from jobs.exact_json import Raw
 from jobs.instants import instant
 from jobs.models import Attempt, Job
@@ -38,6 +39,18 @@ def job_as_json(job: Job) -> dict[str, Any]:
         "worker": job.worker or None,
         "unreadable": job.unreadable or None,
     }
+
+
+def without_contents(shown: dict[str, Any], *, is_new: bool = False) -> dict[str, Any]:
+    """The same job for who may not read: without what it carries.
+
+    Who has just made it knows its payload, but is told no result.
+    """
+    return {**shown, **(_NOTHING_YET if is_new else _WITHHELD)}
+
+
+_NOTHING_YET = {"result": None, "error": None}
+_WITHHELD = {"payload": None, **_NOTHING_YET, "unreadable": InsufficientScope.code}
 
 
 def attempt_as_json(attempt: Attempt) -> dict[str, Any]:

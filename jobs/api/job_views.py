@@ -28,10 +28,11 @@ from jobs.api.view import TenantView
 from jobs.conf import conf
 from jobs.errors import InsufficientScope, InvalidInput, PayloadTooLarge
 from jobs.job_filters import JOB_FILTERS
-from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
+from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json, without_contents
 from jobs.job_request import read_bulk, read_job
 from jobs.job_rows import attempts_of, job_of
 from jobs.keys import Scope, allows
+from jobs.models import ApiKey, Job
 from jobs.statuses import Status
 from jobs.why import explain
 
@@ -51,7 +52,10 @@ class Jobs(TenantView):
         takes_idempotency_key=True,
     )
     def post(self, request: Request) -> Response:
-        """201 with the new job; 200 with the earlier one for a repeated idempotency key."""
+        """201 with the new job; 200 with the earlier one for a repeated idempotency key.
+
+        Of an earlier job, a key without the scope `read` is told no payload, result or error.
+        """
         new = read_job(
             body_of(request), self.tenant, header_key=request.headers.get("Idempotency-Key")
         )
@@ -60,7 +64,8 @@ class Jobs(TenantView):
         job = job_of(submitted.row) if submitted.row else self.job(submitted.job_id)
         headers = {"Location": f"{request.path}/{job.pk}", **submission_headers(self.tenant)}
         status = 201 if submitted.created else 200
-        return Response(job_as_json(job), status=status, headers=headers)
+        shown = shown_to(self.key, job, is_new=submitted.created)
+        return Response(shown, status=status, headers=headers)
 
     @described(
         "list_jobs",
@@ -136,8 +141,12 @@ class CancelJob(TenantView):
 
     @described("cancel_job", "Cancel a job", answers={200: JOB}, problems=("status_conflict",))
     def post(self, request: Request, job_id: str) -> Response:
-        """At once while it waits; a running job is stopped at its worker's next heartbeat."""
-        return Response(job_as_json(services.cancel(self.job(job_id), actor=self.actor)))
+        """At once while it waits; a running job is stopped at its worker's next heartbeat.
+
+        A key without the scope `read` is told neither payload nor result nor error.
+        """
+        job = services.cancel(self.job(job_id), actor=self.actor)
+        return Response(shown_to(self.key, job))
 
 
 class RetryJob(TenantView):
@@ -154,12 +163,14 @@ class RetryJob(TenantView):
     def post(self, request: Request, job_id: str) -> Response:
         """A failed job skips the rest of its backoff; a dead letter starts afresh.
 
-        As that redrives it, it needs the scope `admin`.
+        As that redrives it, it needs the scope `admin`. A key without the scope `read` is told
+        neither payload nor result nor error.
         """
         job, may_redrive = self.job(job_id), allows(self.key, Scope.ADMIN)
         if job.status == Status.DLQ and not may_redrive:
             raise InsufficientScope("Retrying a dead letter needs a key with the scope 'admin'.")
-        return Response(job_as_json(services.retry(job, actor=self.actor, may_redrive=may_redrive)))
+        retried = services.retry(job, actor=self.actor, may_redrive=may_redrive)
+        return Response(shown_to(self.key, retried))
 
 
 class WhyJob(TenantView):
@@ -171,6 +182,12 @@ class WhyJob(TenantView):
     def get(self, request: Request, job_id: str) -> Response:
         """The gates in its way, in the order in which they open."""
         return Response(explanation_as_json(explain(self.job(job_id))))
+
+
+def shown_to(key: ApiKey, job: Job, *, is_new: bool = False) -> dict[str, Any]:
+    """The job as this key may see it; `is_new`, if it has just made it."""
+    shown = job_as_json(job)
+    return shown if allows(key, Scope.READ) else without_contents(shown, is_new=is_new)
 
 
 def _refuse_too_many(jobs: Any) -> None:

@@ -14,7 +14,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from jobs.api import examples
 from jobs.api.error_answers import MAY_BE_EMPTY, OWN_CODES
 from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
-from jobs.errors import UNREADABLE
+from jobs.errors import UNREADABLE, InsufficientScope
 from jobs.exports import Form
 from jobs.fields import Field
 from jobs.filters import MAX_CHARACTERS
@@ -97,8 +97,9 @@ _JOB_MEMBERS: Mapping[str, Schema] = {
     "worker": nullable("string"),
     "unreadable": nullable(
         "string",
-        enum=[*(error.code for error in UNREADABLE), None],
-        description="Why payload, result and error cannot be read, and are null or say so.",
+        enum=[*(error.code for error in (*UNREADABLE, InsufficientScope)), None],
+        description="Why payload, result and error cannot be read, and are null or say so; "
+        "`insufficient_scope`: not by this key.",
     ),
 }
 _ATTEMPT = record(
