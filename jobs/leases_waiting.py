@@ -27,8 +27,6 @@ LOOK_SECONDS = 0.02
 REST = 4
 """After a look, the watcher rests for so many times as long as that took."""
 MAX_TROUBLE_SECONDS = 10.0
-MAX_WAITING = 2_000
-"""So many workers of one tenant wait in one process; the others are told to come again."""
 MAX_COUNTED = 1_000
 """So many jobs of a line are counted in one look; where there may be more, another follows."""
 
@@ -62,12 +60,6 @@ class Watcher:
         self._lock = threading.Lock()
         self._waiters: dict[Waiter, None] = {}  # in the order in which they came
         self._thread: threading.Thread | None = None
-
-    def is_full_for(self, wish: Wish) -> bool:
-        """Whether as many workers of this tenant wait as may."""
-        with self._lock:
-            own = sum(waiter.wish.tenant.pk == wish.tenant.pk for waiter in self._waiters)
-        return own >= MAX_WAITING
 
     def join(self, waiter: Waiter) -> None:
         """Watch for this worker, too."""

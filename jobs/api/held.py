@@ -8,12 +8,11 @@ is asked again: so its key is verified again, and the view decides alone what is
 import asyncio
 import logging
 import re
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
 from rest_framework.request import Request
@@ -38,8 +37,34 @@ Change = Callable[[], Awaitable[None]]
 Chunks = AsyncGenerator[bytes, None]
 
 _log = logging.getLogger(__name__)
-_held: Counter[int] = Counter()
-"""How many answers of this process are held for each tenant."""
+_lock = threading.Lock()
+_held: Counter[Hashable] = Counter()
+"""How many answers of this process are held, for each of whom."""
+
+
+class Place:
+    """One request's place among those whose answers are held: views take it, in many threads."""
+
+    def __init__(self) -> None:
+        self._whose: Hashable = None
+        self._is_over = False
+
+    def take(self, whose: Hashable, most: int) -> bool:
+        """Whether there is one of so many; a request that is asked again has kept its own."""
+        with _lock:
+            if self._whose is None and not self._is_over and _held[whose] < most:
+                self._whose = whose
+                _held[whose] += 1
+            return self._whose == whose
+
+    def give_up(self) -> None:
+        """For good: a view that is still at work for a client who is gone takes none any more."""
+        with _lock:
+            whose, self._whose, self._is_over = self._whose, None, True
+            if whose is not None:
+                _held[whose] -= 1
+                if not _held[whose]:
+                    del _held[whose]
 
 
 @dataclass
@@ -53,8 +78,7 @@ class Hold:
     """Whether it is to be asked for again where nothing has changed in that time."""
     stream: Callable[[], Chunks] | None = None
     """What follows upon it."""
-    place: Callable[[], AbstractContextManager[None]] = nullcontext
-    """What is taken up while it is held."""
+    place: Place = field(default_factory=Place)
     undo: Callable[[], None] | None = None
     """What to do, in a thread, if its client is gone."""
 
@@ -71,10 +95,9 @@ def hold_until(request: Request, tenant: Tenant, change: Change, *, seconds: flo
     False where nobody can: under WSGI, and when the tenant has as many as it may.
     """
     hold = hold_of(request)
-    if hold is None or _held[tenant.pk] >= conf().max_held_per_tenant:
+    if hold is None or not hold.place.take(tenant.pk, conf().max_held_per_tenant):
         return False
     hold.change, hold.seconds, hold.ages = change, seconds, True
-    hold.place = partial(_counted, tenant.pk)
     return True
 
 
@@ -87,25 +110,14 @@ def go_on_with(request: Request, tenant: Tenant, chunks: Callable[[], Chunks]) -
     if hold is None:
         return False
     most = conf().max_held_per_tenant
-    if _held[tenant.pk] >= most:
+    if not hold.place.take(tenant.pk, most):
         raise TooManyHeld(
             f"A tenant may have {most} answers waiting; close some.",
             retry_after=FULL_RETRY_SECONDS,
             limit=most,
         )
-    hold.stream, hold.place = chunks, partial(_counted, tenant.pk)
+    hold.stream = chunks
     return True
-
-
-@contextmanager
-def _counted(tenant_id: int) -> Iterator[None]:
-    _held[tenant_id] += 1
-    try:
-        yield
-    finally:
-        _held[tenant_id] -= 1
-        if not _held[tenant_id]:
-            del _held[tenant_id]
 
 
 def asks_for_news(scope: Scope) -> bool:
@@ -139,32 +151,35 @@ class Held:
 
     async def _serve(self, scope: Scope, client: "_Client", send: Send) -> None:
         gone = asyncio.ensure_future(client.wait_until_gone())
+        place = Place()
         try:
-            hold, answer = await self._final_answer(scope, client, gone)
+            hold, answer = await self._final_answer(scope, client, gone, place)
+            if hold.stream is None:
+                place.give_up()  # who has read the answer may come again
             await asyncio.sleep(0)  # whoever has left can say so
             if not gone.done():
                 await _send_on(hold, answer, gone, send)
             elif hold.undo:
                 await asyncio.to_thread(hold.undo)
         finally:
+            place.give_up()
             gone.cancel()
 
     async def _final_answer(
-        self, scope: Scope, client: "_Client", gone: asyncio.Future[None]
+        self, scope: Scope, client: "_Client", gone: asyncio.Future[None], place: Place
     ) -> tuple[Hold, list[Message]]:
         began = time.monotonic()
         while True:
-            hold, answer = await self._ask(scope, client)
+            hold, answer = await self._ask(scope, client, Hold(place=place))
             left = began + hold.seconds - time.monotonic()
             if hold.change is None or left <= 0 or gone.done():
                 return hold, answer
-            with hold.place():
-                change = await _first_of(hold.change(), gone, seconds=left)
+            change = await _first_of(hold.change(), gone, seconds=left)
             if gone.done() or _has_failed(change) or (change.cancelled() and not hold.ages):
                 return hold, answer
 
-    async def _ask(self, scope: Scope, client: "_Client") -> tuple[Hold, list[Message]]:
-        hold, answer = Hold(), list[Message]()
+    async def _ask(self, scope: Scope, client: "_Client", hold: Hold) -> tuple[Hold, list[Message]]:
+        answer = list[Message]()
 
         async def keep(message: Message) -> None:
             answer.append(message)
@@ -239,8 +254,7 @@ async def _send_on(
     hold: Hold, answer: list[Message], gone: asyncio.Future[None], send: Send
 ) -> None:
     if hold.stream is not None:
-        with hold.place():
-            await _stream(answer, hold.stream(), gone, send)
+        await _stream(answer, hold.stream(), gone, send)
         return
     for message in answer:
         await send(message)

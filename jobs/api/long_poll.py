@@ -17,6 +17,8 @@ from jobs.leases_waiting import watcher
 from jobs.models import Job
 
 PATH = "/api/v1/leases"
+MAX_WAITING = 2_000
+"""So many workers of one tenant wait in one process; the others are told to come again."""
 
 
 def asks_for_jobs(scope: Scope) -> bool:
@@ -37,7 +39,7 @@ def may_wait(request: Request, wish: Wish, seconds: float) -> bool:
     too many of the tenant's wait already.
     """
     hold = hold_of(request)
-    if hold is None or not seconds or watcher.is_full_for(wish):
+    if hold is None or not seconds or not hold.place.take((PATH, wish.tenant.pk), MAX_WAITING):
         return False
     hold.change, hold.seconds = partial(watcher.may_have_jobs, wish), seconds
     return True

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,10 +10,11 @@ from django.db import connections
 from rest_framework.request import Request
 
 from jobs import leases_waiting, services
-from jobs.api.held import MAX_BODY_BYTES, Held, hold_of
+from jobs.api import held, long_poll
+from jobs.api.held import MAX_BODY_BYTES, Held, Hold, hold_of, hold_until
 from jobs.api.long_poll import PATH, asks_for_jobs, hand_out, may_wait
 from jobs.leases import Wish, lease
-from jobs.leases_waiting import MAX_WAITING, Waiter, Watcher
+from jobs.leases_waiting import Waiter, Watcher
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from jobs.store.offers import offers
@@ -71,6 +72,11 @@ def request_of(scope: Any) -> Request:
     request = Request.__new__(Request)
     request._request = OfServer()
     return request
+
+
+def holding(hold: Hold) -> Request:
+    """A request whose answer can be held so."""
+    return request_of({held._IN_SCOPE: hold})
 
 
 def run(application: Any, client: Client, **scope: Any) -> list[bytes]:
@@ -265,14 +271,47 @@ def test_who_waits_for_jobs_beyond_those_counted_is_woken_by_the_next_look(
 
 
 @pytest.mark.django_db
-def test_a_tenant_has_so_many_places_to_wait(alice: Tenant, mallory: Tenant) -> None:
-    async def is_full() -> tuple[bool, bool]:
-        watcher = Watcher()
-        wish = wish_of(alice)
-        watcher._waiters = dict.fromkeys(Waiter(wish) for _ in range(MAX_WAITING))
-        return watcher.is_full_for(replace(wish, max_jobs=2)), watcher.is_full_for(wish_of(mallory))
+def test_so_many_of_a_tenants_workers_wait_and_no_more_however_they_come(
+    alice: Tenant, mallory: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_poll, "MAX_WAITING", 5)
+    holds = [Hold() for _ in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(lambda hold: may_wait(holding(hold), wish_of(alice), 30), holds))
+    assert taken.count(True) == 5
+    assert may_wait(holding(Hold()), wish_of(mallory), 30)
+    held._held.clear()
 
-    assert asyncio.run(is_full()) == (True, False)
+
+def test_so_many_answers_of_a_tenant_are_held_and_no_more_however_they_come(settings: Any) -> None:
+    settings.JOBQUEUE = {"max_held_per_tenant": 5}
+    tenant, holds = Tenant(pk=1), [Hold() for _ in range(40)]
+
+    def take(hold: Hold) -> bool:
+        return hold_until(holding(hold), tenant, asyncio.Event().wait, seconds=30)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(take, holds)).count(True) == 5
+    assert [take(hold) for hold in holds].count(True) == 5  # asked again, they keep their places
+    for hold in holds:
+        hold.place.give_up()
+    assert not held._held
+    assert not any(map(take, holds))  # their clients are gone
+
+
+def test_a_place_is_free_when_its_answer_comes(settings: Any) -> None:
+    settings.JOBQUEUE = {"max_held_per_tenant": 1}
+    seen: list[bool] = []
+
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        change = asyncio.Event().wait
+        seen.append(hold_until(request_of(scope), Tenant(pk=1), change, seconds=0.05))
+        await send({"type": "http.response.body", "body": b"nothing"})
+
+    for _ in range(2):
+        assert run(view, Client(b"wish")) == [b"nothing"]
+    assert all(seen)
+    assert not held._held
 
 
 @pytest.mark.django_db(transaction=True)
