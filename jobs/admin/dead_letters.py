@@ -101,8 +101,10 @@ class ErrorGroup:
 
 def error_groups(changes: ChangeList) -> list[ErrorGroup]:
     """The largest groups among the newest dead letters of the list as it is filtered."""
+    paginator: Any = changes.paginator
+    rows = changes.queryset
     groups = (
-        newest(changes.queryset, GROUPED_AT_MOST)
+        (newest(rows, GROUPED_AT_MOST) if paginator.is_cut_off else rows)
         .order_by()
         .values("error_type", "task")
         .annotate(

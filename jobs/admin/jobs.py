@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -16,11 +17,13 @@ from jobs.admin.json_text import readable
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant
 from jobs.fingerprint import SEALED
-from jobs.lookup import in_status, newest
-from jobs.models import Job, JobTag
+from jobs.lookup import edge_of, in_status
+from jobs.models import Job, JobTag, Tenant
 from jobs.statuses import Status
 
 SEARCHED_AT_MOST = 100_000
+FOUND_AT_ONCE = 1_000
+"""So many that were looked for are remembered by their ids; more are found soon each time."""
 SHOWN_CHARACTERS = 200_000
 SHOWN_ATTEMPTS = 20
 TIMES = [instant(name) for name in ("created_at", "run_at", "started_at", "finished_at")]
@@ -33,6 +36,7 @@ class StatusFilter(ValueFilter):
     """Jobs in one status."""
 
     title = parameter_name = column = "status"
+    is_indexed = True
 
     def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
         """All of them, in the order of a job's life."""
@@ -55,29 +59,64 @@ def listed_in_status(jobs: QuerySet[Any], status: str) -> QuerySet[Any]:
     return jobs.filter(pk__in=ids) if is_few else in_status(jobs, status)
 
 
-def search_jobs(jobs: QuerySet[Any], text: str, *, may_read: bool) -> QuerySet[Any]:
-    """The jobs with this id or beginning of one; else those whose task or error has the text, or
-    whose queue, tag or tenant is called that. What errors say is for those who may read payloads.
+class JobChanges(ChangeList):
+    """The jobs that the filters and the search leave, at a bounded cost.
 
-    No index serves the text, so it is looked for in the newest `SEARCHED_AT_MOST` jobs alone.
+    Tenants, statuses and ids are found through an index. For the rest, as for a task or a text, the
+    newest `SEARCHED_AT_MOST` of those that the indexes leave are looked at: once, if few are found.
     """
-    if not text:
+
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
+    ) -> QuerySet[Any]:
+        """The jobs to list, in their order."""
+        jobs = super().get_queryset(request, exclude_parameters)
+        text = "" if self.query and _by_index(self.query) else self.query
+        if not text and not any(one.value() for one in self._filters(are_indexed=False)):
+            return jobs
+        since = edge_of(self._found_by_index(request), SEARCHED_AT_MOST)
+        jobs = jobs if since is None else jobs.filter(pk__gte=since)
+        if text:
+            jobs = jobs.filter(_says(text, since, may_read=may_read_payloads(request)))
+        ids = list(jobs.order_by().values_list("pk", flat=True)[: FOUND_AT_ONCE + 1])
+        return jobs.filter(pk__in=ids) if len(ids) <= FOUND_AT_ONCE else jobs
+
+    def _found_by_index(self, request: HttpRequest) -> QuerySet[Any]:
+        jobs = self.root_queryset
+        for one in self._filters(are_indexed=True):
+            jobs = one.queryset(request, jobs)
         return jobs
+
+    def _filters(self, *, are_indexed: bool) -> list[ValueFilter]:
+        specs: list[Any] = self.filter_specs
+        return [one for one in specs if one.is_indexed == are_indexed]
+
+
+def _by_index(text: str) -> Q | None:
+    """The jobs with this id or beginning of one, or of the tenant that is called so."""
     if ids := _ids_starting_with(text):
-        return jobs.filter(pk__range=ids)
+        return Q(pk__range=ids)
+    tenant = Tenant.objects.filter(slug=text.strip()).first()
+    return Q(tenant_id=tenant.pk) if tenant else None
+
+
+def _says(text: str, since: uuid.UUID | None, *, may_read: bool) -> Q:
+    """The jobs whose task begins so, whose queue or tag is called so, or whose error has the text.
+
+    What errors say is for those who may read payloads.
+    """
+    # The index of tags begins with the tenant.
+    tagged = JobTag.objects.filter(tag=text, tenant_id__in=Tenant.objects.values("pk"))
+    newest = tagged if since is None else tagged.filter(job_id__gte=since)
+    names = Q(task__startswith=text) | Q(queue=text) | Q(pk__in=newest.values("job_id"))
+    found = names | Q(error_type__icontains=text)
     message = Q(error_message__icontains=text) & ~Q(error_message__startswith=SEALED)
-    names = Q(queue=text) | Q(tenant__slug=text) | Q(Exists(_tagged(text)))
-    found = Q(task__startswith=text) | Q(error_type__icontains=text) | names
-    return newest(jobs, SEARCHED_AT_MOST).filter(found | message if may_read else found)
+    return found | message if may_read else found
 
 
 def may_read_payloads(request: HttpRequest) -> bool:
     """Whether the user may read payloads, results, and what errors say."""
     return request.user.has_perm("jobs.view_payload")
-
-
-def _tagged(tag: str) -> QuerySet[JobTag]:
-    return JobTag.objects.filter(tag=tag, job_id=OuterRef("pk"), tenant_id=OuterRef("tenant_id"))
 
 
 def _ids_starting_with(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
@@ -94,10 +133,14 @@ class JobPages(ReadOnly, BoundedList):
     ordering = ["-pk"]
     search_fields = ["id", "task", "error_type", "error_message"]
     search_help_text = (
-        "An id or its first digits, the beginning of a task, a part of an error, or a queue, tag "
-        f"or tenant. All but ids are looked for in the newest {SEARCHED_AT_MOST:,} jobs of the "
-        "filter; messages of errors for those who may read payloads, and not those encrypted."
+        "An id or its first digits, or a tenant; else the beginning of a task, a part of an error, "
+        f"or a queue or tag. Those are looked for in the newest {SEARCHED_AT_MOST:,} jobs of the "
+        "list; messages of errors for those who may read payloads, and not those encrypted."
     )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """See there."""
+        return JobChanges
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Who may see jobs sees dead letters as well."""
@@ -110,9 +153,9 @@ class JobPages(ReadOnly, BoundedList):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """See `search_jobs`."""
-        text, may_read = search_term.strip(), may_read_payloads(request)
-        return search_jobs(queryset, text, may_read=may_read), False
+        """What an index finds; `JobChanges` looks for the rest."""
+        condition = _by_index(search_term) if search_term else None
+        return queryset.filter(condition) if condition else queryset, False
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """All there is to know of a job; what is its tenant's own for those who may read it."""

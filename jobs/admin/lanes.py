@@ -22,6 +22,7 @@ class TenantFilter(ValueFilter):
 
     title = parameter_name = "tenant"
     column = "tenant"
+    is_indexed = True
 
     def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
         """The first tenants by name; a tenant's own page leads to the others'."""

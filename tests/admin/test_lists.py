@@ -125,6 +125,29 @@ def test_text_is_looked_for_in_the_newest_jobs_alone(
     assert _found(operator, str(old.pk)) == [old.pk]
 
 
+def test_what_an_index_finds_is_found_however_old(
+    operator: Client, alice: Tenant, mallory: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make_job(mallory, Status.DLQ, task="pay", tags=("vip",))
+    make_job(alice, Status.DLQ)
+    monkeypatch.setattr("jobs.admin.jobs.SEARCHED_AT_MOST", 1)
+    for found in ("?q=mallory", "?tenant=mallory", f"?q={old.pk}", "?tenant=mallory&q=vip"):
+        assert _dead(operator, found) == [old.pk]
+    for not_among_the_newest in ("?task=pay", "?q=vip", "?q=pay"):
+        assert _dead(operator, not_among_the_newest) == []
+    assert _dead(operator, "?tenant=mallory&task=pay&queue=default") == [old.pk]
+
+
+def test_the_same_is_found_whether_it_is_remembered_by_ids_or_not(
+    operator: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [make_job(alice, Status.DLQ, tags=("vip",)) for _ in range(3)]
+    make_job(alice, Status.DLQ)
+    for bound in (2, 3):
+        monkeypatch.setattr("jobs.admin.jobs.FOUND_AT_ONCE", bound)
+        assert _dead(operator, "?q=vip") == [job.pk for job in reversed(jobs)]
+
+
 @pytest.mark.parametrize("lookup", ["payload__contains=x", "task__regex=x", "tenant__slug=alice"])
 @pytest.mark.parametrize("name", ["job", "deadletter"])
 def test_the_address_takes_no_free_lookups(operator: Client, name: str, lookup: str) -> None:
@@ -198,6 +221,11 @@ def test_a_status_is_found_whether_few_or_many_are_in_it(
 def _statuses(client: Client, filters: str) -> list[str]:
     rows = client.get(f"/admin/jobs/job/{filters}").context["cl"].result_list
     return [row.status for row in rows]
+
+
+def _dead(client: Client, filters: str) -> list[object]:
+    page = client.get(f"/admin/jobs/deadletter/{filters}")
+    return [row.pk for row in page.context["cl"].result_list]
 
 
 def _found(client: Client, text: str) -> list[object]:
