@@ -42,6 +42,8 @@ MAX_NAME = 50
 COUNTED_EVERY_SECONDS = 1.0
 MAX_WORKERS = 1_000
 """So many names a tenant's workers may have within `worker_retention_seconds`."""
+waits = store.Waits()
+"""The waits of jobs that workers over REST have ended, written with a call of theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,7 @@ def lease(wish: Wish) -> list[Job]:
     """
     if not wish.tenant.is_active:
         raise TenantInactive(f"The tenant {wish.tenant.slug!r} is switched off.")
+    waits.write_if_due()
     if wish.worker not in _noted:
         _introduce(wish)
     claimed = _claim(wish)

@@ -20,7 +20,7 @@ from jobs.conf import conf
 from jobs.data_keys import key_of
 from jobs.job_rows import find_jobs
 from jobs.keys import may_use
-from jobs.leases import is_remote_worker, see_again
+from jobs.leases import is_remote_worker, see_again, waits
 from jobs.models import ApiKey, Attempt, Job, Tenant
 from jobs.registry import exposed_tasks
 from jobs.statuses import AttemptOutcome, Reason, Status
@@ -226,7 +226,10 @@ def _record(outcomes: Sequence[Outcome], of: Tenant | None = None) -> Collection
     if of and of.key_id:
         sealing = key_of(of.key_id)
         outcomes = [outcome.sealed(sealing) for outcome in outcomes]
-    return store.finish(f"rest:{outcomes[0].tenant_id}", outcomes)
+    recorded = store.finish(f"rest:{outcomes[0].tenant_id}", outcomes)
+    waits.note(outcome for outcome in outcomes if outcome.job_id in recorded)
+    waits.write_if_due()
+    return recorded
 
 
 def answers_to(

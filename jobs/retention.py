@@ -71,6 +71,16 @@ def one_pass() -> Iterator[int]:
             yield 0
             while store.sum_up(lane_id):
                 yield 0
+        yield from _sum_up_waits()
+
+
+def _sum_up_waits() -> Iterator[int]:
+    tenant_id = store.next_with_waits(-1)
+    while tenant_id is not None:
+        yield 0
+        while store.sum_up_waits(tenant_id):
+            yield 0
+        tenant_id = store.next_with_waits(tenant_id)
 
 
 def forget_operations() -> int:

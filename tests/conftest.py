@@ -21,7 +21,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.test import TransactionTestCase
 
-from jobs import tenant_keys, wakeup
+from jobs import leases, tenant_keys, wakeup
 from jobs.api import export_views, rate_limits
 from jobs.backend import recent_tenants
 from jobs.data_keys import forget_keys
@@ -56,6 +56,12 @@ def pytest_configure() -> None:
 def remembers_no_tenants() -> None:
     """Tenants of an earlier test are gone, whatever the time."""
     recent_tenants.clear()
+
+
+@pytest.fixture(autouse=True)
+def remembers_no_waits() -> None:
+    """Nor is anything still to be written of them."""
+    leases.waits.forget()
 
 
 @pytest.fixture(autouse=True)

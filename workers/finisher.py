@@ -4,14 +4,14 @@ import logging
 import queue
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from django.db import DataError, IntegrityError
 
 from jobs import store
 from jobs.conf import conf
 from jobs.statuses import AttemptOutcome, Reason, Status
-from jobs.store import Logged, Outcome
+from jobs.store import Logged, Outcome, Waits
 from workers.held import HeldJob, HeldJobs
 from workers.ledger import Ledger
 from workers.logbook import book
@@ -47,6 +47,7 @@ class Finisher(Role):
         self._batch: list[tuple[HeldJob, Outcome | None]] = []
         self._bytes = 0
         self._log_due_at = 0.0
+        self._waits = Waits()
 
     def on_room(self, room_made: Callable[[], None]) -> None:
         """Have `room_made` called when jobs have left."""
@@ -59,6 +60,12 @@ class Finisher(Role):
     def put(self, held: HeldJob, outcome: Outcome | None) -> None:
         """Have an outcome recorded; None: only let go of the job, whose lease was lost."""
         self._queue.put((held, outcome))
+
+    def stop(self, timeout: float = 5) -> bool:
+        """End, and write what is still counted."""
+        has_ended = super().stop(timeout)
+        self._waits.write()
+        return has_ended
 
     def tick(self) -> float:
         """Record one batch."""
@@ -73,6 +80,7 @@ class Finisher(Role):
                 ]
             )
             self._let_go()
+        self._waits.write_if_due()
         return 0
 
     def _fill(self) -> None:
@@ -123,14 +131,20 @@ class Finisher(Role):
             recorded = {job_id for one in outcomes for job_id in self._record_one(one)}
         if any(outcome.status is Status.FAILED for outcome in outcomes):
             self._retry_recorded()
-        if len(recorded) == len(outcomes):
-            return
+        if len(recorded) < len(outcomes):
+            outcomes = self._without_late(outcomes, recorded)
+        self._waits.note(outcomes)
+
+    def _without_late(
+        self, outcomes: Sequence[Outcome], recorded: Collection[uuid.UUID]
+    ) -> list[Outcome]:
         for outcome in outcomes:
             if outcome.job_id not in recorded:
                 _log.warning(
                     "an outcome came too late and was dropped: the lease was lost before",
                     extra={"job_id": str(outcome.job_id), "worker": self._worker},
                 )
+        return [outcome for outcome in outcomes if outcome.job_id in recorded]
 
     def _record_one(self, outcome: Outcome) -> set[uuid.UUID]:
         """One outcome among which the database refuses one: that job is dead, not the batch."""

@@ -245,3 +245,28 @@ class LaneMinute(models.Model):
 
     def __str__(self) -> str:
         return f"{self.lane_id}@{self.minute}"
+
+
+class WaitMinute(models.Model):
+    """How many attempts of a tenant that ended in a minute had waited for about so long.
+
+    `bucket` is a length of time (`jobs/store/waits.py`); the tenant 0 stands for everybody. Old
+    minutes are added up like those of `LaneMinute`, and as there, hours and days have shards of
+    their own. It is statistics: what a process had not written when it was killed is missing.
+    """
+
+    tenant_id = models.BigIntegerField()
+    minute = models.DateTimeField()
+    shard = models.PositiveSmallIntegerField(default=0)
+    bucket = models.PositiveSmallIntegerField()
+    attempts = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant_id", "minute", "shard", "bucket"], name="wait_minute_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}@{self.minute}"

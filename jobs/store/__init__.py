@@ -37,6 +37,7 @@ from jobs.store.minutes import sum_up
 from jobs.store.purge import FIRST_ID, Ages, find_old, horizon, purge
 from jobs.store.reseal import Resealed, reseal, transactions_before, transactions_mark
 from jobs.store.tenants import forget_tenant
+from jobs.store.waits import Waits, next_with_waits, sum_up_waits
 
 __all__ = [
     "FIRST_ID",
@@ -50,6 +51,7 @@ __all__ = [
     "ReadyLane",
     "Resealed",
     "Share",
+    "Waits",
     "cancel",
     "claim",
     "count_waiting",
@@ -67,6 +69,7 @@ __all__ = [
     "keep_turn",
     "lose_worker",
     "lost",
+    "next_with_waits",
     "pass_gate_alone",
     "promote",
     "purge",
@@ -80,6 +83,7 @@ __all__ = [
     "submission_window",
     "submissions_wait",
     "sum_up",
+    "sum_up_waits",
     "take_submissions",
     "take_turn",
     "transactions_before",

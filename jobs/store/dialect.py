@@ -6,6 +6,7 @@
     STATEMENT_TIME()     the time at which the statement began: the same for all of its rows
     LATER(a, b)          the later of two times
     MINUTE()             the minute that NOW() is in
+    MINUTE_OF(x)         the minute that the time in x seconds is in
     EPOCH()              whole seconds since 1970
     IN_SECONDS(x)        the time in x seconds
     SECONDS(a, b)        seconds from a to b
@@ -13,6 +14,8 @@
     MICROSECONDS(a)      the time a in whole microseconds since 1970
     TIME_OF(x)           the time in so many microseconds since 1970; PostgreSQL only
     = ANY(x)             membership in an `array()` parameter
+    ELEMENTS(x)          the elements of a JSON array as rows, each as `value`
+    ELEMENT(x, n)        one element of a JSON array, from 0
     LOCK ROWS            row locks; SQLite has one writer at a time
     LOCK SKIPPING ROWS   row locks that pass over locked rows and do not mind foreign keys to them
     ::type               for PostgreSQL, the type of a parameter
@@ -38,6 +41,9 @@ _IN_SECONDS = re.compile(rf"IN_SECONDS\({_ARGUMENT}\)")
 _SECONDS = re.compile(rf"\bSECONDS\({_ARGUMENT}, {_ARGUMENT}\)")
 _MICROSECONDS = re.compile(rf"MICROSECONDS\({_ARGUMENT}\)")
 _TIME_OF = re.compile(rf"TIME_OF\({_ARGUMENT}\)")
+_MINUTE_OF = re.compile(rf"MINUTE_OF\({_ARGUMENT}\)")
+_ELEMENTS = re.compile(rf"ELEMENTS\({_ARGUMENT}\)")
+_ELEMENT = re.compile(rf"ELEMENT\({_ARGUMENT}, (\d+)\)")
 _ANY = re.compile(rf"= ANY\({_ARGUMENT}\)")
 _HAD_TIME = re.compile(rf"HAD_TIME\({_ARGUMENT}, {_ARGUMENT}\)")
 _TYPE = re.compile(r"::[a-z]+[0-9]*")
@@ -58,6 +64,11 @@ def sql(statement: str) -> str:
 def _postgresql(statement: str) -> str:
     statement = _IN_SECONDS.sub(r"clock_timestamp() + make_interval(secs => \1)", statement)
     statement = _SECONDS.sub(r"extract(epoch FROM \2 - \1)::float8", statement)
+    statement = _MINUTE_OF.sub(
+        r"date_trunc('minute', clock_timestamp() + make_interval(secs => \1))", statement
+    )
+    statement = _ELEMENTS.sub(r"json_array_elements(\1::json)", statement)
+    statement = _ELEMENT.sub(r"(\1 ->> \2)", statement)
     statement = _MICROSECONDS.sub(r"(extract(epoch FROM \1) * 1000000)::bigint", statement)
     statement = _TIME_OF.sub(r"('epoch'::timestamptz + \1 * interval '1 microsecond')", statement)
     statement = _HAD_TIME.sub(
@@ -86,6 +97,11 @@ def _sqlite(statement: str) -> str:
         r" + CAST(substr(\1 || '000000', 21, 6) AS INTEGER))",
         statement,
     )
+    statement = _MINUTE_OF.sub(
+        r"strftime('%%Y-%%m-%%d %%H:%%M:00', 'now', (\1) || ' seconds')", statement
+    )
+    statement = _ELEMENTS.sub(r"json_each(\1)", statement)
+    statement = _ELEMENT.sub(r"json_extract(\1, '$[\2]')", statement)
     statement = _ANY.sub(r"IN (SELECT value FROM json_each(\1))", statement)
     statement = _TYPE.sub("", _HAD_TIME.sub("TRUE", statement))
     return (

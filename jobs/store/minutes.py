@@ -4,12 +4,13 @@ Old minutes are added up, so that sums over all of the past stay cheap.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs.models import LaneMinute
@@ -106,15 +107,21 @@ _FORGET = "DELETE FROM jobs_laneminute WHERE id = ANY(%(ids)s)"
 
 
 def sum_up(lane_id: int) -> bool:
-    """Add up the lane's oldest hour or day that is due to be; answers whether there was one.
+    """Add up the lane's oldest hour or day that is due to be; answers whether there was one."""
+    return sum_up_rows(LaneMinute.objects.filter(lane_id=lane_id), (_SUM_UP, _FORGET))
 
-    Nobody adds to the rows any more. Who does the same at the same time waits, and finds none left.
+
+def sum_up_rows(counts: QuerySet[Any], statements: Sequence[str]) -> bool:
+    """Have the oldest hour or day of counts that is due added up; answers whether there was one.
+
+    The statements get the ids of its rows, its start, and the shard of its sum. Nobody adds to the
+    rows any more. Who does the same at the same time waits, and finds none left.
     """
-    return any(_sum_up_oldest(lane_id, period) for period in PERIODS)
+    return any(_sum_up_oldest(counts, period, statements) for period in PERIODS)
 
 
-def _sum_up_oldest(lane_id: int, period: Period) -> bool:
-    shorter = LaneMinute.objects.filter(lane_id=lane_id, shard__lt=period.shard)
+def _sum_up_oldest(counts: QuerySet[Any], period: Period, statements: Sequence[str]) -> bool:
+    shorter = counts.filter(shard__lt=period.shard)
     due = shorter.filter(minute__lt=Now() - period.after)
     oldest = due.order_by("minute").values_list("minute", flat=True).first()
     if oldest is None:
@@ -124,6 +131,7 @@ def _sum_up_oldest(lane_id: int, period: Period) -> bool:
     with one_writer(), connection.cursor() as cursor:
         ids = array(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
         moment = connection.ops.adapt_datetimefield_value(start)
-        cursor.execute(sql(_SUM_UP), {"ids": ids, "start": moment, "shard": period.shard})
-        cursor.execute(sql(_FORGET), {"ids": ids})
+        of = {"ids": ids, "start": moment, "shard": period.shard}
+        for statement in statements:
+            cursor.execute(sql(statement), of)
     return True

@@ -8,8 +8,9 @@ from django.db.models import F
 from django.test import override_settings
 
 from jobs import operations, retention, services, store
-from jobs.models import Job, LaneMinute, Operation, SubmissionSecond, Tenant, Worker
+from jobs.models import Job, LaneMinute, Operation, SubmissionSecond, Tenant, WaitMinute, Worker
 from jobs.statuses import TERMINAL, BulkAction, OperationState, Status
+from jobs.store.waits import EVERYBODY
 from tests.store.steps import age, database_time, job_in, lane_of
 
 pytestmark = pytest.mark.django_db
@@ -83,6 +84,18 @@ def test_old_counts_are_added_up_once_an_hour(alice: Tenant) -> None:
     store.keep_turn("sum up", -1)
     assert count_and_pass(2) == 1
     assert LaneMinute.objects.get().done == 3
+
+
+def test_old_waits_are_added_up_with_them(alice: Tenant) -> None:
+    at = (database_time() - timedelta(days=4)).replace(minute=7, second=0, microsecond=0)
+    for tenant_id in (EVERYBODY, alice.pk):
+        for minute in (at, at + timedelta(minutes=1)):
+            WaitMinute.objects.create(tenant_id=tenant_id, minute=minute, bucket=5, attempts=3)
+    pass_once()
+    assert set(WaitMinute.objects.values_list("tenant_id", "attempts")) == {
+        (EVERYBODY, 6),
+        (alice.pk, 6),
+    }
 
 
 def test_a_rest_follows_each_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from django.db.models import Sum
 
 from jobs import services
-from jobs.models import Attempt, LaneMinute, Tenant
+from jobs.models import Attempt, LaneMinute, Tenant, WaitMinute
+from jobs.store.waits import EVERYBODY
 from tests.harness import running_workers, wait_until
 from tests.workers.conftest import Submit, wait_for
 
@@ -100,6 +102,8 @@ def test_the_minutes_add_up_to_what_happened(submit: Submit) -> None:
             wait_for(job, "DONE", "DLQ")
     minutes = LaneMinute.objects.values_list("done", "dead", "started")
     assert tuple(map(sum, zip(*minutes, strict=True))) == (30, 1, 31)
+    waits = WaitMinute.objects.values_list("tenant_id").annotate(Sum("attempts"))
+    assert dict(waits) == {EVERYBODY: 31, jobs[0].tenant_id: 31}, "written when it drained"
 
 
 def test_a_paused_queue_starts_nothing_until_it_is_resumed(submit: Submit, alice: Tenant) -> None:
