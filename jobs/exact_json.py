@@ -24,6 +24,8 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _FLAT = re.compile(r'(?:"(?:[^"\\]++|\\.)*+"?|[^"\[\]{}]++)++', re.DOTALL)
 """All that does not nest."""
 _USUAL_DEPTH = 6
+_MARK = secrets.token_hex(16)
+"""Stands for a value that kept its source while the rest is written; nobody out there learns it."""
 # A valid pair of surrogates is consumed first, so that what remains of them is alone.
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -66,16 +68,15 @@ def loads_object(source: bytes, *, max_depth: int) -> dict[str, Any]:
 def dumps(value: Any) -> bytes:
     """JSON as UTF-8, with every `Raw` as it was written."""
     raws: list[bytes] = []
-    mark = secrets.token_hex(16)
 
     def keep(other: Any) -> str:
         if not isinstance(other, Raw):
             raise TypeError(f"{type(other).__name__} is not JSON")
         raws.append(other.source)
-        return mark
+        return _MARK
 
     text = json.dumps(value, default=keep, ensure_ascii=False, allow_nan=False)
-    parts = text.encode().split(f'"{mark}"'.encode())
+    parts = text.encode().split(f'"{_MARK}"'.encode())
     return b"".join(piece for pair in zip(parts, [*raws, b""], strict=True) for piece in pair)
 
 

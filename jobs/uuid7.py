@@ -6,9 +6,12 @@ import time
 import uuid
 
 SECOND_NS = 1_000_000_000
+NOISE_BYTES = 4_096
+"""So much noise is asked for at once: each time, a thread may lose its turn to another."""
 _lock = threading.Lock()
 _last = 0
 _ahead_ns = 0
+_noise = b""
 
 
 def uuid7() -> uuid.UUID:
@@ -37,8 +40,25 @@ def uuid7s(count: int) -> list[uuid.UUID]:
     with _lock:
         first = max(_last + 1, (time.time_ns() + _ahead_ns) * 4_096 // 1_000_000)
         _last = first + count - 1
-    noise = os.urandom(8 * count)
+        noise = _take_noise(8 * count)
     return [_uuid7(first + n, noise[8 * n : 8 * n + 8]) for n in range(count)]
+
+
+def _take_noise(size: int) -> bytes:
+    global _noise  # noqa: PLW0603
+    if len(_noise) < size:
+        _noise = os.urandom(max(size, NOISE_BYTES))
+    taken, _noise = _noise[:size], _noise[size:]
+    return taken
+
+
+def _begin_anew() -> None:
+    """In a fork: the noise is its parent's, and a thread that is not here may have the lock."""
+    global _lock, _noise
+    _lock, _noise = threading.Lock(), b""
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _uuid7(ticks: int, noise: bytes) -> uuid.UUID:

@@ -89,7 +89,7 @@ class _Waker:
 
     def signal(self) -> None:
         with self._changed:
-            if time.monotonic() < self._sent_at + GAP_SECONDS:
+            if self._is_asked or time.monotonic() < self._sent_at + GAP_SECONDS:
                 self._ask_thread()
                 return
             self._sent_at = time.monotonic()

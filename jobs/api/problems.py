@@ -6,7 +6,6 @@ repeats a payload. docs/errors.md explains each code.
 
 import logging
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -31,6 +30,7 @@ from jobs.errors import (
     JobQueueError,
     TooManyRequests,
 )
+from jobs.uuid7 import uuid7
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:jobqueue:error:"
@@ -109,7 +109,7 @@ def request_id(request: Request | HttpRequest) -> str:
     known: str | None = request.META.get("jobs.request_id")
     if known is None:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
-        known = given if _acceptable_id.match(given) else f"req_{secrets.token_hex(12)}"
+        known = given if _acceptable_id.match(given) else f"req_{uuid7().hex}"
         request.META["jobs.request_id"] = known
     return known
 

@@ -60,7 +60,14 @@ class AnyAnswer(BaseContentNegotiation):
 
 
 class OneForm(DefaultContentNegotiation):
-    """Does without weighing what most callers accept: anything, or the only form there is."""
+    """Does without weighing what most callers send and accept: the only form there is."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        """The parser of what was sent; None if that is nothing that it can read."""
+        only = next(iter(parsers), None)
+        if only and request.content_type == only.media_type:
+            return only
+        return super().select_parser(request, parsers)
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection, connections
 from django.http import HttpRequest, HttpResponse
 
+from jobqueue_project import kept_connections
 from jobqueue_project.kept_connections import believe_quiet
 from tests.harness import database_url, wait_until
 
@@ -63,3 +64,11 @@ def test_without_the_middleware_it_is_asked() -> None:
         pytest.raises(AssertionError),
     ):
         backend()
+
+
+def test_a_busy_connection_is_not_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend()
+    before = backend_of_a_request()
+    monkeypatch.setattr(kept_connections, "BELIEVED_SECONDS", 3_600)
+    with patch.object(kept_connections.select, "poll", side_effect=AssertionError):
+        assert backend_of_a_request() == before

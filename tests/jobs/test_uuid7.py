@@ -1,5 +1,6 @@
 """Identifiers that sort by the time they were made."""
 
+import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -55,3 +56,19 @@ def test_a_clock_that_differs_little_changes_nothing(monkeypatch: pytest.MonkeyP
     for moment, ahead in ((1_000.9, 0), (1_001.5, 1_500_000_000), (999.1, 0), (990, -(10**10))):
         module.follow(moment)
         assert module._ahead_ns == ahead
+
+
+def _noise(channel: "multiprocessing.SimpleQueue[str]") -> None:
+    channel.put(uuid7().hex[-15:])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_has_noise_of_its_own() -> None:
+    """It begins with its parent's memory: both would go on with the same random bits."""
+    uuid7()
+    fork = multiprocessing.get_context("fork")
+    channel: multiprocessing.SimpleQueue[str] = fork.SimpleQueue()
+    child = fork.Process(target=_noise, args=[channel])
+    child.start()
+    assert channel.get() != uuid7().hex[-15:]
+    child.join()

@@ -29,6 +29,17 @@ def test_signals_in_quick_succession_are_sent_as_two(
     assert len(set(sent)) == 2, "the delayed one does not keep its caller waiting"
 
 
+def test_while_a_delayed_one_is_on_its_way_no_caller_sends(
+    sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup, "GAP_SECONDS", 1.0)
+    wakeup.signal()
+    wakeup.signal()
+    monkeypatch.setattr(wakeup._waker, "_sent_at", 0.0)  # its thread is late
+    wakeup.signal()
+    assert sent.count(threading.current_thread().name) == 1
+
+
 def test_nothing_is_sent_where_workers_watch_the_file(
     sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
