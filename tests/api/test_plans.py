@@ -3,13 +3,12 @@
 import pytest
 from django.db import connection
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from jobs.access import jobs_of_tenant
 from jobs.lookup import in_status
 from jobs.models import Job, Tenant
 from jobs.statuses import UNUSUAL, Status
-from tests.factories import make_job
+from tests.factories import copy_job, make_job
 
 pytestmark = pytest.mark.django_db
 
@@ -25,13 +24,7 @@ def plan(jobs: QuerySet[Job]) -> str:
 @pytest.fixture
 def history(alice: Tenant) -> Tenant:
     """Alice with hundreds of finished jobs, which the planner knows of."""
-    first = make_job(alice, Status.DONE)
-    now = timezone.now()
-    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
-    done = {"status": Status.DONE, "task": "echo", "payload": b"1", "max_retries": 0}
-    Job.objects.bulk_create(
-        Job(tenant=alice, created_at=now, run_at=now, **place, **done) for _ in range(500)
-    )
+    copy_job(make_job(alice, Status.DONE), 500)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     return alice

@@ -1,7 +1,6 @@
 """On a large table, what is read every second is found by an index, never by a walk over jobs."""
 
 import re
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -20,7 +19,7 @@ from jobs.filters import parse
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from jobs.store.depths import lanes_with_counts
-from tests.factories import make_job
+from tests.factories import copy_job, make_job
 
 FINISHED = 3_000
 # SQLite scans a partial index of live jobs by the word SCAN too.
@@ -30,24 +29,7 @@ WALK = re.compile(r"Seq Scan on jobs_job|SCAN jobs_job(?! USING (?:COVERING )?IN
 @pytest.fixture
 def large(alice: Tenant) -> Tenant:
     """Thousands of finished jobs, and one of each that is not."""
-    first = make_job(alice, Status.DONE)
-    now = timezone.now()
-    Job.objects.bulk_create(
-        Job(
-            id=uuid.UUID(int=number),
-            tenant=alice,
-            lane_id=first.lane_id,
-            line_id=first.line_id,
-            queue="default",
-            task="echo",
-            status=Status.DONE,
-            payload=b"1",
-            max_retries=0,
-            created_at=now,
-            run_at=now,
-        )
-        for number in range(1, FINISHED)
-    )
+    copy_job(make_job(alice, Status.DONE), FINISHED)
     for status in (Status.DLQ, Status.SCHEDULED, Status.RUNNING, Status.PENDING):
         make_job(alice, status, queue=status.lower())
     with connection.cursor() as cursor:

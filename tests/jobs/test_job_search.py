@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from jobs.filters import parse
 from jobs.instants import instant
 from jobs.job_search import Search
 from jobs.models import Job, JobTag, Tenant
 from jobs.statuses import Status
-from tests.factories import make_job
+from tests.factories import copy_job, make_job
 
 pytestmark = pytest.mark.django_db
 
@@ -42,16 +41,13 @@ def history(alice: Tenant) -> Tenant:
     Nothing is claimed before those are made, as a transaction that claims may not rest for long.
     """
     first = make_job(alice, Status.CANCELLED, tags=("seldom",))
-    now = timezone.now()
-    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
-    made = {"task": "echo", "payload": b"1", "max_retries": 0, "created_at": now, "run_at": now}
-    jobs = Job.objects.bulk_create(
-        Job(tenant=alice, status=status, **place, **made)
+    jobs = [
+        job
         for status, count in COUNTS.items()
-        for _ in range(count)
-    )
+        for job in copy_job(first, count, status=status.value)
+    ]
     JobTag.objects.bulk_create(
-        JobTag(job=job, tenant_id=alice.pk, tag=f"t{number}") for number, job in enumerate(jobs)
+        JobTag(job_id=job, tenant_id=alice.pk, tag=f"t{number}") for number, job in enumerate(jobs)
     )
     make_job(alice, Status.RUNNING, queue="other")
     make_job(alice, Status.PENDING)
@@ -130,13 +126,7 @@ def test_jobs_of_another_time_are_not_looked_at(alice: Tenant) -> None:
 def test_what_runs_is_found_by_its_index_where_many_of_others_run(
     history: Tenant, mallory: Tenant
 ) -> None:
-    first = make_job(mallory, Status.DONE)
-    now = timezone.now()
-    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
-    made = {"task": "echo", "payload": b"1", "max_retries": 0, "created_at": now, "run_at": now}
-    Job.objects.bulk_create(
-        Job(tenant=mallory, status=Status.RUNNING, **place, **made) for _ in range(1_500)
-    )
+    copy_job(make_job(mallory, Status.DONE), 1_500, status=Status.RUNNING.value)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
@@ -160,13 +150,7 @@ def test_few_are_looked_at_for_what_is_not_rare(
 def test_jobs_of_others_that_lie_between_are_not_read(history: Tenant, mallory: Tenant) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite goes by the tenant's index anyway")
-    first = make_job(mallory, Status.DONE)
-    now = timezone.now()
-    place = {"lane_id": first.lane_id, "line_id": first.line_id, "queue": "default"}
-    made = {"task": "echo", "payload": b"1", "max_retries": 0, "created_at": now, "run_at": now}
-    Job.objects.bulk_create(
-        Job(tenant=mallory, status=Status.DONE, **place, **made) for _ in range(2_000)
-    )
+    copy_job(make_job(mallory, Status.DONE), 2_000)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     for text in ("queue:unknown", "status:DONE", "created:<1h", "status:PENDING queue:unknown"):
