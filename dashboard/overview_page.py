@@ -1,5 +1,6 @@
 """The overview: what is wrong, how much there is of everything, and how it went lately."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,9 +13,10 @@ from dashboard.queries import history
 from dashboard.queries.attention import attention
 from dashboard.queries.board import Board
 from dashboard.queries.first_steps import first_steps
-from dashboard.queries.waits import recent_p95
+from dashboard.queries.waits import waits_over_time
 from dashboard.scope import scope_of
 from jobs.statuses import Status
+from jobs.store.waits import percentile
 
 TILES = (
     *(Status.PENDING, Status.RUNNING, Status.SCHEDULED, Status.FAILED),
@@ -39,12 +41,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "counts": {status: board.by_status[status] for status in TILES},
             "oldest": board.oldest,
         },
-        "throughput": lambda: {
-            "series": history.series(scope.ids, span, board.now, board.oldest),
-            "p95": recent_p95(scope),
-            "span": span,
-            "ranges": history.RANGES.values(),
-        },
+        "throughput": lambda: _throughput(board, span),
         "queues": lambda: {"rows": board.lane_rows(), "total": len(board.lanes)},
     }
     if scope.names_tenants:
@@ -52,3 +49,13 @@ def overview(request: HttpRequest) -> HttpResponse:
     if scope.is_operator:
         regions["workers"] = lambda: {"rows": board.worker_rows()}
     return live_page(request, scope, "overview", regions, board=board)
+
+
+def _throughput(board: Board, span: history.Range) -> Mapping[str, Any]:
+    waits = waits_over_time(board.scope, span, board.now)
+    return {
+        "series": history.series(board.scope.ids, span, board.now, board.oldest, waits),
+        "p95": percentile(sum(waits.values(), Counter()), 95),
+        "span": span,
+        "ranges": history.RANGES.values(),
+    }

@@ -1,17 +1,19 @@
 """What ended when, from the minutes that the store counts in the transaction of each ending."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from django.core.cache import cache
 from django.db.models import Max, QuerySet, Sum
 
 from jobs.models import LaneMinute
+from jobs.store.waits import bucket_of, percentile
+
+T = TypeVar("T")
 
 
 class Range(NamedTuple):
@@ -25,6 +27,12 @@ class Range(NamedTuple):
     def refresh_seconds(self) -> int:
         """How often it is worth while to draw it anew."""
         return max(2, int(self.step.total_seconds()) // 30)
+
+    def steps(self, now: datetime) -> range:
+        """When each bucket begins, the newest with `now` in it, in seconds since 1970."""
+        step = int(self.step.total_seconds())
+        end = int(now.timestamp()) // step * step + step
+        return range(end - int(self.length.total_seconds()), end, step)
 
 
 RANGES = {
@@ -73,6 +81,7 @@ class Series:
     dead: list[int] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     wait_avg: list[float | None] = field(default_factory=list)
+    wait_p95: list[float | None] = field(default_factory=list)
     wait_max: list[float | None] = field(default_factory=list)
     oldest: list[float] = field(default_factory=list)
 
@@ -91,21 +100,24 @@ class Minute(NamedTuple):
 
 
 def series(
-    tenant_ids: Collection[int], span: Range, now: datetime, oldest: datetime | None = None
+    tenant_ids: Collection[int],
+    span: Range,
+    now: datetime,
+    oldest: datetime | None,
+    waits: Mapping[int, Mapping[int, int]],
 ) -> Series:
     """Throughput by outcome and wait over the range, without gaps.
 
-    `oldest` is when the job that waits longest now became ready.
+    `oldest` is when the job that waits longest now became ready; `waits` are those of each bucket,
+    as `queries.waits` reads them.
     """
-    step = int(span.step.total_seconds())
-    last = int(now.timestamp()) // step * step
-    first = last - int(span.length.total_seconds()) + step
+    steps = span.steps(now)
     buckets: dict[int, list[Minute]] = defaultdict(list)
-    for minute in _minutes(tenant_ids, span, _moment(first), now):
-        buckets[minute.at // step * step].append(minute)
+    for minute in _minutes(tenant_ids, span, now):
+        buckets[minute.at // steps.step * steps.step].append(minute)
     columns = Series()
-    for at in range(first, last + step, step):
-        _append(columns, at, buckets[at])
+    for at in steps:
+        _append(columns, at, buckets[at], waits.get(at, {}))
     columns.oldest = oldest_ages(columns.at, columns.wait_max, now, oldest)
     return columns
 
@@ -130,19 +142,40 @@ def oldest_ages(
     return ages[::-1]
 
 
-def _minutes(
-    tenant_ids: Collection[int], span: Range, first: datetime, now: datetime
-) -> Iterable[Minute]:
-    """What was counted since then; of long ranges, hours that are past are read once."""
+def _minutes(tenant_ids: Collection[int], span: Range, now: datetime) -> list[Minute]:
+    def read(since: datetime, until: datetime) -> list[Minute]:
+        return _counted(_since(tenant_ids, since).filter(minute__lt=until))
+
+    return past_and_recent("ended", tenant_ids, span, now, read)
+
+
+def past_and_recent(
+    name: str,
+    tenant_ids: Collection[int],
+    span: Range,
+    now: datetime,
+    read: Callable[[datetime, datetime], list[T]],
+) -> list[T]:
+    """What is read of the range, from one time to another; of long ones, past hours only once."""
+    steps = span.steps(now)
+    first, end = _moment(steps.start), _moment(steps.stop)
     if span.length < timedelta(hours=24):
-        return _counted(_since(tenant_ids, first))
+        return read(first, end)
     settled = _settled_hour(now)
-    key = f"dashboard-{span.name}-{settled:%Y%m%d%H}-{_digest(tenant_ids)}"
-    past: list[Minute] | None = cache.get(key)
-    if past is None:
-        past = _counted(_since(tenant_ids, first).filter(minute__lt=settled))
-        cache.set(key, past, timeout=7_200)
-    return chain(past, _counted(_since(tenant_ids, settled)))
+    past = _read_once(f"{name}-{span.name}", tenant_ids, settled, lambda: read(first, settled))
+    return past + read(settled, end)
+
+
+def _read_once(
+    name: str, tenant_ids: Collection[int], settled: datetime, read: Callable[[], T]
+) -> T:
+    """What does not change any more."""
+    key = f"dashboard-{name}-{settled:%Y%m%d%H}-{_digest(tenant_ids)}"
+    found: T | None = cache.get(key)
+    if found is None:
+        found = read()
+        cache.set(key, found, timeout=7_200)
+    return found
 
 
 def _counted(minutes: QuerySet[LaneMinute]) -> list[Minute]:
@@ -154,7 +187,7 @@ def _counted(minutes: QuerySet[LaneMinute]) -> list[Minute]:
     return [Minute(int(at.timestamp()), *figures) for at, *figures in rows]
 
 
-def _append(columns: Series, at: int, minutes: Sequence[Minute]) -> None:
+def _append(columns: Series, at: int, minutes: Sequence[Minute], waits: Mapping[int, int]) -> None:
     started = sum(minute.started for minute in minutes)
     columns.at.append(at)
     for name in OUTCOMES:
@@ -163,6 +196,15 @@ def _append(columns: Series, at: int, minutes: Sequence[Minute]) -> None:
     longest = max(minute.longest for minute in minutes) if started else None
     columns.wait_avg.append(None if average is None else round(average, 3))
     columns.wait_max.append(None if longest is None else round(longest, 3))
+    columns.wait_p95.append(_p95(waits, longest))
+
+
+def _p95(waits: Mapping[int, int], longest: float | None) -> float | None:
+    """About as long 95 of 100 had waited at most; not longer than the longest, if that is near."""
+    found = percentile(waits, 95)
+    if found is not None and longest is not None and bucket_of(found) == bucket_of(longest):
+        found = min(found, longest)
+    return None if found is None else round(found, 3)
 
 
 def _moment(seconds: int) -> datetime:
@@ -204,14 +246,13 @@ def ended_in_a_day(tenant_ids: Collection[int], now: datetime) -> dict[int, Ende
 
 def _ended_in_past_hours(tenant_ids: Collection[int], settled: datetime) -> dict[int, Ended]:
     """What ended in the 23 hours before a full hour, which does not change any more."""
-    key = f"dashboard-ended-{settled:%Y%m%d%H}-{_digest(tenant_ids)}"
-    found: dict[int, Ended] | None = cache.get(key)
-    if found is None:
+
+    def read() -> dict[int, Ended]:
         rows = _since(tenant_ids, settled - timedelta(hours=23)).filter(minute__lt=settled)
         sums = rows.values_list("tenant_id").annotate(**_SUMS).order_by()
-        found = {tenant_id: Ended(*ended) for tenant_id, *ended in sums}
-        cache.set(key, found, timeout=7_200)
-    return found
+        return {tenant_id: Ended(*ended) for tenant_id, *ended in sums}
+
+    return _read_once("ended", tenant_ids, settled, read)
 
 
 def sparks(lane_ids: Collection[int], now: datetime) -> dict[int, list[Ended]]:

@@ -1,42 +1,26 @@
-"""How long the newest jobs had waited. The minutes keep sums and the longest, and no distribution:
-counting one would cost every finish of a job a tenth (see DECISIONS.md)."""
+"""How long jobs had waited before a start, for each bucket of the charts."""
 
-from datetime import timedelta
-from typing import Any
+from collections import Counter, defaultdict
+from datetime import datetime
 
-from django.core.cache import cache
-from django.db.models import DurationField, ExpressionWrapper, F
-
+from dashboard.queries.history import Range, past_and_recent
 from dashboard.scope import Scope
-from jobs.figures import SAMPLE, SAMPLED_FROM, percentiles
-from jobs.lookup import newest
-from jobs.models import Job, Tenant
-from jobs.statuses import Status
+from jobs.store.waits import EVERYBODY, read_waits
 
-MOST_TENANTS = 5
-KEPT_SECONDS = 10
-_WAIT = ExpressionWrapper(F("started_at") - F("run_at"), output_field=DurationField())
+Waits = dict[int, Counter[int]]
+"""By the beginning of a bucket of the chart: how many attempts waited for about how long, as
+`jobs.store.waits` counts them."""
 
 
-def recent_p95(scope: Scope) -> float | None:
-    """The 95th percentile, in seconds, of the waits of the newest jobs that are done.
+def waits_over_time(scope: Scope, span: Range, now: datetime) -> Waits:
+    """The waits of the attempts that ended in the range, of the tenants in scope."""
+    whose = [tenant.pk if tenant else EVERYBODY for tenant in scope.searched]
+    step = span.steps(now).step
 
-    None where nothing of the scope is done among the newest jobs, as behind a long backlog, and for
-    more tenants than are sampled one by one.
-    """
-    searched = scope.searched
-    if len(searched) > MOST_TENANTS:
-        return None
-    key = f"dashboard-p95-{'-'.join(str(one.pk if one else 'all') for one in searched)}"
-    found: dict[str, float | None] | None = cache.get(key)
-    if found is None:
-        found = percentiles([wait for tenant in searched for wait in _waits(tenant)])
-        cache.set(key, found, timeout=KEPT_SECONDS)
-    return found["p95"]
+    def read(since: datetime, until: datetime) -> list[tuple[int, int, int]]:
+        return read_waits(whose, since, until, step_seconds=step)
 
-
-def _waits(tenant: Tenant | None) -> list[float]:
-    own: Any = Job.objects.all() if tenant is None else Job.objects.filter(tenant_id=tenant.pk)
-    done = newest(own, SAMPLED_FROM).filter(status=Status.DONE, started_at__isnull=False)
-    waits = done.order_by("-pk").annotate(wait=_WAIT).values_list("wait", flat=True)[:SAMPLE]
-    return [max(wait, timedelta()).total_seconds() for wait in waits]
+    found: Waits = defaultdict(Counter)
+    for at, length, attempts in past_and_recent("waits", whose, span, now, read):
+        found[at][length] += attempts
+    return found

@@ -5,8 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import cache
-from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -136,21 +134,6 @@ def test_a_queue_that_stands_still_shows_by_the_age_of_its_oldest_job() -> None:
 
     assert still == [0.5, 30, 90, 150, 150]
     assert freed == [30, 90, 150, 150, 0.2]
-
-
-def test_the_p95_is_that_of_the_newest_jobs_that_are_done(
-    ann: Client, operator: Client, alice: Tenant, mallory: Tenant
-) -> None:
-    assert ann.get(OVERVIEW).context["throughput"]["p95"] is None
-    for tenant in (alice, mallory):
-        make_job(tenant, Status.DONE)
-    Job.objects.filter(tenant=alice).update(run_at=F("started_at") - timedelta(seconds=40))
-    Job.objects.filter(tenant=mallory).update(run_at=F("started_at") - timedelta(seconds=90))
-    cache.clear()
-
-    assert ann.get(OVERVIEW).context["throughput"]["p95"] == 40
-    assert "p95 now 40 s" in ann.get(OVERVIEW).text
-    assert operator.get(OVERVIEW).context["throughput"]["p95"] == 90
 
 
 def test_the_first_steps_are_ticked_off_by_what_happened(

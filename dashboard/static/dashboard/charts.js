@@ -18,7 +18,7 @@ export const charts = {
     const holder = document.querySelector("[data-chart]");
     if (!holder || !window.uPlot) return;
     const series = JSON.parse(holder.dataset.chart);
-    const data = [endedData(series), [series.at, series.wait_avg, series.oldest]];
+    const data = [endedData(series), [series.at, series.wait_p95, series.oldest]];
     if (this.plots.length && this.step === holder.dataset.step) {
       return this.plots.forEach((plot, index) => plot.setData(data[index]));
     }
@@ -80,7 +80,7 @@ function tell(plot, isEnded) {
   const length = (value) => (value == null ? "—" : exactDuration(value));
   const figures = isEnded
     ? `${first - second} done, ${second - third} failed, ${third} dead`
-    : `${length(first)}, oldest ${length(second)}`;
+    : `p95 ${length(first)}, oldest ${length(second)}`;
   told.textContent = `${isOfDays(plot.data[0]) ? `${day(at)} ` : ""}${clock(at)}: ${figures}`;
 }
 
