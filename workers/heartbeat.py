@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from django.db.models.functions import Now
-
 from jobs import store
 from jobs.conf import conf
 from jobs.models import Worker
@@ -47,14 +45,19 @@ class Heartbeat(Role):
         held = self._held.snapshot()
         if held:
             self._extend(held)
-        own = Worker.objects.filter(pk=self._worker)
-        if not own.update(seen_at=Now(), running=len(held), memory_bytes=_memory_bytes()):
-            self._register()
-            # It goes on doing what it was asked last.
-            is_quiet = self._asked_to == WorkerRequest.QUIET
-            own.update(asked_to=self._asked_to, is_draining=is_quiet)
-        self._listen(own.values_list("asked_to", flat=True).first() or "")
+        asked_to = store.beat(self._worker, running=len(held), memory_bytes=_memory_bytes())
+        if asked_to is None:
+            self._register_anew()
+        else:
+            self._listen(asked_to)
         return conf().heartbeat_seconds
+
+    def _register_anew(self) -> None:
+        """It goes on doing what it was asked last."""
+        self._register()
+        is_quiet = self._asked_to == WorkerRequest.QUIET
+        own = Worker.objects.filter(pk=self._worker)
+        own.update(asked_to=self._asked_to, is_draining=is_quiet)
 
     def _listen(self, asked_to: str) -> None:
         """Pass on what is asked, until it was obeyed."""

@@ -14,6 +14,7 @@ from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
 from jobs.store.lease import (
     Lease,
+    beat,
     due_in,
     extend,
     has_expired,
@@ -52,6 +53,7 @@ __all__ = [
     "Resealed",
     "Share",
     "Waits",
+    "beat",
     "cancel",
     "claim",
     "count_waiting",

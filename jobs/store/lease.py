@@ -46,6 +46,20 @@ def extend(leases: Sequence[Lease], *, lease_seconds: float) -> dict[uuid.UUID, 
     return {as_uuid(job_id): bool(cancel_requested) for job_id, cancel_requested in rows}
 
 
+_BEAT = """
+UPDATE jobs_worker SET seen_at = NOW(), running = %(running)s, memory_bytes = %(memory)s
+WHERE id = %(worker)s RETURNING asked_to"""
+
+
+def beat(worker: str, *, running: int, memory_bytes: int) -> str | None:
+    """Note that a worker process is there; answers what it is asked to do, None if it has no row.
+
+    One statement, as an idle node does little else.
+    """
+    rows = fetch(_BEAT, {"worker": worker, "running": running, "memory": memory_bytes})
+    return str(rows[0][0]) if rows else None
+
+
 _RELEASED = f"""
     status = CASE WHEN jobs_job.cancel_requested
         THEN '{Status.CANCELLED}' ELSE '{TRANSITIONS[Move.RELEASE].target}' END,
