@@ -3,6 +3,7 @@
 It fills a database of its own, serves it, and lets Chromium take `docs/screenshots/*.png`.
 """
 
+import math
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -42,13 +44,15 @@ django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from django.db.models import Max, Sum  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
 from jobs import services, store  # noqa: E402
 from jobs.keys import create_api_key  # noqa: E402
-from jobs.models import Job, LaneMinute, Tenant, Worker  # noqa: E402
+from jobs.models import Job, LaneMinute, Tenant, WaitMinute, Worker  # noqa: E402
 from jobs.statuses import AttemptOutcome, Reason, Status  # noqa: E402
+from jobs.store.waits import EVERYBODY, bucket_of  # noqa: E402
 from jobs.submission import NewJob  # noqa: E402
 from jobs.tenants import create_tenant  # noqa: E402
 
@@ -97,6 +101,7 @@ def fill(dice: random.Random) -> None:
         for queue, per_minute in queues.items():
             _history(dice, tenants[slug], queue, per_minute, now)
         services.change_limits(tenants[slug], actor="user:olga", **_LIMITS[slug])
+    _waits(dice)
     services.set_queue_paused(tenants["globex"], "imports", paused=True, actor="user:olga")
 
 
@@ -213,6 +218,19 @@ def _history(
         )
         minutes.append(minute)
     LaneMinute.objects.bulk_create(minutes)
+
+
+def _waits(dice: random.Random) -> None:
+    """How long what ended in each minute had waited, most of it less than the average."""
+    counted = LaneMinute.objects.filter(wait_seconds__gt=0).values_list("minute")
+    figures = counted.annotate(Sum("started"), Sum("wait_seconds"), Max("max_wait_seconds"))
+    for minute, started, seconds, longest in figures.order_by("minute"):
+        usual = math.log(0.7 * seconds / started)
+        waited = [min(longest, dice.lognormvariate(usual, 0.7)) for _ in range(started)]
+        WaitMinute.objects.bulk_create(
+            WaitMinute(tenant_id=EVERYBODY, minute=minute, bucket=bucket, attempts=attempts)
+            for bucket, attempts in Counter(map(bucket_of, waited)).items()
+        )
 
 
 @contextmanager
