@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,17 @@ def refuse_other_writers(
     execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
     """Execute, unless it writes a table of the store on behalf of somebody else."""
-    if WRITING_SQL.search(str(sql)):
+    if _writes_for_the_store(str(sql)):
         writer = _innermost_module()
         assert writer.startswith(("jobs/store/", "jobs/migrations/", "tests/", "nobody")), (
             f"{writer} writes a table of the store: {sql}"
         )
     return execute(sql, params, many, context)
+
+
+@lru_cache(maxsize=2_000)  # there are few statements, and they are searched at each execution
+def _writes_for_the_store(sql: str) -> bool:
+    return bool(WRITING_SQL.search(sql))
 
 
 def _innermost_module() -> str:

@@ -59,7 +59,8 @@ def test_no_address_with_a_nul_fails(root: Client, key: dict[str, str], method: 
 def test_no_parameter_with_a_nul_fails(root: Client, key: dict[str, str]) -> None:
     for path in (path for path in PATHS if NUL not in path):
         is_api = path.startswith("/api/")
-        for name in PARAMETERS if is_api else PARAMETERS[:1]:  # pages refuse it whatever its name
+        # Pages refuse it whatever its name, and the description reads none, but takes a second.
+        for name in PARAMETERS if is_api and path != "/api/schema/" else PARAMETERS[:1]:
             answer = root.get(f"{path}?{name}=a{NUL}b", headers=key)
             expected = {200, 400, 401, 404, 405} if is_api else {400}
             assert answer.status_code in expected, f"{path}?{name}"
