@@ -72,8 +72,7 @@ def submit_many(
     if all(job.idempotency_key is None for job in jobs):
         _refuse_early(tenant, count=len(jobs))
     with _one_write(tenant, jobs):
-        key = key_of(tenant.key_id) if tenant.key_id else None
-        submitted = store.insert_jobs(tenant.pk, jobs, key, with_row=with_row)
+        submitted = store.insert_jobs(tenant.pk, jobs, tenant.key_id, with_row=with_row)
         _refuse_mismatches(submitted)
         _respect_limits(tenant, created=sum(s.created for s in submitted))
     if any(s.created for s in submitted):

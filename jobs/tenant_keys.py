@@ -53,7 +53,7 @@ def rotate(tenant: Tenant, *, actor: str) -> DataKey:
         tenant.refresh_from_db(fields=["key_id"])
         if not tenant.key_id:
             raise StatusConflict(f"The tenant {tenant.slug!r} is not encrypted.")
-        return _new_key(tenant, actor, "rotate_tenant_key", before=tenant.key_id)
+        return _new_key(tenant, actor, "rotate_tenant_key", before=abs(tenant.key_id))
 
 
 def _new_key(tenant: Tenant, actor: str, action: AuditAction, **details: object) -> DataKey:
@@ -136,17 +136,21 @@ def _still_the_key_of(tenant: Tenant) -> DataKey:
 def erase(tenant: Tenant, *, actor: str) -> int:
     """Erase all keys of the tenant: what they sealed is lost for good; answers how many.
 
-    Every process stops using them within `data_keys.KEY_SECONDS`, which this waits for: what is
-    accepted until then is lost as well, and nothing is accepted after it. The tenant stays
-    encrypted and accepts no job until it has a new key (`encrypt`). Call it in no transaction.
+    From then on no job is accepted, by any process, until the tenant has a new key (`encrypt`): it
+    stays encrypted. Every process stops opening values within `data_keys.KEY_SECONDS`, which this
+    waits for, and for transactions that may have submitted jobs before. Call it in none.
     """
     with transaction.atomic():
         keys = TenantKey.objects.filter(tenant=tenant, erased_at=None)
         erased = keys.update(wrapped=b"", erased_at=Now())
         if erased:
+            tenant.refresh_from_db(fields=["key_id"])
+            tenant.key_id = -abs(tenant.key_id)  # who still seals with it has another than this
+            tenant.save(update_fields=["key_id"])
             audit(actor, "erase_tenant_key", tenant.pk, tenant.slug, count=erased)
     forget_keys()
     if erased:
+        _wait_for_transactions()
         time.sleep(FORGOTTEN_SECONDS)
     return erased
 
@@ -182,7 +186,7 @@ def state_of(tenant: Tenant) -> str:
     """Whether the tenant is encrypted, with which key, and whether that opens here; in words."""
     if not tenant.key_id:
         return "not encrypted"
-    row = TenantKey.objects.get(pk=tenant.key_id)
+    row = TenantKey.objects.get(pk=abs(tenant.key_id))
     if row.erased_at:
         return f"key {row.pk} was erased at {_shown(row.erased_at)}; no job is accepted without one"
     try:

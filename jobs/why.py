@@ -135,7 +135,7 @@ def _keys(job: Job, tenant: Tenant) -> Iterator[Gate]:
     if not tenant.key_id:
         return
     of_line = Line.objects.values_list("key_id", flat=True).get(pk=job.line_id)
-    needed = sorted({of_line, tenant.key_id} - {0})
+    needed = sorted({of_line, abs(tenant.key_id)} - {0})
     try:
         for key_id in needed:
             key_of(key_id)

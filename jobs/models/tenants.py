@@ -85,6 +85,7 @@ class Tenant(Limits):
         related_name="tenants",
         help_text="Users who see this tenant on the dashboard.",
     )
+    # Less than 0: that key was erased, and no job is accepted.
     key_id = models.BigIntegerField(
         default=0,
         db_default=0,

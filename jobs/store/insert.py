@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
 from jobs.conf import conf
-from jobs.data_keys import DataKey
+from jobs.data_keys import DataKey, key_of
 from jobs.encryption import JobSeal, Owner, is_same_request
-from jobs.errors import InvalidInput, TryAgain
-from jobs.models import Job, JobTag, Lane, Line
+from jobs.errors import EncryptionKeyErased, InvalidInput, TryAgain
+from jobs.models import Job, JobTag, Lane, Line, Tenant
 from jobs.statuses import Status
 from jobs.store.dialect import (
     array,
@@ -56,8 +56,9 @@ _COLUMNS = """
     attempt, max_retries, lost_count, timeout_seconds, fence, worker, cancel_requested, error_type,
     error_message, reason, tags, idempotency_key, request_hash, created_at, run_at"""
 
-# A time that has come, or none, is now; what is later waits as SCHEDULED. The lane is looked up on
-# the way: a job whose lane does not exist yet is simply not inserted by this statement.
+# A time that has come, or none, is now; what is later waits as SCHEDULED. Lane and key are looked
+# up on the way: a job whose lane does not exist yet, or that is sealed with another key than its
+# tenant has now, is simply not inserted by this statement.
 _SELECTED = f"""
     id, %(tenant_id)s, lane_id, line_id, queue, task, worker_tags,
     CASE WHEN run_at > NOW() THEN '{Status.SCHEDULED}' ELSE '{Status.PENDING}' END,
@@ -105,6 +106,7 @@ FROM (
         AND line.task = coalesce(new.task, %(all_task)s::text)
         AND line.worker_tags = coalesce(new.worker_tags, %(all_worker_tags)s::text)
         AND line.key_id = %(key_id)s
+    JOIN jobs_tenant AS tenant ON tenant.id = lane.tenant_id AND tenant.key_id = line.key_id
 ) AS ready
 ORDER BY idempotency_key, id
 {_UNLESS_KEY_IS_USED}"""
@@ -120,7 +122,8 @@ FROM (
         %(timeout_seconds)s::float8 AS timeout_seconds, %(tags)s::jsonb AS tags,
         %(idempotency_key)s::text AS idempotency_key, %(request_hash)s::text AS request_hash,
         coalesce(%(run_at)s::timestamptz, IN_SECONDS(%(delay_seconds)s::float8)) AS run_at
-    FROM jobs_lane AS lane JOIN jobs_line AS line ON line.lane_id = lane.id
+    FROM jobs_tenant AS tenant JOIN jobs_lane AS lane ON lane.tenant_id = tenant.id
+    JOIN jobs_line AS line ON line.lane_id = lane.id AND line.key_id = tenant.key_id
     WHERE lane.tenant_id = %(tenant_id)s AND lane.queue = %(queue)s AND line.task = %(task)s
         AND line.worker_tags = %(worker_tags)s AND line.key_id = %(key_id)s
 ) AS ready
@@ -132,28 +135,33 @@ _WHICH = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s)"
 
 
 def insert_jobs(
-    tenant_id: int, jobs: Sequence[NewJob], key: DataKey | None = None, *, with_row: bool = False
+    tenant_id: int, jobs: Sequence[NewJob], key_id: int = 0, *, with_row: bool = False
 ) -> list[Submitted]:
     """Insert the jobs; answer, in their order, the id of each and whether this call made it.
 
-    What they carry is sealed with the key, if there is one. `with_row` asks for the row of a single
-    job, too, which costs less than to read it afterwards. A job whose idempotency key the tenant
-    has used gets the earlier job's id, and `mismatch` if that was another request. Call it in a
-    transaction that ends if anything raises. Raises `InvalidInput` for too many queues, and
-    `TryAgain` if earlier jobs are deleted all the time.
+    What they carry is sealed with the key of `key_id`, or what the tenant has instead by now.
+    `with_row` asks for the row of a single job, too, which costs less than to read it afterwards. A
+    job whose idempotency key the tenant has used gets the earlier job's id, and `mismatch` if that
+    was another request. Call it in a transaction that ends if anything raises. Raises as `key_of`,
+    `InvalidInput` for too many queues, and `TryAgain` if earlier jobs are deleted all the time.
     """
     _let_ids_follow(connection)
-    ids = uuid7s(len(jobs))
-    rows = [_row(job_id, job, key) for job_id, job in zip(ids, jobs, strict=True)]
+    new = list(zip(uuid7s(len(jobs)), jobs, strict=True))
+    try:
+        rows = _rows(new, key_id)
+    except EncryptionKeyErased:
+        rows = _rows(new, _key_in_force(tenant_id))
     inserted = _insert(tenant_id, rows, with_row=with_row)
     earlier: dict[str, _Earlier] = {}
     if len(inserted) < len(rows):
         inserted, earlier = _insert_rest(tenant_id, rows, inserted)
     _insert_tags(tenant_id, [row for row in rows if row.id in inserted])
-    return [
-        _answer(tenant_id, job_id, job, inserted, earlier)
-        for job_id, job in zip(ids, jobs, strict=True)
-    ]
+    return [_answer(tenant_id, job_id, job, inserted, earlier) for job_id, job in new]
+
+
+def _rows(new: Iterable[tuple[uuid.UUID, NewJob]], key_id: int) -> list[_Row]:
+    key = key_of(key_id) if key_id else None
+    return [_row(job_id, job, key) for job_id, job in new]
 
 
 def _row(job_id: uuid.UUID, job: NewJob, key: DataKey | None) -> _Row:
@@ -167,18 +175,30 @@ def _row(job_id: uuid.UUID, job: NewJob, key: DataKey | None) -> _Row:
 def _insert_rest(
     tenant_id: int, rows: Sequence[_Row], inserted: _Inserted
 ) -> tuple[_Inserted, dict[str, _Earlier]]:
-    """Insert jobs of new lines, and find the earlier jobs of used keys; answers both."""
+    """Insert jobs of new lines or keys, and find the earlier jobs of used ones; answers both."""
     earlier: dict[str, _Earlier] = {}
     missing = _missing(rows, inserted, earlier)
-    for _ in range(TRIES):
-        _make_lanes(tenant_id, {row.job.queue for row in missing})
-        _make_lines(tenant_id, missing)
-        inserted |= _insert(tenant_id, missing)
-        earlier |= _find_earlier(tenant_id, _missing(missing, inserted, earlier))
-        missing = _missing(missing, inserted, earlier)
+    for tries_left in range(TRIES, -1, -1):
+        earlier |= _find_earlier(tenant_id, missing)
+        missing = _sealed_as_now(tenant_id, _missing(missing, inserted, earlier))
         if not missing:
             return inserted, earlier
+        if tries_left:
+            _make_lanes(tenant_id, {row.job.queue for row in missing})
+            _make_lines(tenant_id, missing)
+            inserted |= _insert(tenant_id, missing)
     raise TryAgain("An earlier job of the same key was being deleted; try again.")
+
+
+def _sealed_as_now(tenant_id: int, rows: list[_Row]) -> list[_Row]:
+    """The jobs, sealed with the key that the tenant has now: the caller may have read another."""
+    if not rows or rows[0].key_id == (key_id := _key_in_force(tenant_id)):
+        return rows
+    return _rows([(row.id, row.job) for row in rows], key_id)
+
+
+def _key_in_force(tenant_id: int) -> int:
+    return Tenant.objects.values_list("key_id", flat=True).get(pk=tenant_id)
 
 
 def _missing(
@@ -373,7 +393,8 @@ WHERE tenant_id = %(tenant_id)s AND idempotency_key = ANY(%(keys)s)"""
 
 
 def _find_earlier(tenant_id: int, rows: Sequence[_Row]) -> dict[str, _Earlier]:
-    keys = {row.job.idempotency_key for row in rows} - {None}
+    if not (keys := {row.job.idempotency_key for row in rows} - {None}):
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(sql(_EARLIER), {"tenant_id": tenant_id, "keys": array(keys)})
         return {key: (as_uuid(job_id), digest) for key, job_id, digest in cursor.fetchall()}

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _INSERT = "tests/store/test_insert.py"
 _GUARDS = "tests/store/test_guards.py"
+_KEYS = "tests/jobs/test_key_in_force.py"
 _ONLY_POSTGRESQL = ("postgresql",)
 _ONLY_SQLITE = ("sqlite",)
 
@@ -36,6 +37,19 @@ INSERTS = (
         old="WHERE lane.tenant_id = %(tenant_id)s AND lane.queue",
         new="WHERE lane.queue",
         databases=_ONLY_SQLITE,
+    ),
+    _insert(
+        name="insert: sealed with a key that the tenant no longer has",
+        old="ON line.lane_id = lane.id AND line.key_id = tenant.key_id",
+        new="ON line.lane_id = lane.id",
+        tests=(_KEYS,),
+    ),
+    _insert(
+        name="insert: several sealed with a key that the tenant no longer has",
+        old=" AND tenant.key_id = line.key_id",
+        new="",
+        tests=(_KEYS,),
+        databases=_ONLY_POSTGRESQL,
     ),
     _insert(
         name="insert: another request's key is no mismatch",
