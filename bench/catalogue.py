@@ -220,6 +220,18 @@ SCENARIOS = (
         limit_seconds=400,
     ),
     Scenario(
+        name="viewers",
+        title="A drain with two processes, in turns with one that 50 pages watch live",
+        measures=(
+            Measure("watched", "jobs/s", (Target("must", 0.97, is_ratio=True),)),
+            Measure("slower than unwatched", "%"),
+            Measure("server", "% of a core"),
+            Measure("messages", "/s and page"),
+        ),
+        run="bench.service_viewers.viewers",
+        limit_seconds=400,
+    ),
+    Scenario(
         name="fair",
         title="Jain's index, one tenant with 100,000 ready jobs and nine with 200, 5 s windows",
         measures=(Measure("worst window", "of 1"), Measure("median window", "of 1")),

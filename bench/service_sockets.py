@@ -42,6 +42,7 @@ class Page:
     def __init__(self, port: int, cookie: str) -> None:
         self._port, self._cookie = port, cookie
         self.changed: set[str] = set()
+        self.messages = 0
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -88,6 +89,7 @@ class Page:
                 if kind != _TEXT:
                     raise ConnectionError(f"closed: {text!r}")
                 message = json.loads(text)
+                self.messages += 1
                 self.changed.update(message["changed"])
                 writer.write(_masked(_TEXT, json.dumps({"seen": message["seq"]}).encode()))
         finally:

@@ -37,11 +37,11 @@ def waiting(settings: Settings) -> Iterator[Sample]:
         (key,) = keys[0].items()
         with live_server() as (address, server):
             port = int(address.rsplit(":", 1)[1])
-            scene = _Scene(server, port, f"{key[0]}: {key[1]}\r\n", _cookie())
+            scene = _Scene(server, port, f"{key[0]}: {key[1]}\r\n", session_cookie())
             yield asyncio.run(scene.play(tenant, settings.jobs(WAITING), settings.scale))
 
 
-def _cookie() -> str:
+def session_cookie() -> str:
     """The cookie of somebody who sees everything."""
     user, _ = User.objects.get_or_create(username="bench", is_staff=True, is_superuser=True)
     session = SessionStore()
