@@ -83,6 +83,13 @@ def test_task_without_a_tenant_belongs_to_the_default_one_without_limits() -> No
     assert job.tenant.submissions_per_minute is None
 
 
+def test_an_installation_names_the_tenant_of_tasks_that_name_none(alice: Tenant) -> None:
+    for slug in ("solo", "alice"):
+        with override_settings(TASKS=_tasks(OPTIONS={"tenant": slug})):
+            assert job_of(add.enqueue(1)).tenant.slug == slug
+    assert not Tenant.objects.filter(slug="default").exists()
+
+
 def test_task_belongs_to_the_tenant_it_names(alice: Tenant) -> None:
     assert job_of(add.using(tenant="alice").enqueue(1)).tenant == alice
 
