@@ -4,8 +4,9 @@ A length is a bucket: of the wait in milliseconds, plus one, there are four for 
 is told for a bucket is its middle, which is off by 9.1 % of that sum at most: by less than 10 % of
 the wait from 10 ms on, and by 0.1 ms for the shortest.
 
-It is statistics. Each process counts in its memory what it ends, and writes that every few seconds
-and when it drains: one that is killed loses it. Attempts that were lost are not counted.
+It is statistics. Each process counts in its memory what it ends. A worker process writes that every
+few seconds and when it drains, one that serves workers over REST with a later call of theirs: what
+is killed before loses it. Attempts that were lost are not counted.
 """
 
 import json
@@ -28,6 +29,8 @@ from jobs.store.minutes import sum_up_rows
 EVERYBODY = 0
 """The tenant whose counts are those of all tenants, so that nobody has to add them up."""
 WRITE_SECONDS = 5.0
+REST = 50
+"""With many tenants it is written less often: this many times as long as writing took."""
 KEPT = timedelta(days=32)
 """What is older is deleted: nothing shows it."""
 
@@ -76,6 +79,7 @@ class Waits:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[int, int, int]] = Counter()
         self._since = 0.0
+        self._took = 0.0
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Count the waits of attempts whose outcomes have just been recorded."""
@@ -88,8 +92,9 @@ class Waits:
             self._counts.update(noted)
 
     def write_if_due(self) -> None:
-        """Write what was counted if that began so long ago."""
-        if self._counts and time.monotonic() >= self._since + WRITE_SECONDS:
+        """Write what was counted, if it was not just begun."""
+        rest = max(WRITE_SECONDS, REST * self._took)
+        if self._counts and time.monotonic() >= self._since + rest:
             self.write()
 
     def write(self) -> None:
@@ -98,20 +103,24 @@ class Waits:
             counts, self._counts = self._counts, Counter()
         if not counts:
             return
+        started = time.monotonic()
         try:
             with one_writer():
-                execute(_ADD, {"rows": json.dumps(_rows(counts))})
+                execute(_ADD, {"rows": json.dumps(_rows(counts, started))})
         except Error as error:
             _log.warning("the waits of jobs were not counted", exc_info=error)
+        self._took = time.monotonic() - started
 
     def forget(self) -> None:
         """Drop what was counted and not written."""
         self._counts.clear()
+        self._took = 0.0
 
 
-def _rows(counts: Mapping[tuple[int, int, int], int]) -> list[tuple[int, float, int, int]]:
+def _rows(
+    counts: Mapping[tuple[int, int, int], int], now: float
+) -> list[tuple[int, float, int, int]]:
     """Each count for its tenant and for everybody: whose, the seconds until then, bucket, count."""
-    now = time.monotonic()
     return [
         (whose, min(0.0, second + 0.5 - now), bucket, attempts)
         for (second, tenant_id, bucket), attempts in counts.items()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from math import ceil
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection
@@ -137,8 +138,7 @@ def test_a_thousand_tenants_are_one_statement(counted: Waits) -> None:
 def test_each_is_counted_in_the_minute_of_its_end(
     counted: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([1_000.0, 1_180.0, 1_240.5])
-    monkeypatch.setattr(waits, "time", type("", (), {"monotonic": lambda: next(clock)}))
+    set_clock(monkeypatch, 1_000, 1_180, 1_240.5, 1_240.5)
     before = database_time()
     counted.note(ended(7, 1))
     counted.note(ended(7, 1))
@@ -153,15 +153,32 @@ def test_each_is_counted_in_the_minute_of_its_end(
     assert earliest <= first <= latest
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, *times: float) -> None:
+    """Let these be the times at which it looks at the clock."""
+    clock = SimpleNamespace(monotonic=iter(times).__next__)
+    monkeypatch.setattr(waits, "time", clock)
+
+
 def test_it_is_written_every_few_seconds(counted: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(monkeypatch, 100, 104, 104.9, 105, 105, 105.01)
     counted.write_if_due()
-    monkeypatch.setattr(waits, "WRITE_SECONDS", 1e6)
+    counted.note(ended(7, 1))
     counted.note(ended(7, 1))
     counted.write_if_due()
     assert rows(7) == []
-    counted.write()
-    monkeypatch.setattr(waits, "WRITE_SECONDS", 0)
+    counted.write_if_due()
+    assert sum(lately(7).values()) == 2
+
+
+def test_what_takes_long_to_write_is_written_less_often(
+    counted: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(monkeypatch, 100, 105, 105, 106, 110, 159.9, 160, 160, 161)
     counted.note(ended(7, 1))
+    counted.write_if_due()
+    counted.note(ended(7, 1))
+    counted.write_if_due()
+    assert sum(lately(7).values()) == 1
     counted.write_if_due()
     assert sum(lately(7).values()) == 2
 
