@@ -6,6 +6,7 @@ looks at so many of them and says where to go on. So a step is quick, however ma
 
 import uuid
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from django.db.models import QuerySet
@@ -14,7 +15,7 @@ from django.db.models.functions import Coalesce, Length
 from jobs.filters import Filter
 from jobs.job_filters import filtered, finds_by_index, of_those_times
 from jobs.job_rows import find_jobs
-from jobs.lookup import by_id_in_status, in_status
+from jobs.lookup import bound, by_id_in_status, in_status
 from jobs.models import Job, Lane, Tenant
 from jobs.statuses import Status
 from jobs.store.clock import now
@@ -24,6 +25,8 @@ LOOKED_AT = 10_000
 """Jobs that one step looks at where no index finds those that match."""
 FIRST_LOOK = 4
 """At first it looks at so many times the jobs that are wanted: most matches are not rare."""
+MOST_SORTED = 200_000
+"""More jobs of a status whose index has another order are not sorted: steps come to them."""
 MAX_PAGE_BYTES = 8_000_000
 
 
@@ -101,9 +104,7 @@ class Search:
             yield self._walk(self._after(after, self._jobs), looked_at, only=statuses)
         else:
             for status in sorted(statuses - {Status.PENDING}):
-                jobs = self._after(after, in_status(self._jobs, status))
-                in_order = by_id_in_status(jobs, status, oldest_first=self.oldest_first)
-                yield self._walk(in_order, looked_at)
+                yield self._walk_in_status(status, after, looked_at)
             if Status.PENDING in statuses:
                 yield self._walk_to_waiting(after)
 
@@ -112,6 +113,27 @@ class Search:
     ) -> _Walk:
         has_to_look = self._others or only is not None
         return _Walk(jobs, _key_at(looked_at, jobs) if has_to_look else None, only)
+
+    def _walk_in_status(self, status: Status, after: uuid.UUID | None, looked_at: int) -> _Walk:
+        jobs = self._after(after, in_status(self._jobs, status))
+        if self.tenant is None and status != Status.DLQ:
+            jobs = jobs.filter(tenant_id__in=self._everybody)  # with whom their index begins
+            if self._are_many(jobs):
+                own = self._after(after, self._jobs)
+                return self._walk(own, looked_at, only=frozenset({status}))
+        return self._walk(self._in_order(jobs, status), looked_at)
+
+    @cached_property
+    def _everybody(self) -> list[int]:
+        return list(Tenant.objects.values_list("pk", flat=True).order_by())
+
+    def _are_many(self, jobs: QuerySet[Job]) -> bool:
+        return jobs.order_by()[: MOST_SORTED + 1].count() > MOST_SORTED
+
+    def _in_order(self, jobs: QuerySet[Job], status: Status) -> QuerySet[Job]:
+        return by_id_in_status(
+            jobs, status, oldest_first=self.oldest_first, of_all=self.tenant is None
+        )
 
     def _walk_to_waiting(self, after: uuid.UUID | None) -> _Walk:
         """Ready jobs are found among all jobs in their order; where none is near, the next one is.
@@ -122,26 +144,31 @@ class Search:
         walk = self._walk(self._after(after, self._jobs), LOOKED_AT, only)
         if walk.edge is None or self._until(walk.edge, walk.jobs).filter(status__in=only).exists():
             return walk
-        ready = Job.objects.filter(status=Status.PENDING)
-        if self.tenant is not None:
-            lanes = Lane.objects.filter(tenant=self.tenant).values_list("pk", flat=True)
-            ready = ready.filter(lane_id__in=list(lanes))
-        nearest = _key_at(1, self._after(walk.edge, ready))
+        ready = self._after(walk.edge, self._ready())
+        if self._are_many(ready):
+            return walk
+        nearest = _key_at(1, self._in_order(ready, Status.PENDING))
         if nearest is None:
             return _Walk(Job.objects.none(), None, None)
-        beyond = {"pk__gte" if self.oldest_first else "pk__lte": nearest}
+        beyond = {"pk__gte" if self.oldest_first else "pk__lte": bound(nearest)}
         return self._walk(walk.jobs.filter(**beyond), LOOKED_AT, only)
+
+    def _ready(self) -> QuerySet[Job]:
+        """The ready jobs, through their own index, which is by lanes."""
+        lanes = Lane.objects.filter(tenant=self.tenant) if self.tenant else Lane.objects.all()
+        lane_ids = list(lanes.values_list("pk", flat=True).order_by())
+        return in_status(Job.objects.filter(lane_id__in=lane_ids), Status.PENDING)
 
     def _after(self, last: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
         jobs = jobs.order_by("pk" if self.oldest_first else "-pk")
         if last is None:
             return jobs
-        return jobs.filter(**{"pk__gt" if self.oldest_first else "pk__lt": last})
+        return jobs.filter(**{"pk__gt" if self.oldest_first else "pk__lt": bound(last)})
 
     def _until(self, edge: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
         if edge is None:
             return jobs
-        return jobs.filter(**{"pk__lte" if self.oldest_first else "pk__gte": edge})
+        return jobs.filter(**{"pk__lte" if self.oldest_first else "pk__gte": bound(edge)})
 
 
 def _key_at(number: int, jobs: QuerySet[Job]) -> uuid.UUID | None:

@@ -1,9 +1,11 @@
 """How jobs are looked up so that an index finds them, however many have finished."""
 
+import uuid
 from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import F, Func, Model, Q, QuerySet
+from django.db.models import F, Func, Model, Q, QuerySet, UUIDField, Value
+from django.db.models.functions import Cast
 from django.db.models.lookups import In
 
 from jobs.statuses import UNUSUAL, Status
@@ -44,16 +46,38 @@ class _NoIndex(Func):
     arity = 1
 
 
-def by_id_in_status(jobs: QuerySet[J], status: str, *, oldest_first: bool) -> QuerySet[J]:
-    """Jobs, of this status alone, in the order of their ids.
+def by_id_in_status(
+    jobs: QuerySet[J], status: str, *, oldest_first: bool, of_all: bool = False
+) -> QuerySet[J]:
+    """Jobs, of this status alone, in the order of their ids; `of_all`: those of all tenants.
 
     SQLite has no statistics, and would rather walk over all jobs of the tenant, which are in order,
-    than sort those of the status. So would PostgreSQL with those that run, whose index is in
-    another order: where many of others run, it expects some of this tenant's on the way.
+    than sort those of the status. So would PostgreSQL where their index is in another order, as it
+    is for those that run or are ready, and of all tenants for others than dead letters: it expects
+    some on the way, and they may all be at its end.
     """
-    is_sorted = connection.vendor == "sqlite" or status == Status.RUNNING
+    is_in_order = status == Status.DLQ if of_all else status in UNUSUAL
+    is_sorted = connection.vendor == "sqlite" or not is_in_order
     key = _NoIndex("pk") if is_sorted else F("pk")
     return jobs.order_by(key.asc() if oldest_first else key.desc())
+
+
+class _Unknown(Func):
+    """A value that the planner does not look at."""
+
+    template = "(SELECT %(expressions)s)"
+    arity = 1
+
+
+def bound(job_id: uuid.UUID) -> Any:
+    """The id, to be compared with others so that a tenant's jobs are found by its own index.
+
+    PostgreSQL cannot tell how far two ids are apart. It takes jobs between two that are not far for
+    next to none, and would as soon look through those of all tenants there.
+    """
+    if connection.vendor == "sqlite":
+        return job_id
+    return _Unknown(Cast(Value(job_id), UUIDField()))
 
 
 def edge_of(rows: QuerySet[Any], at_most: int) -> Any:

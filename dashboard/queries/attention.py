@@ -35,24 +35,22 @@ class Attention(NamedTuple):
 def attention(board: Board) -> Attention:
     """What is wrong with the board's tenants, and for operators with the workers."""
     unserved, at_limit = board.unserved(), board.at_limit()
-    is_explained = {one.lane.pk for one in unserved}
+    without_worker = {one.lane.pk for one in unserved}
     limited = {row.tenant.pk for row in at_limit}
-    open_lanes = [
-        lane for lane in board.open_lanes if lane.pk not in is_explained | _of(board, limited)
+    unexplained = [
+        lane
+        for lane in board.open_lanes
+        if lane.pk not in without_worker and lane.tenant_id not in limited
     ]
     return Attention(
         dead=board.by_status[Status.DLQ],
         unserved=unserved,
         at_limit=at_limit,
         paused=[_counted(lane) for lane in board.lanes if lane.is_paused and lane.waiting],
-        old=[_counted(x) for x in open_lanes if x.oldest and x.oldest < board.now - OLD],
+        old=[_counted(x) for x in unexplained if x.oldest and x.oldest < board.now - OLD],
         vanished=_vanished(board) if board.scope.is_operator else [],
         late=_late(board),
     )
-
-
-def _of(board: Board, tenant_ids: set[int]) -> set[int]:
-    return {lane.pk for lane in board.lanes if lane.tenant_id in tenant_ids}
 
 
 def _counted(lane: Any) -> tuple[Any, Count]:

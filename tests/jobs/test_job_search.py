@@ -94,7 +94,46 @@ def test_ready_jobs_behind_a_long_history_are_found_by_their_index(
         step = Search(history, parse("status:PENDING"), oldest_first=True).step(None, size=50)
     assert (len(step.ids), step.rest) == (1, None)
     by_lane = [plan for statement, plan in found if '"lane_id" IN' in statement]
-    assert ["job_ready" in plan for plan in by_lane] == [True]
+    assert by_lane
+    assert all("job_ready" in plan for plan in by_lane)
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize(
+    ("status", "index"),
+    [
+        ("PENDING", "job_ready"),
+        ("RUNNING", "job_running"),
+        *((status, "job_unusual") for status in ("SCHEDULED", "BLOCKED", "FAILED", "CANCELLED")),
+    ],
+)
+def test_what_is_rare_is_found_by_its_index_for_all_tenants(
+    history: Tenant, monkeypatch: pytest.MonkeyPatch, status: str, index: str, *, oldest_first: bool
+) -> None:
+    monkeypatch.setattr("jobs.job_search.LOOKED_AT", 100)
+    copy_job(make_job(history, Status.DONE, queue="new"), 200)  # so that nothing is near
+    with explaining() as found:
+        step = Search(None, parse(f"status:{status}"), oldest_first=oldest_first).step(None, size=9)
+    assert len(step.ids) == min(9, Job.objects.filter(status=status).count())
+    by_status = [plan for statement, plan in found if '"status" = ' in statement]
+    assert by_status
+    assert all(index in plan for plan in by_status), by_status
+
+
+@pytest.mark.parametrize("status", ["SCHEDULED", "PENDING"])
+def test_many_of_a_status_are_come_to_step_by_step(
+    history: Tenant, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr("jobs.job_search.LOOKED_AT", 400)
+    monkeypatch.setattr("jobs.job_search.MOST_SORTED", 0)
+    search, found, rest, steps = Search(None, parse(f"status:{status}")), [], None, 0
+    while rest is not None or not steps:
+        ids, rest = search.step(rest, size=100)
+        found += ids
+        steps += 1
+    wanted = Job.objects.filter(status=status).order_by("-pk")
+    assert found == list(wanted.values_list("pk", flat=True))
+    assert steps > 1
 
 
 def test_a_search_by_time_is_bounded_where_ids_do_not_decide(
@@ -147,13 +186,19 @@ def test_few_are_looked_at_for_what_is_not_rare(
     assert rarely.step(jobs[5].pk, size=2) == ([jobs[7].pk], None)
 
 
-def test_jobs_of_others_that_lie_between_are_not_read(history: Tenant, mallory: Tenant) -> None:
+@pytest.mark.parametrize("looked_at", [10_000, 10])
+def test_jobs_of_others_that_lie_between_are_not_read(
+    history: Tenant, mallory: Tenant, monkeypatch: pytest.MonkeyPatch, looked_at: int
+) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite goes by the tenant's index anyway")
+    monkeypatch.setattr("jobs.job_search.LOOKED_AT", looked_at)
     copy_job(make_job(mallory, Status.DONE), 2_000)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
+    middle = Job.objects.filter(tenant=history).order_by("-pk")[700].pk
     for text in ("queue:unknown", "status:DONE", "created:<1h", "status:PENDING queue:unknown"):
         with explaining() as plans:
-            Search(history, parse(text)).step(None, size=50)
+            for after in (None, middle):
+                Search(history, parse(text)).step(after, size=50)
         assert not [plan for _, plan in plans if "jobs_job_pkey" in plan], text
