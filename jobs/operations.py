@@ -29,6 +29,8 @@ from jobs.services import audit
 from jobs.statuses import ACTED_ON, BulkAction, OperationState
 from jobs.store import bulk
 
+MIN_RATE, MAX_RATE = 0.001, 100_000
+"""The paces that an operation may have, in jobs per second."""
 COUNTED_AT_MOST = 10_000
 COUNTED_STEPS = 10
 SAMPLE = 10

@@ -8,7 +8,6 @@ from django import forms
 from django.db import transaction
 
 from jobs import operations
-from jobs.api.operation_views import MAX_RATE, MIN_RATE
 from jobs.filters import spelled
 from jobs.models import DeadLetter, Operation, Tenant
 from jobs.services import audit
@@ -20,8 +19,8 @@ class PaceForm(forms.Form):
 
     rate_per_second = forms.FloatField(
         required=False,
-        min_value=MIN_RATE,
-        max_value=MAX_RATE,
+        min_value=operations.MIN_RATE,
+        max_value=operations.MAX_RATE,
         label="Pace (jobs per second)",
         help_text="Empty: as fast as it goes.",
         widget=forms.NumberInput(attrs={"step": "any", "placeholder": "no limit"}),

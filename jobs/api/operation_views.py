@@ -37,8 +37,6 @@ from jobs.keys import Scope, allows
 from jobs.models import ApiKey, Operation
 from jobs.statuses import BulkAction, OperationState
 
-MAX_RATE = 100_000
-MIN_RATE = 0.001
 SCOPES: Mapping[BulkAction, Scope] = {
     BulkAction.CANCEL: Scope.SUBMIT,
     BulkAction.RETRY: Scope.SUBMIT,
@@ -61,7 +59,9 @@ def _filter(value: Any) -> str:
     return str(value)
 
 
-RATE = bounded(number, MIN_RATE, MAX_RATE, or_null=True, description="Jobs per second.")
+RATE = bounded(
+    number, operations.MIN_RATE, operations.MAX_RATE, or_null=True, description="Jobs per second."
+)
 _ACTION = {"type": "string", "enum": [action.value for action in BulkAction]}
 OPERATION_FIELDS: Mapping[str, Field] = {
     "action": Field(_action, _ACTION),

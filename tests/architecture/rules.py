@@ -109,6 +109,17 @@ def imports_follow_the_arrow(source: Source) -> list[str]:
     return [f"line {reached[app]}: {source.app} imports {app}" for app in sorted(forbidden)]
 
 
+def the_domain_knows_no_api(source: Source) -> list[str]:
+    """Within `jobs` only the API imports the API: else each worker carries its framework."""
+    if not source.is_in("jobs/") or source.is_in("jobs/api/"):
+        return []
+    return [
+        f"line {line}: imports {name}"
+        for name, line in imported_names(source)
+        if name.startswith(("jobs.api", "rest_framework"))
+    ]
+
+
 def imports_stand_at_the_top(source: Source) -> list[str]:
     """No import inside a function, but in `AppConfig.ready`, which Django made for it."""
     return [
@@ -186,6 +197,7 @@ def public_things_are_documented(source: Source) -> list[str]:
 
 RULES: list[Rule] = [
     imports_follow_the_arrow,
+    the_domain_knows_no_api,
     imports_stand_at_the_top,
     only_the_store_writes_jobs,
     sql_stays_with_its_owners,

@@ -16,6 +16,8 @@ BROKEN: list[tuple[Rule, str, str]] = [
     (rules.imports_follow_the_arrow, "demo/x.py", "import workers.pool"),
     (rules.imports_follow_the_arrow, "jobs/x.py", "import_module('workers.pool')"),
     (rules.imports_follow_the_arrow, "jobs/x.py", "def f():\n    from tests import harness"),
+    (rules.the_domain_knows_no_api, "jobs/x.py", "from jobs.api import schema"),
+    (rules.the_domain_knows_no_api, "jobs/admin/x.py", "from rest_framework.views import APIView"),
     (rules.imports_stand_at_the_top, "jobs/x.py", "def f():\n    import json"),
     (rules.imports_stand_at_the_top, "jobs/x.py", "def ready():\n    import json"),
     (rules.imports_stand_at_the_top, "jobs/apps.py", "async def f():\n    from os import path"),
@@ -49,6 +51,7 @@ BROKEN: list[tuple[Rule, str, str]] = [
 
 SOUND: list[tuple[Rule, str, str]] = [
     (rules.imports_follow_the_arrow, "workers/x.py", "from jobs import store"),
+    (rules.the_domain_knows_no_api, "jobs/api/x.py", "from jobs.api import schema"),
     (rules.imports_follow_the_arrow, "jobqueue_project/x.py", "include('dashboard.urls')"),
     (
         rules.imports_stand_at_the_top,
