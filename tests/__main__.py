@@ -1,8 +1,8 @@
 """`python -m tests [arguments of pytest]`: the suite on SQLite and on a real PostgreSQL.
 
 Each in three parts with databases of their own, and all at once: one part keeps a processor busy,
-the others wait most of their time for the processes that they start. What the first says is shown
-as it comes, the others' words when they are over. The exit code is 0 if all of them passed.
+the others often wait for the processes that they start. What the first says is shown as it comes,
+the others' words when they are over. The exit code is 0 if all of them passed.
 """
 
 import os
@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 WAITING = {
-    " with workers": ("faults", "invariants", "workers"),
+    " with workers": ("faults", "invariants", "properties", "workers"),
     " with programs": (
-        *("acceptance", "bench", "browser", "client", "demo", "examples", "packaging"),
+        *("acceptance", "bench", "browser", "client", "commands", "demo", "examples"),
+        *("packaging", "store"),
     ),
 }
-"""The folders whose tests mostly wait, by part."""
+"""The folders whose tests mostly wait, by part; and some more, so that all parts end together."""
+ANYWHERE = (
+    *("tests/acceptance/test_readme.py", "tests/architecture", "tests/bench/test_figures.py"),
+    *("tests/bench/test_measuring.py", "tests/bench/test_report.py", "tests/mutants"),
+    *(f"tests/packaging/test_{what}.py" for what in ("audit", "containers", "postgres", "proxy")),
+)
+"""What does not look at the database of the tests: it runs beside SQLite alone."""
 PASSED, NO_TESTS = 0, 5
 """Of pytest's exit codes; the latter is for arguments that choose nothing."""
 PYTEST = (sys.executable, "-m", "pytest")
@@ -54,7 +61,8 @@ def _started(arguments: Sequence[str]) -> Iterator[Part]:
         yield _start(f"SQLite{name}", command, without_database, is_shown=not name)
     is_given = "DATABASE_URL" in os.environ  # then it is one database for all
     for name, chosen in [("", ())] if is_given else _parts(arguments):
-        command = [*PYTEST_ON_POSTGRESQL, *arguments, *chosen]
+        once = [f"--ignore={place}" for place in ANYWHERE] if chosen else []
+        command = [*PYTEST_ON_POSTGRESQL, *arguments, *chosen, *once]
         yield _start(f"PostgreSQL{name}", command, os.environ, is_shown=False)
 
 

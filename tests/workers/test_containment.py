@@ -10,24 +10,19 @@ from tests.workers.conftest import Submit, wait_for
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.mark.parametrize(
-    ("task", "error_type"),
-    [
-        ("return_circle", "builtins.RecursionError"),
-        ("raise_unprintable", "tests.workers.tasks.Unprintable"),
-        ("fail_with_broken_backoff", "ZeroDivisionError"),
-        ("fail_in_thread_with_broken_backoff", "ZeroDivisionError"),
-    ],
-)
-def test_an_ending_that_cannot_be_concluded_frees_its_slot(
-    submit: Submit, task: str, error_type: str
-) -> None:
-    jobs = [submit(task, max_retries=1) for _ in range(3)]
+def test_an_ending_that_cannot_be_concluded_frees_its_slot(submit: Submit) -> None:
+    errors = {
+        "return_circle": "builtins.RecursionError",
+        "raise_unprintable": "tests.workers.tasks.Unprintable",
+        "fail_with_broken_backoff": "ZeroDivisionError",
+        "fail_in_thread_with_broken_backoff": "ZeroDivisionError",
+    }
+    jobs = [(submit(task, max_retries=1), error) for task, error in errors.items() for _ in "abc"]
     after = submit("echo")
     with running_workers("--concurrency", "2", promote_interval_seconds=0.1):
-        for job in jobs:
+        for job, error in jobs:
             wait_for(job, "FAILED", "DLQ")
-            assert job.attempts.first().error_type == error_type
+            assert job.attempts.first().error_type == error
         wait_for(after, "DONE")
 
 
