@@ -1,6 +1,6 @@
 """The tenants: their shares, limits and use, who is noisy, their people; suspended and resumed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -48,30 +48,22 @@ def tenant_list(request: HttpRequest) -> HttpResponse:
     return live_page(request, scope, "tenants", regions, asked=asked, states=tenants.STATES)
 
 
-def _known(word: str, words: Mapping[str, object], otherwise: str) -> str:
+def _known(word: str, words: Collection[str], otherwise: str) -> str:
     return word if word in words else otherwise
 
 
-def _listed(scope: Scope, *, name: str, state: str, sort: str) -> dict[str, Any]:
-    rows = tenants.rows_of(scope)
-    found = [
-        row
-        for row in rows
-        if name.lower() in row.tenant.slug and (not state or tenants.STATES[state](row))
-    ]
-    shown = sorted(found, key=tenants.SORTS[sort])[: tenants.MAX_ROWS]
+def _listed(scope: Scope, **asked: str) -> dict[str, Any]:
+    shown, found = tenants.listed(scope, **asked)
     at = now()
     today = tenants.used_today([row.tenant.pk for row in shown], at)
-    month = tenants.used_in_a_month(at)
+    before = tenants.used_before(at)
     nothing = tenants.Used()
-    return {
-        "rows": [
-            (row, today.get(row.tenant.pk, nothing), month.get(row.tenant.pk, nothing))
-            for row in shown
-        ],
-        "found": len(found),
-        "total": len(rows),
-    }
+    rows = [
+        (row, its_day := today.get(pk, nothing), its_day.plus(before.get(pk, nothing)))
+        for row in shown
+        for pk in [row.tenant.pk]
+    ]
+    return {"rows": rows, "found": found, "total": len(scope.shown)}
 
 
 @require_safe
@@ -83,7 +75,7 @@ def tenant(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _figures(scope: Scope) -> dict[str, Any]:
-    (row,) = tenants.rows_of(scope)
+    (row,) = tenants.rows_of(scope.ids)
     used = usage(row.tenant, Step.DAY)
     return {
         "row": row,
@@ -132,7 +124,7 @@ def set_suspended(request: HttpRequest, slug: str, action: str) -> HttpResponse:
             services.change_limits(found, actor=actor_of(request), is_active=is_active)
         messages.success(request, f"{slug} is {'active' if is_active else 'suspended'}.")
         return back(request, reverse("tenant", args=[slug]))
-    (row,) = tenants.rows_of(scope)
+    (row,) = tenants.rows_of(scope.ids)
     there = next_page(request, reverse("tenant", args=[slug]))
     return plain_page(request, scope, "suspend_tenant", row=row, action=action, next=there)
 

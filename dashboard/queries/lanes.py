@@ -1,6 +1,7 @@
 """The rows of the page of queues: each lane with its limits, its last hour and its workers."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from dashboard.queries.counts import Count
 from dashboard.queries.history import OUTCOMES, Ended
 from dashboard.scope import Scope
 from jobs.figures import live_workers
-from jobs.models import LaneMinute, Worker
+from jobs.models import Lane, LaneMinute, Worker
 from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
 
@@ -44,6 +45,16 @@ class QueueRow(NamedTuple):
         return most is not None and self.lane.running >= most
 
 
+class Named(NamedTuple):
+    """A queue of a tenant by its names alone."""
+
+    slug: str
+    queue: str
+    pk: int
+    state: str
+
+
+_NAMED = ("pk", "tenant_id", "queue", "is_paused")
 STATES: Mapping[str, Callable[[QueueRow], bool]] = {
     "active": lambda row: row.state == "active",
     "paused": lambda row: row.state == "paused",
@@ -52,6 +63,12 @@ STATES: Mapping[str, Callable[[QueueRow], bool]] = {
     "no worker": lambda row: row.is_unserved,
 }
 """What the list can be narrowed to."""
+KNOWN_STATES = {"", "active", "paused"}
+NAMES: Mapping[str, Callable[[Named], Any]] = {
+    "tenant": lambda named: (named.slug, named.queue),
+    "queue": lambda named: (named.queue, named.slug),
+}
+"""The states and orders that are known before anything is counted."""
 SORTS: Mapping[str, Callable[[QueueRow], Any]] = {
     "tenant": lambda row: row.slug,
     "queue": lambda row: row.lane.queue,
@@ -86,54 +103,90 @@ class Asked:
     def __bool__(self) -> bool:
         return bool(self.name or self.state)
 
-    def matches(self, row: QueueRow) -> bool:
-        """Whether the row is asked for."""
-        is_named = self.name.lower() in f"{row.slug}/{row.lane.queue}".lower()
-        return is_named and (not self.state or STATES[self.state](row))
+    @property
+    def is_of_names(self) -> bool:
+        """Whether it is known before anything is counted which queues are shown."""
+        return self.sort in NAMES and self.state in KNOWN_STATES
+
+    def names(self, named: Named) -> bool:
+        """Whether a queue of this name, and as far as that is known in this state, is asked for."""
+        is_named = self.name.lower() in f"{named.slug}/{named.queue}".lower()
+        return is_named and (self.state not in KNOWN_STATES - {""} or named.state == self.state)
 
 
 def listed(scope: Scope, asked: Asked) -> dict[str, Any]:
-    """The queues that are asked for with their last hour, the number of them, and of all."""
-    rows = _rows(scope)
-    found = [row for row in rows if asked.matches(row)]
-    by_name = sorted(found, key=lambda row: (row.slug, row.lane.queue))
-    shown = sorted(by_name, key=SORTS[asked.sort])[:MAX_ROWS]
+    """The queues that are asked for with their last hour, the number of them, and of all.
+
+    Where their names decide, no others than those that are shown are counted.
+    """
+    known = _known(scope)
+    found = sorted(filter(asked.names, known), key=NAMES["tenant"])
+    if asked.is_of_names:
+        shown = _rows(scope, sorted(found, key=NAMES[asked.sort])[:MAX_ROWS])
+        count = len(found)
+    else:
+        matching = [row for row in _rows(scope, found) if _is_in(asked.state, row)]
+        shown = sorted(matching, key=SORTS[asked.sort])[:MAX_ROWS]
+        count = len(matching)
     hour = sparks([row.lane.pk for row in shown], now())
     return {
         "rows": [(row, hour[row.lane.pk]) for row in shown],
         "unserved": sorted({row.lane.queue for row in shown if not row.workers}),
-        "found": len(found),
-        "total": len(rows),
+        "found": count,
+        "total": len(known),
     }
 
 
-def _rows(scope: Scope) -> list[QueueRow]:
+def _is_in(state: str, row: QueueRow) -> bool:
+    return not state or STATES[state](row)
+
+
+def _known(scope: Scope) -> list[Named]:
     active = {tenant.pk for tenant in scope.shown if tenant.is_active}
-    lately = history.ended_per_lane(scope.ids, now() - LATELY)
-    workers = list(live_workers().filter(is_draining=False))
-    lanes: Iterable[Any] = lanes_with_counts(scope.ids)
+    lanes = Lane.objects.filter(tenant__in=scope.ids).order_by()
     return [
-        QueueRow(
-            lane=lane,
-            slug=scope.slugs[lane.tenant_id],
-            state=_state(lane, is_active=lane.tenant_id in active),
-            waiting=counts.total([lane.waiting]),
-            lately=lately.get(lane.pk, Ended()),
-            workers=sum(_serves(worker, lane) for worker in workers),
+        Named(
+            slug=scope.slugs[tenant_id],
+            queue=queue,
+            pk=pk,
+            state=_state(is_active=tenant_id in active, is_paused=is_paused),
         )
-        for lane in lanes
+        for pk, tenant_id, queue, is_paused in lanes.values_list(*_NAMED)
     ]
 
 
-def _state(lane: Any, *, is_active: bool) -> str:
+def _rows(scope: Scope, named: Sequence[Named]) -> list[QueueRow]:
+    """The rows of these queues, in their order."""
+    lanes: Any = lanes_with_counts(scope.ids).filter(pk__in=[one.pk for one in named]).in_bulk()
+    lately = history.ended_per_lane(scope.ids, now() - LATELY)
+    serving = _serving(live_workers().filter(is_draining=False))
+    return [
+        QueueRow(
+            lane=lane,
+            slug=one.slug,
+            state=one.state,
+            waiting=counts.total([lane.waiting]),
+            lately=lately.get(lane.pk, Ended()),
+            workers=sum(serving[of] for of in _served_as(lane)),
+        )
+        for one in named
+        if (lane := lanes.get(one.pk))
+    ]
+
+
+def _state(*, is_active: bool, is_paused: bool) -> str:
     if not is_active:
         return "suspended"
-    return "paused" if lane.is_paused else "active"
+    return "paused" if is_paused else "active"
 
 
-def _serves(worker: Worker, lane: Any) -> bool:
-    is_own = worker.tenant_id in {None, lane.tenant_id}
-    return is_own and (not worker.queues or lane.queue in worker.queues)
+def _serving(workers: Iterable[Worker]) -> Counter[tuple[int | None, str | None]]:
+    """How many workers there are by tenant (None: of all) and by queue (None: every queue)."""
+    return Counter((one.tenant_id, of) for one in workers for of in set(one.queues) or {None})
+
+
+def _served_as(lane: Any) -> list[tuple[int | None, str | None]]:
+    return [(tenant, queue) for tenant in (None, lane.tenant_id) for queue in (None, lane.queue)]
 
 
 def _age(row: QueueRow) -> timedelta:

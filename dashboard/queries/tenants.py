@@ -14,6 +14,7 @@ from django.db.models import Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
+from dashboard.queries.history import SETTLED_AFTER
 from dashboard.scope import Scope
 from jobs.ceilings import ceiling
 from jobs.models import Job, LaneMinute, Tenant
@@ -24,7 +25,7 @@ from jobs.store.depths import lanes_with_counts
 MAX_ROWS = 100
 HOUR, LATELY = timedelta(hours=1), timedelta(minutes=5)
 MONTH_DAYS = 30
-MONTH_IS_KEPT_SECONDS = 600
+MINUTE_SECONDS, DAY_SECONDS = 60, 86_400
 USED = ("started", "done", "failed", "dead")
 
 OVER_SHARE, OVER_BY = 1.5, 0.05
@@ -45,6 +46,10 @@ class Used(NamedTuple):
     done: int = 0
     failed: int = 0
     dead: int = 0
+
+    def plus(self, other: "Used") -> "Used":
+        """What was used in both times together."""
+        return Used(*map(sum, zip(self, other, strict=True)))
 
 
 class Share(NamedTuple):
@@ -79,19 +84,45 @@ SORTS: Mapping[str, Callable[[TenantRow], Any]] = {
     "waiting": lambda row: -row.waiting.value,
     "dead": lambda row: -row.tenant.dlq,
 }
-STATES: Mapping[str, Callable[[TenantRow], bool]] = {
-    "active": lambda row: bool(row.tenant.is_active),
-    "suspended": lambda row: not row.tenant.is_active,
-    "noisy": lambda row: bool(row.noise),
+NOISY = "noisy"
+KNOWN_STATES: Mapping[str, Callable[[Tenant], bool]] = {
+    "": lambda _: True,
+    "active": lambda tenant: tenant.is_active,
+    "suspended": lambda tenant: not tenant.is_active,
+    NOISY: lambda _: True,
 }
+"""By what the list is narrowed, as far as that is known before anything is counted."""
+STATES = [state for state in KNOWN_STATES if state]
 
 
-def rows_of(scope: Scope) -> list[TenantRow]:
-    """The tenants in scope, by name."""
+class Listed(NamedTuple):
+    """Those of the tenants that are shown, and how many there are that match."""
+
+    rows: list[TenantRow]
+    found: int
+
+
+def listed(scope: Scope, name: str, state: str, sort: str) -> Listed:
+    """The tenants in scope whose name has this, in this state and order.
+
+    Where their names decide, no others than those that are shown are counted.
+    """
+    found = [one for one in scope.shown if name.lower() in one.slug and KNOWN_STATES[state](one)]
+    if sort == "tenant" and state != NOISY:
+        by_name = sorted(found, key=lambda tenant: tenant.slug)
+        return Listed(rows_of([tenant.pk for tenant in by_name[:MAX_ROWS]]), len(found))
+    rows = rows_of([tenant.pk for tenant in found])
+    if state == NOISY:
+        rows = [row for row in rows if row.noise]
+    return Listed(sorted(rows, key=SORTS[sort])[:MAX_ROWS], len(rows))
+
+
+def rows_of(tenant_ids: Collection[int]) -> list[TenantRow]:
+    """These tenants, by name."""
     at = now()
     hours = _hours(at)
     lanes: dict[int, list[Any]] = {}
-    for lane in lanes_with_counts(scope.ids):
+    for lane in lanes_with_counts(tenant_ids):
         lanes.setdefault(lane.tenant_id, []).append(lane)
     waiting = {pk: counts.total([lane.waiting for lane in own]) for pk, own in lanes.items()}
     arrived = _arrived(waiting, at)
@@ -104,7 +135,7 @@ def rows_of(scope: Scope) -> list[TenantRow]:
             share=(share := _share(tenant, hours, weights)),
             noise=_noise(share, hours.get(tenant.pk, _Hour()), arrived.get(tenant.pk, 0)),
         )
-        for tenant in counts.tenants_with_counts(scope.ids).order_by("slug")
+        for tenant in counts.tenants_with_counts(tenant_ids).order_by("slug")
     ]
 
 
@@ -171,15 +202,16 @@ def used_today(tenant_ids: Collection[int], at: datetime) -> dict[int, Used]:
     return _used(tenant_ids, _midnight(at))
 
 
-def used_in_a_month(at: datetime) -> dict[int, Used]:
-    """What was used today and on the 30 days before it, by tenant; some minutes old at most."""
+def used_before(at: datetime) -> dict[int, Used]:
+    """What was used on the 30 days before this one, by tenant; it is summed once a day."""
     midnight = _midnight(at)
-    key = f"dashboard-month-{midnight:%Y%m%d}"
+    key = f"dashboard-30-days-{midnight:%Y%m%d}"
     found: dict[int, Used] | None = cache.get(key)
     if found is None:
         ids = list(Tenant.objects.values_list("pk", flat=True))
-        found = _used(ids, midnight - timedelta(days=MONTH_DAYS))
-        cache.set(key, found, timeout=MONTH_IS_KEPT_SECONDS)
+        found = _used(ids, midnight - timedelta(days=MONTH_DAYS), until=midnight)
+        is_final = at - midnight > SETTLED_AFTER
+        cache.set(key, found, timeout=DAY_SECONDS if is_final else MINUTE_SECONDS)
     return found
 
 
@@ -187,8 +219,12 @@ def _midnight(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _used(tenant_ids: Collection[int], since: datetime) -> dict[int, Used]:
+def _used(
+    tenant_ids: Collection[int], since: datetime, until: datetime | None = None
+) -> dict[int, Used]:
     minutes = LaneMinute.objects.filter(tenant_id__in=tenant_ids, minute__gte=since).order_by()
+    if until is not None:
+        minutes = minutes.filter(minute__lt=until)
     sums = minutes.values_list("tenant_id").annotate(*[Sum(name) for name in USED])
     return {tenant_id: Used(*used) for tenant_id, *used in sums}
 

@@ -1,12 +1,16 @@
 """The page of queues: what it tells of each, and how one is paused and limited there."""
 
+import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from dashboard.queries import lanes
 from dashboard.queries.lanes import SPARK_BARS, STATES, sparks
 from jobs import services
 from jobs.models import AuditEntry, Lane, LaneMinute, Tenant, Worker
@@ -197,3 +201,20 @@ def test_a_viewer_is_offered_nothing(viewer: Client, alice: Tenant) -> None:
         page = viewer.get(reverse(name)).text
         for address in ("pause", "resume", "limits"):
             assert f"/queues/alice/mail/{address}" not in page
+
+
+def test_no_others_than_those_shown_are_counted_where_names_decide(
+    ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "MAX_ROWS", 1)
+    for queue in ("beta", "alpha", "gamma"):
+        make_job(alice, queue=queue)
+    ids = dict(Lane.objects.values_list("queue", "pk"))
+    for query, counted in (({}, ["alpha"]), ({"sort": "waiting"}, ["alpha", "beta", "gamma"])):
+        with CaptureQueriesContext(connection) as captured:
+            answer = ann.get(reverse("queues"), query).context["queue_list"]
+        (statement,) = [q["sql"] for q in captured if '"waiting"' in q["sql"]]
+        (asked,) = re.findall(r'"jobs_lane"\."id" IN \(([0-9, ]+)\)', statement)
+        assert sorted(map(int, asked.split(", "))) == sorted(ids[queue] for queue in counted)
+        assert [row.lane.queue for row, _ in answer["rows"]] == ["alpha"]
+        assert (answer["found"], answer["total"]) == (3, 3)

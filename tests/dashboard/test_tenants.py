@@ -1,5 +1,6 @@
 """The pages of tenants: shares, limits and their use, noise, people, suspended and resumed."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -264,3 +265,20 @@ def test_the_cost_does_not_grow_with_the_tenants(
         make_job(make_tenant(f"t{number}"))
     assert cost() == before
     assert Job.objects.count() == 5
+
+
+def test_no_others_than_those_shown_are_counted_where_names_decide(
+    operator: Client, make_tenant: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenants, "MAX_ROWS", 1)
+    for slug in ("beta", "alpha", "gamma"):
+        make_job(make_tenant(slug), Status.DLQ)
+    ids = dict(Tenant.objects.values_list("slug", "pk"))
+    for query, counted in (({}, ["alpha"]), ({"sort": "dead"}, ["alpha", "beta", "gamma"])):
+        with CaptureQueriesContext(connection) as captured:
+            answer = operator.get(reverse("tenants"), query).context["tenant_list"]
+        (statement,) = [q["sql"] for q in captured if '"dlq"' in q["sql"]]
+        (asked,) = re.findall(r'"jobs_tenant"\."id" IN \(([0-9, ]+)\)', statement)
+        assert sorted(map(int, asked.split(", "))) == sorted(ids[slug] for slug in counted)
+        assert [row.tenant.slug for row, *_ in answer["rows"]] == ["alpha"]
+        assert (answer["found"], answer["total"]) == (3, 3)
