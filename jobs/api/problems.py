@@ -23,6 +23,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from jobs.api.rate_limits import refusal_headers
+from jobs.api.renderers import RawJSONRenderer
 from jobs.errors import (
     EncryptionKeyMissing,
     InvalidFields,
@@ -71,9 +72,11 @@ class Problem:
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's exception handler."""
     set_rollback()
-    problem = _problem_of(exc, context)
+    problem, request = _problem_of(exc, context), context["request"]
+    request.accepted_renderer = RawJSONRenderer()  # whatever the view answers otherwise
+    request.accepted_media_type = RawJSONRenderer.media_type
     return Response(
-        _body(problem, context["request"]),
+        _body(problem, request),
         status=problem.status,
         headers=dict(problem.headers),
         content_type=MEDIA_TYPE,

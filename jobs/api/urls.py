@@ -1,7 +1,6 @@
-"""The addresses of the API. None ends in a slash."""
+"""The addresses of the API. None of a call ends in a slash."""
 
 from django.urls import include, path, re_path, register_converter
-from drf_spectacular.views import SpectacularAPIView
 
 from jobs.addresses import Name
 from jobs.api import (
@@ -69,9 +68,9 @@ version_1 = [
 
 urlpatterns = [
     path("api/v1/", include(version_1)),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", docs_views.Description.as_view(), name="schema"),
     path("api/docs/", docs_views.Docs.as_view(), name="api-docs"),
-    re_path(r"^api/", UnknownAddress.as_view(), name="api-unknown"),
+    re_path(r"^api(?:/|$)", UnknownAddress.as_view(), name="api-unknown"),
     path("health/live", health_views.Live.as_view(), name="health-live"),
     path("health/ready", health_views.Ready.as_view(), name="health-ready"),
     path("metrics", health_views.Metrics.as_view(), name="metrics"),

@@ -112,8 +112,8 @@ class UnknownAddress(PublicView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Raise `NothingHere`, whatever the method."""
-        slash = " No address of the API ends in a slash." if request.path.endswith("/") else ""
-        raise NothingHere(f"There is nothing at this address.{slash}")
+        slash = " No call's address ends in a slash." if request.path.endswith("/") else ""
+        raise NothingHere(f"There is nothing at this address; see /api/docs/.{slash}")
 
 
 class TenantView(ApiView):

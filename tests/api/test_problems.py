@@ -11,9 +11,10 @@ from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
 from jobs import services
+from jobs.api import docs_views
 from jobs.models import Tenant
 from jobs.statuses import Status
-from tests.api.conftest import Caller, problem
+from tests.api.conftest import PROBLEM, Caller, problem
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,16 @@ def schema() -> dict[str, Any]:
 
 
 def test_an_unknown_address_of_the_api_is_a_problem(nobody: Caller) -> None:
-    for path in ("/api/", "/api/v1", "/api/v1/", "/api/v2/jobs", "/api/v1/jobs/", "/api/v1/nope"):
+    for path in (
+        "/api/",
+        "/api",
+        "/api/docs",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v2/jobs",
+        "/api/v1/jobs/",
+        "/api/v1/nope",
+    ):
         for method in ("GET", "POST", "OPTIONS", "PURGE"):
             problem(nobody.call(method, path), 404, "not_found")
 
@@ -172,6 +182,21 @@ def test_the_description_and_its_page_are_served(nobody: Caller) -> None:
     assert (page.status_code, script.status_code) == (200, 200)
     assert script["Content-Type"].startswith("application/javascript")
     assert b"SwaggerUIBundle" in script.content
+
+
+def test_the_description_is_made_once(nobody: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = nobody.get("/api/schema/")
+    assert first["Content-Type"] == "application/vnd.oai.openapi"
+    monkeypatch.setattr(docs_views, "SchemaGenerator", None)
+    assert nobody.get("/api/schema/").content == first.content
+
+
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/", "/api/v1/jobs/export"])
+def test_what_answers_no_json_refuses_in_json(api: Caller, path: str) -> None:
+    for method in ("POST", "DELETE", "OPTIONS", "TRACE"):
+        refused = api.call(method, path)
+        assert (refused.status_code, refused["Content-Type"]) == (405, PROBLEM)
+        assert refused.json()["code"] == "method_not_allowed"
 
 
 def test_the_page_runs_under_the_content_security_policy(nobody: Caller) -> None:
