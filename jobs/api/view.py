@@ -102,7 +102,7 @@ class PublicView(ApiView):
     authentication_classes = ()
     permission_classes = ()
     throttle_classes = ()
-    content_negotiation_class = AnyAnswer
+    content_negotiation_class: type[BaseContentNegotiation] = AnyAnswer
 
 
 class UnknownAddress(PublicView):
