@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _purge = partial(Mutant, file="jobs/store/purge.py", tests=("tests/store/test_purge.py",))
 _minutes = partial(Mutant, file="jobs/store/minutes.py", tests=("tests/store/test_minutes.py",))
+_waits = partial(Mutant, file="jobs/store/waits.py", tests=("tests/store/test_waits.py",))
 
 PURGE = (
     _purge(
@@ -37,7 +38,24 @@ PURGE = (
     ),
     _minutes(
         name="sum up: rows of other lanes",
-        old="LaneMinute.objects.filter(lane_id=lane_id, shard__lt=period.shard)",
-        new="LaneMinute.objects.filter(shard__lt=period.shard)",
+        old="LaneMinute.objects.filter(lane_id=lane_id)",
+        new="LaneMinute.objects.all()",
+    ),
+    _waits(
+        name="waits: of other tenants",
+        old="WaitMinute.objects.filter(tenant_id=tenant_id)",
+        new="WaitMinute.objects.all()",
+    ),
+    _waits(
+        name="waits: the last that were written are all",
+        old="counter.attempts + excluded.attempts",
+        new="excluded.attempts",
+        times=2,
+    ),
+    _waits(
+        name="waits: rows are written in any order",
+        old="ORDER BY tenant_id DESC, minute, bucket",
+        new="ORDER BY random()",
+        databases=("postgresql",),
     ),
 )
