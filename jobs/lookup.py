@@ -51,13 +51,12 @@ def by_id_in_status(
 ) -> QuerySet[J]:
     """Jobs, of this status alone, in the order of their ids; `of_all`: those of all tenants.
 
-    SQLite has no statistics, and would rather walk over all jobs of the tenant, which are in order,
-    than sort those of the status. So would PostgreSQL where their index is in another order, as it
-    is for those that run or are ready, and of all tenants for others than dead letters: it expects
-    some on the way, and they may all be at its end.
+    PostgreSQL would rather walk over all jobs, which are in order, than sort those of the status,
+    where their index is in another order, as it is for those that run or are ready, and of all
+    tenants for others than dead letters: it expects some on the way, and they may all be at its
+    end. So would SQLite, which has no statistics.
     """
-    is_in_order = status == Status.DLQ if of_all else status in UNUSUAL
-    is_sorted = connection.vendor == "sqlite" or not is_in_order
+    is_sorted = status != Status.DLQ if of_all else status not in UNUSUAL
     key = _NoIndex("pk") if is_sorted else F("pk")
     return jobs.order_by(key.asc() if oldest_first else key.desc())
 
