@@ -40,7 +40,7 @@ def copy_job(job: Job, count: int, **columns: Any) -> list[uuid.UUID]:
     The database copies them: to make thousands of objects takes longer than what is tested with.
     """
     ids = uuid7s(count)
-    copied = {field.column for field in Job._meta.concrete_fields} - {"id", *columns}
+    copied = {field.attname for field in Job._meta.concrete_fields} - {"id", *columns}
     values = ", ".join([*["%s"] * (1 + len(columns)), *copied])
     key = Job._meta.pk.get_db_prep_value
     with connection.cursor() as cursor:
