@@ -22,12 +22,16 @@ WAITING = {
     ),
 }
 """The folders whose tests mostly wait, by part; and some more, so that all parts end together."""
+LAUNCHER = "tests/acceptance/test_launcher.py::test"
 ANYWHERE = (
+    *(f"{LAUNCHER}_death_of", f"{LAUNCHER}_second", f"{LAUNCHER}_taken_port"),
     *("tests/acceptance/test_readme.py", "tests/architecture", "tests/bench/test_figures.py"),
-    *("tests/bench/test_measuring.py", "tests/bench/test_report.py", "tests/mutants"),
-    *(f"tests/packaging/test_{what}.py" for what in ("audit", "containers", "postgres", "proxy")),
+    *("tests/bench/test_measuring.py", "tests/bench/test_report.py", "tests/browser/test_axe.py"),
+    *("tests/mutants", *(f"tests/packaging/test_{what}.py" for what in ("audit", "containers"))),
+    *(f"tests/packaging/test_{what}.py" for what in ("postgres", "proxy")),
 )
-"""What does not look at the database of the tests: it runs beside SQLite alone."""
+"""How the names of those tests begin that are the same on any database, as they look at processes,
+files or the look of a page: they run beside SQLite alone."""
 PASSED, NO_TESTS = 0, 5
 """Of pytest's exit codes; the latter is for arguments that choose nothing."""
 PYTEST = (sys.executable, "-m", "pytest")
@@ -61,7 +65,7 @@ def _started(arguments: Sequence[str]) -> Iterator[Part]:
         yield _start(f"SQLite{name}", command, without_database, is_shown=not name)
     is_given = "DATABASE_URL" in os.environ  # then it is one database for all
     for name, chosen in [("", ())] if is_given else _parts(arguments):
-        once = [f"--ignore={place}" for place in ANYWHERE] if chosen else []
+        once = [f"--deselect={name}" for name in ANYWHERE] if chosen else []
         command = [*PYTEST_ON_POSTGRESQL, *arguments, *chosen, *once]
         yield _start(f"PostgreSQL{name}", command, os.environ, is_shown=False)
 
