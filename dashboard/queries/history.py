@@ -48,6 +48,7 @@ RANGES = {
 }
 DEFAULT_RANGE = "1h"
 SPARK_MINUTES = 15
+DAY_SECONDS = 86_400
 SETTLED_AFTER = timedelta(minutes=5)
 """An hour's sums are final when no transaction that began in it can still be open."""
 
@@ -156,14 +157,22 @@ def past_and_recent(
     now: datetime,
     read: Callable[[datetime, datetime], list[T]],
 ) -> list[T]:
-    """What is read of the range, from one time to another; of long ones, past hours only once."""
+    """What is read of the range, from one time to another; of long ones, past hours once a day.
+
+    Those come with some from before the range.
+    """
     steps = span.steps(now)
     first, end = _moment(steps.start), _moment(steps.stop)
     if span.length < timedelta(hours=24):
         return read(first, end)
     settled = _settled_hour(now)
-    past = _read_once(f"{name}-{span.name}", tenant_ids, settled, lambda: read(first, settled))
-    return past + read(settled, end)
+    key = f"dashboard-{name}-{span.name}-{settled:%Y%m%d}-{_digest(tenant_ids)}"
+    nothing: tuple[datetime, list[T]] = (first, [])
+    known_until, past = cache.get(key, nothing)
+    if known_until < settled:
+        past = past + read(known_until, settled)
+        cache.set(key, (settled, past), timeout=DAY_SECONDS)
+    return past + read(max(known_until, settled), end)
 
 
 def _read_once(

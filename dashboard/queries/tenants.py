@@ -14,7 +14,7 @@ from django.db.models import Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
-from dashboard.queries.history import SETTLED_AFTER
+from dashboard.queries.history import DAY_SECONDS, SETTLED_AFTER
 from dashboard.scope import Scope
 from jobs.ceilings import ceiling
 from jobs.models import Job, LaneMinute, Tenant
@@ -25,7 +25,7 @@ from jobs.store.depths import lanes_with_counts
 MAX_ROWS = 100
 HOUR, LATELY = timedelta(hours=1), timedelta(minutes=5)
 MONTH_DAYS = 30
-MINUTE_SECONDS, DAY_SECONDS = 60, 86_400
+MINUTE_SECONDS = 60
 USED = ("started", "done", "failed", "dead")
 
 OVER_SHARE, OVER_BY = 1.5, 0.05

@@ -1,7 +1,7 @@
 """The overview says what is wrong and where it is mended, how it went, and what comes first."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from dashboard.queries import history
 from dashboard.queries.history import oldest_ages
 from jobs import services
 from jobs.keys import create_api_key
@@ -163,3 +164,25 @@ def test_what_a_viewer_may_not_do_is_not_offered(viewer: Client, alice: Tenant) 
 
     assert reverse("new-key") not in page
     assert reverse("submit") not in page
+
+
+def test_past_hours_are_read_once_a_day() -> None:
+    reads: list[tuple[datetime, datetime]] = []
+
+    def read(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+        reads.append((since, until))
+        return [(since, until)]
+
+    day = datetime(2030, 1, 5, tzinfo=UTC)
+    noon, three = day + timedelta(hours=12), day + timedelta(hours=15)
+    span, half = history.RANGES["24h"], timedelta(minutes=30)
+    first = noon + half + span.step - span.length
+    whole = history.past_and_recent("test", [1], span, noon + half, read)
+    assert whole == reads == [(first, noon), (noon, noon + half + span.step)]
+    reads.clear()
+    later = history.past_and_recent("test", [1], span, three + half, read)
+    assert reads == [(noon, three), (three, three + half + span.step)]
+    assert later == [(first, noon), *reads]
+    reads.clear()
+    history.past_and_recent("test", [1], span, noon + half + timedelta(days=1), read)
+    assert reads[0] == (first + timedelta(days=1), noon + timedelta(days=1))
