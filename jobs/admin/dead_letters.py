@@ -214,7 +214,7 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
         if "cl" in context:
             context["groups"] = error_groups(context["cl"])
             context["whole"] = whole_list(_chosen(context["cl"]))
-            context["grouped_at_most"] = GROUPED_AT_MOST
+            context["grouped_at_most"] = f"{GROUPED_AT_MOST:,}"
         return response
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:

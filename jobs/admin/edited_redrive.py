@@ -148,8 +148,10 @@ def compared(before: bytes, after: bytes) -> Iterator[tuple[str, str]]:
     if max(len(old), len(new)) > COMPARED_LINES:
         yield "@", f"From line {start + 1:,} on too much differs to be compared line by line."
         return
-    # The first two lines would name files.
-    for line in list(unified_diff(old, new, n=CONTEXT_LINES, lineterm=""))[2:]:
+    lines = list(unified_diff(old, new, n=CONTEXT_LINES, lineterm=""))[2:]  # no names of files
+    if start == 0 and lines and lines[0].startswith(("@@ -1,", "@@ -1 ")):
+        lines = lines[1:]
+    for line in lines:
         yield line[0], "…" if line[0] == "@" else line
 
 
