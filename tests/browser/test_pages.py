@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from jobs import operations
-from jobs.models import Job, Tenant
+from jobs.models import Job, Tenant, WaitMinute
 from jobs.statuses import Status
 from tests.factories import make_job
 
@@ -52,6 +54,28 @@ def test_the_charts_are_drawn(open_page: OpenPage, jobs: dict[Status, Job]) -> N
     page = open_page("/")
 
     expect(page.locator(".plot canvas")).to_have_count(2)
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_p95_is_told_under_the_cursor(open_page: OpenPage, alice: Tenant, width: int) -> None:
+    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    WaitMinute.objects.bulk_create(
+        WaitMinute(tenant_id=alice.pk, minute=today - timedelta(days=day), bucket=40, attempts=1)
+        for day in range(30)
+    )
+    page = open_page("/")
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto("/?range=30d")
+    plot = page.locator('[data-plot="wait"]')
+    expect(plot.locator("canvas")).to_be_visible()
+    plot.scroll_into_view_if_needed()
+
+    box = plot.locator(".u-over").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.move(box["x"] + box["width"] / 2 + 1, box["y"] + 21)
+
+    expect(page.locator("#wait-at")).to_have_text(re.compile(r"p95 [1-9][\d.]* s, oldest "))
 
 
 def test_a_filter_narrows_the_list_and_the_address(
