@@ -15,12 +15,13 @@ Waits = dict[int, Counter[int]]
 def waits_over_time(scope: Scope, span: Range, now: datetime) -> Waits:
     """The waits of the attempts that ended in the range, of the tenants in scope."""
     whose = [tenant.pk if tenant else EVERYBODY for tenant in scope.searched]
-    step = span.steps(now).step
+    steps = span.steps(now)
 
     def read(since: datetime, until: datetime) -> list[tuple[int, int, int]]:
-        return read_waits(whose, since, until, step_seconds=step)
+        return read_waits(whose, since, until, step_seconds=steps.step)
 
     found: Waits = defaultdict(Counter)
     for at, length, attempts in past_and_recent("waits", whose, span, now, read):
-        found[at][length] += attempts
+        if at in steps:
+            found[at][length] += attempts
     return found

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -149,6 +150,18 @@ def test_long_ranges_read_past_hours_once_and_by_the_index(alice: Tenant) -> Non
     with connection.cursor() as cursor:
         cursor.execute(first[0])
         assert len(cursor.fetchall()) <= 2 * 6, "a row for a day and a length of wait"
+
+
+def test_what_has_left_the_range_since_it_was_read_is_not_told(alice: Tenant) -> None:
+    noon = datetime(2030, 1, 5, 12, 30, tzinfo=UTC)
+    wait(EVERYBODY, 60, at=noon - timedelta(hours=23))
+    wait(EVERYBODY, 3, at=noon - timedelta(hours=3))
+    everybody = Scope(User(is_staff=True), (alice,), chosen=None)
+    seen = [
+        sum(waits_over_time(everybody, RANGES["24h"], now).values(), Counter())
+        for now in (noon, noon + timedelta(hours=3))
+    ]
+    assert seen == [{bucket_of(60): 1, bucket_of(3): 1}, {bucket_of(3): 1}]
 
 
 def reads_of_waits(scope: Scope, now: datetime) -> list[str]:
