@@ -18,6 +18,7 @@ from jobs.fingerprint import LOOKED_AT, fingerprint
 from jobs.lookup import in_status
 from jobs.models import Job
 from jobs.statuses import Status
+from jobs.store.dialect import fewest_rows
 
 GROUPED = 10_000
 """So many of the newest dead letters are grouped."""
@@ -79,9 +80,11 @@ def dead_letters(scope: Scope) -> QuerySet[Job]:
 
 def groups(scope: Scope) -> Groups:
     """The newest dead letters by what went wrong; by its type alone where no more may be read."""
-    rows = dead_letters(scope).values_list(
+    wanted = dead_letters(scope).values_list(
         "task", "error_type", Left("error_message", LOOKED_AT), "finished_at", "pk"
-    )[: GROUPED + 1]
+    )
+    with fewest_rows():
+        rows = list(wanted[: GROUPED + 1])
     found: dict[tuple[str, str, str | None], Group] = {}
     counted = 0
     for counted, (task, error_type, message, died, pk) in enumerate(rows, 1):
@@ -110,4 +113,5 @@ def _open_messages(groups: Sequence[Group]) -> None:
 def listed(scope: Scope) -> list[Any]:
     """The newest dead letters, each with `now`."""
     found = dead_letters(scope).defer("payload", "result")
-    return list(found.annotate(now=Now())[:LISTED])
+    with fewest_rows():
+        return list(found.annotate(now=Now())[:LISTED])

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from jobs.lookup import in_status
 from jobs.models import Job, Lane
 from jobs.statuses import Status
-from jobs.store.dialect import BY_TENANT, fetch, is_postgresql
+from jobs.store.dialect import BY_TENANT, fetch, fewest_rows, is_postgresql
 
 CAP = 10_000
 """Where counting stops: that many stand for that many or more."""
@@ -67,11 +67,12 @@ def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
 def counted_by_lane(tenant_id: int, status: Status) -> list[tuple[int, int]]:
     """The lanes of a tenant's jobs in one of the `UNUSUAL` statuses, and how many are in each.
 
-    `SEARCHED` of the jobs are looked at.
+    `SEARCHED` of the jobs are looked at. Dead letters are sought among the tenant's own: the index
+    of those of all tenants is in the order of the table, and looks cheaper than it is.
     """
     jobs = in_status(Job.objects.filter(tenant_id=tenant_id), status).order_by()
     statement, parameters = jobs.values("lane_id")[:SEARCHED].query.sql_with_params()
-    with connection.cursor() as cursor:
+    with fewest_rows(), connection.cursor() as cursor:
         cursor.execute(
             f"SELECT lane_id, count(*) FROM ({statement}) AS searched GROUP BY lane_id",
             parameters,

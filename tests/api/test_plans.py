@@ -1,10 +1,13 @@
 """What the API reads often is found through an index, also where finished jobs are many."""
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.db.models import QuerySet
 
 from jobs.access import jobs_of_tenant
+from jobs.figures import lanes_of, status_counts
 from jobs.lookup import in_status
 from jobs.models import Job, Tenant
 from jobs.statuses import UNUSUAL, Status
@@ -47,3 +50,25 @@ def test_ready_and_running_jobs_have_theirs(alice: Tenant) -> None:
 
 def test_a_list_walks_the_tenants_jobs_newest_first(alice: Tenant) -> None:
     assert "job_of_tenant" in plan(jobs_of_tenant(alice).order_by("-pk")[:51])
+
+
+def test_dead_letters_are_sought_among_the_tenants_own(alice: Tenant, mallory: Tenant) -> None:
+    for tenant, count in ((alice, 100), (mallory, 2_000)):
+        copy_job(make_job(tenant, Status.DLQ), count)
+    plans: list[str] = []
+    explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "jobs_job" in sql:
+            cursor = context["cursor"].cursor
+            cursor.execute(explain + sql, params)
+            plans.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
+        return execute(sql, params, many, context)
+
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    with connection.execute_wrapper(note):
+        assert lanes_of(alice)[0].depth[Status.DLQ] == 101
+        assert status_counts(alice)[Status.DLQ] == 101
+    assert any("job_unusual" in plan for plan in plans)
+    assert not [plan for plan in plans if "job_dead" in plan or "Seq Scan on jobs_job" in plan]
