@@ -100,7 +100,8 @@ class AskingAdmin(admin.ModelAdmin):
         if name not in self.verbs:
             raise Http404(f"There is no action {name!r}.")
         verb = self.verbs[name]
-        if not getattr(self, f"has_{verb.permission}_permission")(request):
+        may_act = getattr(self, f"has_{verb.permission}_permission")(request)
+        if not (may_act and self.has_view_permission(request)):  # the question shows the rows
             raise PermissionDenied
         return verb
 

@@ -81,11 +81,12 @@ class EditedRedrive(View):
     model_admin: admin.ModelAdmin = None  # type: ignore[assignment]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Refuse who may not operate jobs or not read payloads, and what nobody can read now.
+        """Refuse who may not see and operate jobs and read payloads, and what nobody can read now.
 
         It would be overwritten, and can be read again when its key is back.
         """
-        if not request.user.has_perms(["jobs.operate_job", "jobs.view_payload"]):
+        rights = ["jobs.view_job", "jobs.operate_job", "jobs.view_payload"]
+        if not request.user.has_perms(rights):
             raise PermissionDenied
         job = get_object_or_404(DeadLetter, pk=kwargs["job_id"])
         if why := why_unreadable(job, ("payload",)):

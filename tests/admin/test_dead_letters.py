@@ -247,6 +247,22 @@ def test_who_may_only_look_cannot_act(
     assert DeadLetter.objects.count() == len(dead)
 
 
+def test_who_may_not_see_jobs_is_not_asked_about_them(
+    staff: Callable[..., Client], dead: list[Job]
+) -> None:
+    client = staff("operate_job", "view_payload")
+    assert client.get(f"{LIST}confirm/discard/?ids={dead[0].pk}").status_code == 403
+    assert client.post(f"{LIST}confirm/discard/", {"ids": str(dead[0].pk)}).status_code == 403
+
+
+def test_who_may_only_look_is_offered_nothing_else(
+    staff: Callable[..., Client], dead: list[Job]
+) -> None:
+    page = staff("view_job").get(LIST).text
+    for offered in ("select_across", "operations/new", "export", "All that match"):
+        assert offered not in page
+
+
 def test_who_may_operate_needs_no_more_than_that(
     staff: Callable[..., Client], dead: list[Job]
 ) -> None:

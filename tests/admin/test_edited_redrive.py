@@ -103,8 +103,11 @@ def test_a_letter_that_is_dead_no_more_is_left_alone(operator: Client, job: Job)
     assert operator.post(_address(job), {"payload": "1", "confirmed": "y"}).status_code == 404
 
 
-@pytest.mark.parametrize("rights", [["view_job"], ["operate_job"], ["view_payload"]])
-def test_it_takes_both_rights(staff: Callable[..., Client], job: Job, rights: list[str]) -> None:
+@pytest.mark.parametrize(
+    "rights",
+    [["view_job", "operate_job"], ["operate_job", "view_payload"], ["view_job", "view_payload"]],
+)
+def test_it_takes_three_rights(staff: Callable[..., Client], job: Job, rights: list[str]) -> None:
     client = staff(*rights)
     assert client.get(_address(job)).status_code == 403
     assert client.post(_address(job), {"payload": "1", "confirmed": "y"}).status_code == 403
