@@ -91,7 +91,7 @@ def test_a_body_said_to_be_too_large_is_refused(api: Caller, path: str) -> None:
 
 @lossless
 @pytest.mark.parametrize("body", [b'{"reason": "x"}', b"[]", b"null", b"x", b"\xff", b'{"a": 1'])
-@pytest.mark.parametrize("call", ["GET /jobs", "POST /queues/default/pause", "DELETE /dlq/x"])
+@pytest.mark.parametrize("call", ["GET /jobs", "POST /queues/default/resume", "DELETE /dlq/x"])
 def test_a_call_that_takes_no_body_ignores_none(api: Caller, call: str, body: bytes) -> None:
     method, path = call.split()
     problem(api.call(method, f"/api/v1{path}", raw=body), 400, "unknown_field")
