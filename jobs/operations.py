@@ -4,6 +4,7 @@ A worker takes a step at a time (`step`), and any worker takes the next. An oper
 ids, upwards, and comes to no job twice: one that is redriven and dies again stays a dead letter.
 """
 
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ MIN_RATE, MAX_RATE = 0.001, 100_000
 """The paces that an operation may have, in jobs per second."""
 COUNTED_AT_MOST = 10_000
 COUNTED_STEPS = 10
+COUNTING_SECONDS = 0.1
+"""After so long no more steps are counted: somebody waits for the page."""
 SAMPLE = 10
 BATCH = 500
 SECONDS_A_STEP = 0.5
@@ -56,10 +59,11 @@ def preview(tenant: Tenant | None, action: BulkAction, text: str) -> Preview:
     search = Search(tenant, _read(text) & _acted_on(action), oldest_first=True)
     ids: list[uuid.UUID] = []
     rest: uuid.UUID | None = None
+    until = time.monotonic() + COUNTING_SECONDS
     for _ in range(COUNTED_STEPS):
         found, rest = search.step(rest, size=COUNTED_AT_MOST - len(ids))
         ids += found
-        if rest is None or len(ids) == COUNTED_AT_MOST:
+        if rest is None or len(ids) == COUNTED_AT_MOST or time.monotonic() > until:
             break
     return Preview(len(ids), rest is not None, ids[:SAMPLE])
 

@@ -17,11 +17,11 @@ from jobs.admin.json_text import readable
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant
 from jobs.fingerprint import SEALED
-from jobs.lookup import edge_of, in_status
-from jobs.models import Job, JobTag, Tenant
+from jobs.lookup import by_id_in_status, edge_of, in_status
+from jobs.models import Job, JobTag, Lane, Tenant
 from jobs.statuses import Status
 
-SEARCHED_AT_MOST = 100_000
+SEARCHED_AT_MOST = 25_000
 FOUND_AT_ONCE = 1_000
 """So many that were looked for are remembered by their ids; more are found soon each time."""
 SHOWN_CHARACTERS = 200_000
@@ -48,6 +48,21 @@ class StatusFilter(ValueFilter):
         return listed_in_status(queryset, status) if status else queryset
 
 
+class JobTenantFilter(TenantFilter):
+    """Jobs of one tenant."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Ready ones by the tenant's lanes, with which their index begins."""
+        if not (self.value() and _are_ready(request)):
+            return super().queryset(request, queryset)
+        lanes = Lane.objects.filter(tenant__slug=self.value()).order_by()
+        return queryset.filter(lane_id__in=list(lanes.values_list("pk", flat=True)))
+
+
+def _are_ready(request: HttpRequest) -> bool:
+    return request.GET.get(StatusFilter.parameter_name) == Status.PENDING
+
+
 def listed_in_status(jobs: QuerySet[Any], status: str) -> QuerySet[Any]:
     """The jobs in this status, of all tenants.
 
@@ -71,6 +86,8 @@ class JobChanges(ChangeList):
     ) -> QuerySet[Any]:
         """The jobs to list, in their order."""
         jobs = super().get_queryset(request, exclude_parameters)
+        if _are_ready(request) and JobTenantFilter.parameter_name in request.GET:
+            jobs = by_id_in_status(jobs, Status.PENDING, oldest_first=False)
         text = "" if self.query and _by_index(self.query) else self.query
         if not text and not any(one.value() for one in self._filters(are_indexed=False)):
             return jobs
@@ -257,7 +274,7 @@ class JobAdmin(JobPages):
     """All jobs of all tenants, newest first."""
 
     list_display = ["id", "status", "tenant", "queue", "task", "tries", instant("created_at")]
-    list_filter = [StatusFilter, TenantFilter]
+    list_filter = [StatusFilter, JobTenantFilter]
 
 
 def _as_text(stored: bytes | memoryview) -> str:

@@ -231,3 +231,14 @@ def _dead(client: Client, filters: str) -> list[object]:
 def _found(client: Client, text: str) -> list[object]:
     page = client.get("/admin/jobs/job/", {"q": text})
     return [row.pk for row in page.context["cl"].result_list]
+
+
+def test_ready_jobs_of_a_tenant_are_listed_newest_first(
+    operator: Client, alice: Tenant, mallory: Tenant
+) -> None:
+    older, newer = make_job(alice), make_job(alice, queue="mail")
+    make_job(alice, Status.DONE, queue="done")
+    make_job(mallory)
+    shown = operator.get("/admin/jobs/job/?status=PENDING&tenant=alice").context["cl"].result_list
+    assert [job.pk for job in shown] == [newer.pk, older.pk]
+    assert not operator.get("/admin/jobs/job/?status=PENDING&tenant=bob").context["cl"].result_count

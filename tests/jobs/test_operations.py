@@ -194,6 +194,7 @@ def test_a_preview_counts_and_shows_the_oldest(
     jobs = make_dead(alice, 4)
     make_job(alice, Status.DONE)
     monkeypatch.setattr(operations, "SAMPLE", 2)
+    monkeypatch.setattr(operations, "COUNTING_SECONDS", 600)
     exact = operations.preview(alice, BulkAction.DISCARD, "queue:default")
     assert (exact.count, exact.is_capped) == (4, False)
     assert exact.sample == [job.pk for job in jobs[:2]]
@@ -204,6 +205,8 @@ def test_a_preview_counts_and_shows_the_oldest(
     assert counted(alice, BulkAction.DISCARD, "queue:default") == (2, True)
     assert counted(alice, BulkAction.DISCARD, "queue:none") == (0, True)
     assert counted(alice, BulkAction.CANCEL, "queue:default") == (0, False)
+    monkeypatch.setattr(operations, "COUNTING_SECONDS", -1)
+    assert counted(alice, BulkAction.DISCARD, "queue:default") == (1, True)
     assert statuses(jobs) == [Status.DLQ] * 4
 
 
