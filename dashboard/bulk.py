@@ -22,6 +22,8 @@ from jobs.operations import cancel, get_operation, preview, start
 from jobs.statuses import BulkAction
 from jobs.store.clock import now
 
+COUNTING_SECONDS = 0.1
+"""After so long the page is shown with what was counted."""
 CONSEQUENCES: Mapping[BulkAction, str] = {
     BulkAction.CANCEL: "Those that wait will not run; those that run are stopped by their workers.",
     BulkAction.RETRY: "They are tried again now instead of at their time.",
@@ -74,7 +76,7 @@ def _ask(
     context = {"scope": scope, "form": form, "tenant": tenant, "page_name": "start-operation"}
     if form.is_askable:
         action, text = form.asked
-        expected = preview(tenant, action, text)
+        expected = preview(tenant, action, text, seconds=COUNTING_SECONDS)
         context |= {
             "action": action,
             "consequence": CONSEQUENCES[action],

@@ -7,12 +7,12 @@ from django import forms
 from dashboard.queries.job_list import written_for
 from dashboard.scope import Scope
 from jobs import exact_json
-from jobs.admin.chosen_rows import PaceForm
 from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
 from jobs.errors import InvalidInput
 from jobs.job_request import payload_for
 from jobs.models import Job, Tenant, valid_name
+from jobs.pace_form import PaceForm
 from jobs.registry import exposed_tasks, find_for_tenant
 from jobs.statuses import BulkAction
 from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob, tags_of

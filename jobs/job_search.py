@@ -54,6 +54,7 @@ class Search:
         self.tenant = tenant
         self.wanted = settled(wanted)
         self.oldest_first = oldest_first
+        self._many: dict[Status, bool] = {}
         own = Job.objects.all() if tenant is None else Job.objects.filter(tenant_id=tenant.pk)
         terms = [term for term in self.wanted.terms if term.word != "status"]
         by_index = Filter(tuple(term for term in terms if finds_by_index(term)))
@@ -118,7 +119,7 @@ class Search:
         jobs = self._after(after, in_status(self._jobs, status))
         if self.tenant is None and status != Status.DLQ:
             jobs = jobs.filter(tenant_id__in=self._everybody)  # with whom their index begins
-            if self._are_many(jobs):
+            if self._are_many_in(status, jobs):
                 own = self._after(after, self._jobs)
                 return self._walk(own, looked_at, only=frozenset({status}))
         return self._walk(self._in_order(jobs, status), looked_at)
@@ -126,6 +127,12 @@ class Search:
     @cached_property
     def _everybody(self) -> list[int]:
         return list(Tenant.objects.values_list("pk", flat=True).order_by())
+
+    def _are_many_in(self, status: Status, jobs: QuerySet[Job]) -> bool:
+        """Counted by the first step: to do so takes longer than a step."""
+        if status not in self._many:
+            self._many[status] = self._are_many(jobs)
+        return self._many[status]
 
     def _are_many(self, jobs: QuerySet[Job]) -> bool:
         return jobs.order_by()[: MOST_SORTED + 1].count() > MOST_SORTED

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils.text import Truncator
 
 from jobs import wakeup
 from jobs.conf import conf
@@ -34,8 +35,10 @@ MIN_RATE, MAX_RATE = 0.001, 100_000
 """The paces that an operation may have, in jobs per second."""
 COUNTED_AT_MOST = 10_000
 COUNTED_STEPS = 10
-COUNTING_SECONDS = 0.1
-"""After so long no more steps are counted: somebody waits for the page."""
+COUNTING_SECONDS = 1.0
+"""After so long no more steps are counted."""
+AUDITED_CHARACTERS = 600
+"""So much of a filter goes into the audit log, which is kept for good; it may name 1,000 ids."""
 SAMPLE = 10
 BATCH = 500
 SECONDS_A_STEP = 0.5
@@ -51,15 +54,18 @@ class Preview:
     sample: list[uuid.UUID]
 
 
-def preview(tenant: Tenant | None, action: BulkAction, text: str) -> Preview:
+def preview(
+    tenant: Tenant | None, action: BulkAction, text: str, *, seconds: float = COUNTING_SECONDS
+) -> Preview:
     """Count the jobs of the tenant (None: of all) that match, without looking at too many.
 
-    Raises `InvalidInput` for a filter that cannot be read or has no condition.
+    A step that has begun is ended; after so many seconds there is no other. Raises `InvalidInput`
+    for a filter that cannot be read or has no condition.
     """
     search = Search(tenant, _read(text) & _acted_on(action), oldest_first=True)
     ids: list[uuid.UUID] = []
     rest: uuid.UUID | None = None
-    until = time.monotonic() + COUNTING_SECONDS
+    until = time.monotonic() + seconds
     for _ in range(COUNTED_STEPS):
         found, rest = search.step(rest, size=COUNTED_AT_MOST - len(ids))
         ids += found
@@ -116,7 +122,7 @@ def _begin(
     idempotency_key: str | None,
 ) -> Operation:
     with transaction.atomic():
-        _refuse_too_many(tenant)
+        _refuse_too_many(tenant, actor)
         operation = Operation.objects.create(
             tenant=tenant,
             **asked,
@@ -224,13 +230,17 @@ def _acted_on(action: BulkAction) -> Filter:
     return Filter((Term("status", tuple(sorted(ACTED_ON[action]))),))
 
 
-def _refuse_too_many(tenant: Tenant | None) -> None:
-    """Counted by one after the other: each holds its tenant's row until its operation is there."""
+def _refuse_too_many(tenant: Tenant | None, actor: str) -> None:
+    """Counted by one after the other: each holds its tenant's row until its operation is there.
+
+    Keys, people and commands count apart: what a program began keeps nobody from mending things.
+    """
+    kind = actor.partition(":")[0]
     if tenant is not None:
         Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     most = conf().max_operations_per_tenant
     running = Operation.objects.filter(tenant=tenant, state=OperationState.RUNNING)
-    if running.count() >= most:
+    if running.filter(actor__startswith=f"{kind}:").count() >= most:
         raise TooManyOperations(f"{most} operations are running; wait for one, or cancel it.")
 
 
@@ -240,4 +250,5 @@ def _audit(operation: Operation, action: AuditAction, actor: str, **details: obj
     if has_begun:
         counts |= {"matched": operation.matched, "skipped": operation.skipped}
     target = f"{operation.action} {operation.pk}"
-    audit(actor, action, operation.tenant_id, target, filter=operation.filter, **counts, **details)
+    text = Truncator(operation.filter).chars(AUDITED_CHARACTERS)
+    audit(actor, action, operation.tenant_id, target, filter=text, **counts, **details)

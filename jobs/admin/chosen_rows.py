@@ -4,7 +4,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from django import forms
 from django.db import transaction
 
 from jobs import operations
@@ -12,19 +11,6 @@ from jobs.filters import spelled
 from jobs.models import DeadLetter, Operation, Tenant
 from jobs.services import audit
 from jobs.statuses import BulkAction
-
-
-class PaceForm(forms.Form):
-    """At what pace an operation goes."""
-
-    rate_per_second = forms.FloatField(
-        required=False,
-        min_value=operations.MIN_RATE,
-        max_value=operations.MAX_RATE,
-        label="Pace (jobs per second)",
-        help_text="Empty: as fast as it goes.",
-        widget=forms.NumberInput(attrs={"step": "any", "placeholder": "no limit"}),
-    )
 
 
 def begin(

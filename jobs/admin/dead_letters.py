@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from jobs.access import actor_of
-from jobs.admin.chosen_rows import PaceForm, begin
+from jobs.admin.chosen_rows import begin
 from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.edited_redrive import EditedRedrive
 from jobs.admin.jobs import JobPages, may_read_payloads
@@ -27,6 +27,7 @@ from jobs.encryption import is_sealed
 from jobs.filters import MAX_IDS
 from jobs.lookup import in_unusual_index, newest
 from jobs.models import DeadLetter
+from jobs.pace_form import PaceForm
 from jobs.statuses import BulkAction, Reason
 
 GROUPED_AT_MOST = 10_000

@@ -86,20 +86,21 @@ class JobChanges(ChangeList):
     ) -> QuerySet[Any]:
         """The jobs to list, in their order."""
         jobs = super().get_queryset(request, exclude_parameters)
-        if _are_ready(request) and JobTenantFilter.parameter_name in request.GET:
+        if _are_ready(request) and request.GET.get(JobTenantFilter.parameter_name):
             jobs = by_id_in_status(jobs, Status.PENDING, oldest_first=False)
-        text = "" if self.query and _by_index(self.query) else self.query
+        named = _by_index(self.query) if self.query else None
+        text = "" if named else self.query
         if not text and not any(one.value() for one in self._filters(are_indexed=False)):
             return jobs
-        since = edge_of(self._found_by_index(request), SEARCHED_AT_MOST)
+        since = edge_of(self._found_by_index(request, named), SEARCHED_AT_MOST)
         jobs = jobs if since is None else jobs.filter(pk__gte=since)
         if text:
             jobs = jobs.filter(_says(text, since, may_read=may_read_payloads(request)))
         ids = list(jobs.order_by().values_list("pk", flat=True)[: FOUND_AT_ONCE + 1])
         return jobs.filter(pk__in=ids) if len(ids) <= FOUND_AT_ONCE else jobs
 
-    def _found_by_index(self, request: HttpRequest) -> QuerySet[Any]:
-        jobs = self.root_queryset
+    def _found_by_index(self, request: HttpRequest, named: Q | None) -> QuerySet[Any]:
+        jobs = self.root_queryset.filter(named or Q())
         for one in self._filters(are_indexed=True):
             jobs = one.queryset(request, jobs)
         return jobs

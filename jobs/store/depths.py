@@ -21,8 +21,8 @@ SEARCHED = 100_000
 def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
     """The lanes, each with `now`, `waiting`, `oldest` (became ready then) and `running`.
 
-    `oldest` is exact for lanes with up to `CAP` waiting jobs, which takes the index alone; of longer
-    ones it looks at the first thousand of each line in the order they run.
+    `oldest` is exact for lanes with up to `CAP` waiting jobs, which takes the index alone; of
+    longer ones it looks at the first thousand of each line in the order they run.
     """
     return (
         Lane.objects.filter(tenant_id__in=tenant_ids)

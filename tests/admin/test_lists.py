@@ -135,7 +135,8 @@ def test_what_an_index_finds_is_found_however_old(
         assert _dead(operator, found) == [old.pk]
     for not_among_the_newest in ("?task=pay", "?q=vip", "?q=pay"):
         assert _dead(operator, not_among_the_newest) == []
-    assert _dead(operator, "?tenant=mallory&task=pay&queue=default") == [old.pk]
+    for those_of in ("tenant=mallory", "q=mallory", f"q={old.pk}"):
+        assert _dead(operator, f"?{those_of}&task=pay&queue=default") == [old.pk]
 
 
 def test_the_same_is_found_whether_it_is_remembered_by_ids_or_not(

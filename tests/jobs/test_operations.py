@@ -183,8 +183,10 @@ def test_it_begins_at_the_first_job_that_can_match(
     assert counts(operation) == (1, 1, 0)
 
 
-def counted(tenant: Tenant, action: BulkAction, text: str) -> tuple[int, bool]:
-    found = operations.preview(tenant, action, text)
+def counted(
+    tenant: Tenant, action: BulkAction, text: str, seconds: float = 600
+) -> tuple[int, bool]:
+    found = operations.preview(tenant, action, text, seconds=seconds)
     return found.count, found.is_capped
 
 
@@ -194,7 +196,6 @@ def test_a_preview_counts_and_shows_the_oldest(
     jobs = make_dead(alice, 4)
     make_job(alice, Status.DONE)
     monkeypatch.setattr(operations, "SAMPLE", 2)
-    monkeypatch.setattr(operations, "COUNTING_SECONDS", 600)
     exact = operations.preview(alice, BulkAction.DISCARD, "queue:default")
     assert (exact.count, exact.is_capped) == (4, False)
     assert exact.sample == [job.pk for job in jobs[:2]]
@@ -205,8 +206,7 @@ def test_a_preview_counts_and_shows_the_oldest(
     assert counted(alice, BulkAction.DISCARD, "queue:default") == (2, True)
     assert counted(alice, BulkAction.DISCARD, "queue:none") == (0, True)
     assert counted(alice, BulkAction.CANCEL, "queue:default") == (0, False)
-    monkeypatch.setattr(operations, "COUNTING_SECONDS", -1)
-    assert counted(alice, BulkAction.DISCARD, "queue:default") == (1, True)
+    assert counted(alice, BulkAction.DISCARD, "queue:default", seconds=-1) == (1, True)
     assert statuses(jobs) == [Status.DLQ] * 4
 
 
@@ -219,6 +219,14 @@ def test_a_cancelled_one_acts_on_nothing_more(alice: Tenant, small_steps: None) 
     assert operations.step(WORKER) > 1_000
     assert operations.cancel(operation, actor=ME).done == 2
     assert statuses(jobs).count("gone") == 2
+
+
+def test_the_audit_log_keeps_the_beginning_of_a_long_filter(alice: Tenant) -> None:
+    ids = ",".join(str(uuid.uuid4()) for _ in range(50))
+    operation = begin(alice, BulkAction.DISCARD, f"id:{ids}")
+    kept = AuditEntry.objects.get(action="start_operation").details["filter"]
+    assert len(operation.filter) > 600 == len(kept)
+    assert operation.filter.startswith(kept[:-1])
 
 
 def test_an_ended_one_cannot_be_cancelled(alice: Tenant) -> None:
@@ -325,6 +333,7 @@ def test_what_cannot_be_begun_is_told(alice: Tenant, settings: object) -> None:
     begin(alice, BulkAction.DISCARD, "task:echo")
     with pytest.raises(TooManyOperations):
         begin(alice, BulkAction.DISCARD, "task:echo")
+    assert operations.start(alice, BulkAction.DISCARD, "task:echo", actor="key:jq_1").pk
     with pytest.raises(OperationNotFound):
         operations.get_operation(Operation.objects.none(), "x")
 
