@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -87,8 +88,8 @@ def seal_earlier(tenant: Tenant, tell: Callable[[Progress], None] = lambda _: No
     """Seal with the tenant's present key what is not yet, beside everything that goes on.
 
     In passes, until one finds nothing to do: a process that has not heard of the key may still add
-    what is not sealed with it. Raises what `key_of` does, and `StatusConflict` if the tenant gets
-    another key meanwhile.
+    what is not sealed with it. Raises what `key_of` does, also if the key is erased meanwhile, and
+    `StatusConflict` if the tenant gets another.
     """
     progress = Progress(Job.objects.filter(tenant=tenant).count())
     for number in range(MAX_PASSES):
@@ -126,33 +127,48 @@ def _pass(tenant: Tenant, progress: Progress, tell: Callable[[Progress], None]) 
 
 def _still_the_key_of(tenant: Tenant) -> DataKey:
     """Two who seal with different keys would undo each other's work for ever."""
-    if Tenant.objects.values_list("key_id", flat=True).get(pk=tenant.pk) != tenant.key_id:
+    stored = Tenant.objects.values_list("key_id", flat=True).get(pk=tenant.pk)
+    if stored > 0 and stored != tenant.key_id:
         raise StatusConflict(
             f"The tenant {tenant.slug!r} has got another key, and is being sealed with that now."
         )
-    return key_of(tenant.key_id)
+    return key_of(stored)
 
 
-def erase(tenant: Tenant, *, actor: str) -> int:
-    """Erase all keys of the tenant: what they sealed is lost for good; answers how many.
+class Erased(NamedTuple):
+    """How many keys were erased, and how many transactions from before go on.
+
+    Jobs that those submit are accepted, and nobody can ever open them.
+    """
+
+    keys: int
+    unfinished: int
+
+
+def erase(tenant: Tenant, *, actor: str) -> Erased:
+    """Erase all keys of the tenant: what they sealed is lost for good.
 
     From then on no job is accepted, by any process, until the tenant has a new key (`encrypt`): it
     stays encrypted. Every process stops opening values within `data_keys.KEY_SECONDS`, which this
-    waits for, and for transactions that may have submitted jobs before. Call it in none.
+    waits for, and, for `PATIENCE_SECONDS` at most, for transactions that may have submitted jobs
+    before. Call it in none.
     """
     with transaction.atomic():
-        keys = TenantKey.objects.filter(tenant=tenant, erased_at=None)
-        erased = keys.update(wrapped=b"", erased_at=Now())
+        store.pass_gate_alone()  # as who makes a key does: one that is being made is erased, too
+        erased = TenantKey.objects.filter(tenant=tenant, erased_at=None).update(
+            wrapped=b"", erased_at=Now()
+        )
         if erased:
             tenant.refresh_from_db(fields=["key_id"])
             tenant.key_id = -abs(tenant.key_id)  # who still seals with it has another than this
             tenant.save(update_fields=["key_id"])
             audit(actor, "erase_tenant_key", tenant.pk, tenant.slug, count=erased)
     forget_keys()
-    if erased:
-        _wait_for_transactions()
-        time.sleep(FORGOTTEN_SECONDS)
-    return erased
+    if not erased:
+        return Erased(0, 0)
+    unfinished = _wait_for_transactions()
+    time.sleep(FORGOTTEN_SECONDS)
+    return Erased(erased, unfinished)
 
 
 def rewrap(*, actor: str, tell: Callable[[int, int], None] = lambda _, __: None) -> int:

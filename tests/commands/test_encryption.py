@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from jobs import tenant_keys
+from jobs import store, tenant_keys
 from jobs.data_keys import KEY_SECONDS, key_of
 from jobs.models import AuditEntry, Job, Tenant, TenantKey
 from tests.commands.test_tenants_and_keys import refusal, run, run_json
@@ -128,6 +128,16 @@ def test_erasing_twice_erases_nothing_more(alice: Tenant, job: Job) -> None:
     run("tenants", "encrypt", "alice")
     assert run_json("tenants", "erase-key", "alice", "--yes")["erased"] == 1
     assert run_json("tenants", "erase-key", "alice", "--yes")["erased"] == 0
+
+
+def test_erasing_tells_of_transactions_that_may_yet_submit_what_is_lost(
+    alice: Tenant, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("tenants", "encrypt", "alice")
+    monkeypatch.setattr(tenant_keys, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(store, "transactions_before", lambda mark: 2)
+    assert "2 transactions go on" in str(refusal("tenants", "erase-key", "alice", "--yes"))
+    assert payload_of(job) == b"null"
 
 
 def test_what_cannot_be_opened_is_left_and_counted(alice: Tenant, job: Job) -> None:

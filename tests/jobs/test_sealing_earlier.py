@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs import store, tenant_keys
 from jobs.data_keys import DataKey, key_of
-from jobs.errors import StatusConflict
+from jobs.errors import EncryptionKeyErased, StatusConflict
 from jobs.models import Job, LogLine, Tenant
 from jobs.statuses import Status
 from jobs.store.dialect import is_postgresql
@@ -163,6 +163,19 @@ def test_sealing_with_a_key_that_is_not_the_tenants_any_more_ends(alice: Tenant)
 
 def rotate(tenant: Tenant) -> None:
     tenant_keys.rotate(tenant, actor=ACTOR)
+
+
+@pytest.mark.django_db
+def test_sealing_with_a_key_that_is_erased_meanwhile_says_so(alice: Tenant) -> None:
+    make_job(alice)
+    encrypted(alice)
+    ours = Tenant.objects.get(pk=alice.pk)
+    with pytest.raises(EncryptionKeyErased):
+        tenant_keys.seal_earlier(ours, lambda _: erase(alice))
+
+
+def erase(tenant: Tenant) -> None:
+    tenant_keys.erase(tenant, actor=ACTOR)
 
 
 @pytest.mark.django_db

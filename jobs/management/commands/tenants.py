@@ -172,9 +172,16 @@ class Command(DomainCommand):
         tenant = self.tenant(options["slug"])
         if not options["yes"] and not self._confirms(tenant):
             self.refuse("Nothing was erased.")
-        count = tenant_keys.erase(tenant, actor=self.actor)
-        text = f"Erased {count} keys of {tenant.slug}: what they sealed is lost."
-        self.answer({"tenant": tenant.slug, "erased": count}, text)
+        done = tenant_keys.erase(tenant, actor=self.actor)
+        text = f"Erased {done.keys} keys of {tenant.slug}: what they sealed is lost."
+        counts = {"erased": done.keys, "unfinished": done.unfinished}
+        self.answer({"tenant": tenant.slug, **counts}, text)
+        if done.unfinished:
+            self.refuse(
+                f"The keys are erased, but {done.unfinished:,} transactions go on that may have "
+                "submitted jobs before. Those are accepted and can never be opened: cancel them "
+                "when the transactions have ended."
+            )
 
     def _confirms(self, tenant: Tenant) -> bool:
         self.stderr.write(
