@@ -17,7 +17,8 @@ from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
 BELIEVED_SECONDS = 0.2
-"""Who was quiet so long ago is taken to be: if the server went since, one request fails."""
+"""Who was quiet so long ago is taken to be: if the server went since, one request for each kept
+connection may fail, with a 503 from the API. The next one on it connects anew."""
 _looked_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
 

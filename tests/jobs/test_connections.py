@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.http import HttpRequest, HttpResponse
 
 from jobqueue_project import kept_connections
@@ -46,12 +46,29 @@ def test_a_quiet_connection_is_not_asked_how_it_is() -> None:
         assert backend_of_a_request() == before
 
 
+def end(process: int) -> None:
+    """Have the server end that process, and wait until it is gone."""
+    with psycopg.connect(database_url(), autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [process])
+        ended = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+        wait_until(lambda: not other.execute(ended, [process]).fetchone(), 60)
+
+
 def test_a_connection_that_the_server_ended_is_replaced() -> None:
     before = backend()
-    with psycopg.connect(database_url(), autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(%s)", [before])
-        ended = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
-        wait_until(lambda: not other.execute(ended, [before]).fetchone(), 60)
+    end(before)
+    assert backend_of_a_request() != before
+
+
+def test_one_that_ended_soon_after_a_look_costs_one_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept_connections, "BELIEVED_SECONDS", 3_600)
+    backend()
+    before = backend_of_a_request()
+    end(before)
+    with pytest.raises(OperationalError):
+        backend_of_a_request()
     assert backend_of_a_request() != before
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from types import SimpleNamespace
 
 import pytest
@@ -58,8 +59,8 @@ def test_a_clock_that_differs_little_changes_nothing(monkeypatch: pytest.MonkeyP
         assert module._ahead_ns == ahead
 
 
-def _noise(channel: "multiprocessing.SimpleQueue[str]") -> None:
-    channel.put(uuid7().hex[-15:])
+def _noise(pipe: Connection) -> None:
+    pipe.send(uuid7().hex[-15:])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -67,8 +68,13 @@ def test_a_fork_has_noise_of_its_own() -> None:
     """It begins with its parent's memory: both would go on with the same random bits."""
     uuid7()
     fork = multiprocessing.get_context("fork")
-    channel: multiprocessing.SimpleQueue[str] = fork.SimpleQueue()
-    child = fork.Process(target=_noise, args=[channel])
+    ours, theirs = fork.Pipe(duplex=False)
+    child = fork.Process(target=_noise, args=[theirs], daemon=True)
     child.start()
-    assert channel.get() != uuid7().hex[-15:]
-    child.join()
+    theirs.close()  # if the child dies, there is an end to be read
+    assert ours.poll(60), "the child says something"
+    assert ours.recv() != uuid7().hex[-15:]
+    child.join(60)
+    assert child.exitcode == 0
+    ours.close()
+    child.close()
