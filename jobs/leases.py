@@ -7,10 +7,11 @@ same priorities, with the same fences. `leases_reported` is about what they say 
 import random
 import threading
 import time
+import uuid
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -131,24 +132,55 @@ def _readable(worker: str, jobs: Sequence[Job]) -> list[Job]:
     if not reasons:
         return list(jobs)
     broken = [job for job in jobs if reasons.get(job.pk) == SealBroken.code]
-    store.finish(worker, [_tampered_with(job) for job in broken])
+    record(worker, [_tampered_with(job) for job in broken])
     if missing := [job for job in jobs if job.pk in reasons and job not in broken]:
         give_back(missing)
     return [job for job in jobs if job.pk not in reasons]
 
 
 def _tampered_with(job: Job) -> Outcome:
-    return Outcome(
-        job_id=job.pk,
-        fence=job.fence,
-        lane_id=job.lane_id,
-        tenant_id=job.tenant_id,
-        status=Status.DLQ,
+    return outcome_of(
+        job,
+        Status.DLQ,
         attempt_outcome=AttemptOutcome.FAILED,
         error_type=SealBroken.code,
         error_message="The stored payload was changed, or is another job's.",
         reason=Reason.NOT_RETRYABLE,
     )
+
+
+def outcome_of(job: Job, status: Status, **rest: Any) -> Outcome:
+    """What became of a lease on the job, as it was when it was read; `rest` is of `Outcome`."""
+    return Outcome(
+        job_id=job.pk,
+        fence=job.fence,
+        lane_id=job.lane_id,
+        tenant_id=job.tenant_id,
+        status=status,
+        waited_seconds=_seconds(job.run_at, job.started_at),
+        ran_seconds=ran_seconds(job),
+        **rest,
+    )
+
+
+def ran_seconds(job: Job) -> float:
+    """How long the lease on the job was when it was looked at."""
+    return _seconds(job.started_at, getattr(job, "now", None))
+
+
+def _seconds(since: datetime | None, until: datetime | None) -> float:
+    """How long it was by the database's clock; 0 where that is not known."""
+    return max(0.0, (until - since).total_seconds()) if since and until else 0.0
+
+
+def record(worker: str, outcomes: Sequence[Outcome]) -> Collection[uuid.UUID]:
+    """Record outcomes of leases, and count their waits; answers the ids of those that were."""
+    if not outcomes:
+        return ()
+    recorded = store.finish(worker, outcomes)
+    waits.note(outcome for outcome in outcomes if outcome.job_id in recorded)
+    waits.write_if_due()
+    return recorded
 
 
 def _claim(wish: Wish) -> list[ClaimedJob]:

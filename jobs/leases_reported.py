@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from django.db import transaction
 
@@ -20,7 +20,7 @@ from jobs.conf import conf
 from jobs.data_keys import key_of
 from jobs.job_rows import find_jobs
 from jobs.keys import may_use
-from jobs.leases import is_remote_worker, see_again, waits
+from jobs.leases import is_remote_worker, outcome_of, ran_seconds, record, see_again
 from jobs.models import ApiKey, Attempt, Job, Tenant
 from jobs.registry import exposed_tasks
 from jobs.statuses import AttemptOutcome, Reason, Status
@@ -133,7 +133,7 @@ def acknowledge(key: ApiKey, reports: Sequence[Done]) -> list[Answer]:
     jobs = find_reported(key, reports)
     recorded = _record(
         [
-            _outcome(jobs[report.job_id], Status.DONE, result=report.result)
+            outcome_of(jobs[report.job_id], Status.DONE, result=report.result)
             for report in reports
             if is_held(jobs.get(report.job_id), report) and report.job_id not in too_large
         ],
@@ -226,10 +226,7 @@ def _record(outcomes: Sequence[Outcome], of: Tenant | None = None) -> Collection
     if of and of.key_id:
         sealing = key_of(of.key_id)
         outcomes = [outcome.sealed(sealing) for outcome in outcomes]
-    recorded = store.finish(f"rest:{outcomes[0].tenant_id}", outcomes)
-    waits.note(outcome for outcome in outcomes if outcome.job_id in recorded)
-    waits.write_if_due()
-    return recorded
+    return record(f"rest:{outcomes[0].tenant_id}", outcomes)
 
 
 def answers_to(
@@ -306,7 +303,7 @@ def _was_recorded(job: Job, report: Failed, attempt: Attempt | None) -> bool:
 
 def _is_overdue(job: Job) -> bool:
     seconds = job.timeout_seconds or conf().default_timeout_seconds
-    return _ran_seconds(job) > seconds
+    return ran_seconds(job) > seconds
 
 
 def _timed_out(job: Job) -> Outcome:
@@ -324,7 +321,7 @@ def _failure(job: Job, report: Failed) -> Outcome:
         reason = Reason.NOT_RETRYABLE
     elif not job.cancel_requested and job.attempt > job.max_retries:
         reason = Reason.RETRIES_EXHAUSTED
-    return _outcome(
+    return outcome_of(
         job,
         Status.DLQ if reason else Status.FAILED,
         attempt_outcome=AttemptOutcome.FAILED,
@@ -342,26 +339,3 @@ def _retry_in(job: Job, report: Failed) -> float:
     task = exposed_tasks().get(job.task)
     default = Backoff(conf().backoff_base_seconds, conf().backoff_max_seconds)
     return (task.retry_policy if task else default).delay(job.attempt, _rng)
-
-
-def _outcome(job: Job, status: Status, **rest: Any) -> Outcome:
-    return Outcome(
-        job_id=job.pk,
-        fence=job.fence,
-        lane_id=job.lane_id,
-        tenant_id=job.tenant_id,
-        status=status,
-        waited_seconds=_waited_seconds(job),
-        ran_seconds=_ran_seconds(job),
-        **rest,
-    )
-
-
-def _waited_seconds(job: Job) -> float:
-    return max(0.0, (job.started_at - job.run_at).total_seconds()) if job.started_at else 0.0
-
-
-def _ran_seconds(job: Job) -> float:
-    """By the database's clock, when the job was looked at."""
-    now = getattr(job, "now", None)
-    return max(0.0, (now - job.started_at).total_seconds()) if now and job.started_at else 0.0

@@ -26,7 +26,7 @@ from jobs.api import export_views, rate_limits
 from jobs.backend import recent_tenants
 from jobs.data_keys import forget_keys
 from jobs.models import Tenant
-from jobs.store import gate, insert
+from jobs.store import Waits, gate, insert
 from tests.emptying import empty_tables
 from tests.live_server import live_server
 from tests.one_writer import watch
@@ -59,9 +59,9 @@ def remembers_no_tenants() -> None:
 
 
 @pytest.fixture(autouse=True)
-def remembers_no_waits() -> None:
+def remembers_no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is anything still to be written of them."""
-    leases.waits.forget()
+    monkeypatch.setattr(leases, "waits", Waits())
 
 
 @pytest.fixture(autouse=True)

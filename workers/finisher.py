@@ -5,6 +5,7 @@ import queue
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from django.db import DataError, IntegrityError
 
@@ -186,15 +187,14 @@ def _keep_of_one(job_id: uuid.UUID, lines: Sequence[Logged]) -> None:
 
 
 def _unstorable(outcome: Outcome, error: Exception) -> Outcome:
-    return Outcome(
-        job_id=outcome.job_id,
-        fence=outcome.fence,
-        lane_id=outcome.lane_id,
-        tenant_id=outcome.tenant_id,
+    return replace(
+        outcome,
         status=Status.DLQ,
+        result=None,
         attempt_outcome=AttemptOutcome.FAILED,
         error_type=type(error).__name__,
         error_message="The outcome of the task could not be stored.",
+        traceback="",
         reason=Reason.NOT_RETRYABLE,
-        ran_seconds=outcome.ran_seconds,
+        retry_in=0,
     )

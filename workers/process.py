@@ -41,6 +41,9 @@ STOPPED = 4
 """Exit status of a process that somebody has asked to stop, and that is not replaced."""
 
 LOOK_SECONDS = 0.25
+STOP_SECONDS = 1
+FINISH_SECONDS = 5
+"""The finisher has longer to stop than others: what it is recording is still to be counted."""
 MAX_BUFFERED_SECONDS = 0.5
 """A job that was claimed so long ago and has not started waits behind a long one: it goes back."""
 
@@ -182,7 +185,7 @@ class WorkerProcess:
         if not self._attempt(lambda: store.release([held.lease for held in left])):
             self._retired = True  # the supervisor settles what could not be given back
         for role in self._roles:
-            role.stop(timeout=1)
+            role.stop(timeout=FINISH_SECONDS if role is self._finisher else STOP_SECONDS)
         self._attempt(self._sign_off)
         _log.info("drained", extra={"worker": self._worker, "count": len(left)})
         connections.close_all()

@@ -50,7 +50,10 @@ DEFAULT_RANGE = "1h"
 SPARK_MINUTES = 15
 DAY_SECONDS = 86_400
 SETTLED_AFTER = timedelta(minutes=5)
-"""An hour's sums are final when no transaction that began in it can still be open."""
+"""An hour's sums are final when no transaction that began in it can still be open.
+
+Nor is a wait written to it later: `jobs.store.waits.MAX_AGE_SECONDS`.
+"""
 
 
 class Ended(NamedTuple):

@@ -251,8 +251,9 @@ class WaitMinute(models.Model):
     """How many attempts of a tenant that ended in a minute had waited for about so long.
 
     `bucket` is a length of time (`jobs/store/waits.py`); the tenant 0 stands for everybody. Old
-    minutes are added up like those of `LaneMinute`, and as there, hours and days have shards of
-    their own. It is statistics: what a process had not written when it was killed is missing.
+    minutes are added up like those of `LaneMinute`, but sooner, into quarters of hours at first;
+    each such period has a shard of its own. It is statistics: what a process had not written when
+    it was killed is missing.
     """
 
     tenant_id = models.BigIntegerField()

@@ -108,16 +108,19 @@ _FORGET = "DELETE FROM jobs_laneminute WHERE id = ANY(%(ids)s)"
 
 def sum_up(lane_id: int) -> bool:
     """Add up the lane's oldest hour or day that is due to be; answers whether there was one."""
-    return sum_up_rows(LaneMinute.objects.filter(lane_id=lane_id), (_SUM_UP, _FORGET))
+    return sum_up_rows(LaneMinute.objects.filter(lane_id=lane_id), PERIODS, (_SUM_UP, _FORGET))
 
 
-def sum_up_rows(counts: QuerySet[Any], statements: Sequence[str]) -> bool:
-    """Have the oldest hour or day of counts that is due added up; answers whether there was one.
+def sum_up_rows(
+    counts: QuerySet[Any], periods: Sequence[Period], statements: Sequence[str]
+) -> bool:
+    """Have the oldest of the periods that is due added up; answers whether there was one.
 
-    The statements get the ids of its rows, its start, and the shard of its sum. Nobody adds to the
-    rows any more. Who does the same at the same time waits, and finds none left.
+    The periods come with the shortest first, their shards rise. The statements get the ids of the
+    rows, the start, and the shard of the sum. Nobody adds to the rows any more. Who does the same
+    at the same time waits, and finds none left.
     """
-    return any(_sum_up_oldest(counts, period, statements) for period in PERIODS)
+    return any(_sum_up_oldest(counts, period, statements) for period in periods)
 
 
 def _sum_up_oldest(counts: QuerySet[Any], period: Period, statements: Sequence[str]) -> bool:

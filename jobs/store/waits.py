@@ -5,8 +5,9 @@ is told for a bucket is its middle, which is off by 9.1 % of that sum at most: b
 the wait from 10 ms on, and by 0.1 ms for the shortest.
 
 It is statistics. Each process counts in its memory what it ends. A worker process writes that every
-few seconds and when it drains, one that serves workers over REST with a later call of theirs: what
-is killed before loses it. Attempts that were lost are not counted.
+few seconds and when it drains, one that serves workers over REST with the next call of theirs that
+comes some seconds after the last write: what is killed before loses it. Attempts that were lost are
+not counted. What ended near the turn of a minute may be counted in the minute beside it.
 """
 
 import json
@@ -24,13 +25,25 @@ from django.db.models.functions import Now
 from jobs.models import WaitMinute
 from jobs.store.dialect import array, execute, fetch, one_writer
 from jobs.store.finish import Outcome
-from jobs.store.minutes import sum_up_rows
+from jobs.store.minutes import PERIODS as LONG_PERIODS
+from jobs.store.minutes import Period, sum_up_rows
 
 EVERYBODY = 0
 """The tenant whose counts are those of all tenants, so that nobody has to add them up."""
 WRITE_SECONDS = 5.0
 REST = 50
 """With many tenants it is written less often: this many times as long as writing took."""
+MAX_REST_SECONDS = 60.0
+MAX_COUNTS = 50_000
+"""So many are written at once, which takes about a second."""
+TOGETHER_SECONDS = 10
+"""What ended within so many seconds is counted as if in the middle of them. With the seconds
+themselves a write would take longer the longer it rested, and so rest for ever longer."""
+MAX_AGE_SECONDS = 120.0
+"""What ended longer ago is counted in the minute of the writing: when an hour is over, the pages
+soon hold its counts for final."""
+PERIODS = (Period(timedelta(minutes=15), after=timedelta(hours=7), shard=1), *LONG_PERIODS)
+"""Only the charts of the last six hours tell less than a quarter of an hour."""
 KEPT = timedelta(days=32)
 """What is older is deleted: nothing shows it."""
 
@@ -78,43 +91,38 @@ class Waits:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[int, int, int]] = Counter()
-        self._since = 0.0
+        self._written_at = time.monotonic()
         self._took = 0.0
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Count the waits of attempts whose outcomes have just been recorded."""
-        now = time.monotonic()
-        second = int(now)
-        noted = [(second, one.tenant_id, bucket_of(one.waited_seconds)) for one in outcomes]
+        start = int(time.monotonic()) // TOGETHER_SECONDS * TOGETHER_SECONDS
+        noted = [(start, one.tenant_id, bucket_of(one.waited_seconds)) for one in outcomes]
         with self._lock:
-            if not self._counts:
-                self._since = now
             self._counts.update(noted)
 
     def write_if_due(self) -> None:
-        """Write what was counted, if it was not just begun."""
-        rest = max(WRITE_SECONDS, REST * self._took)
-        if self._counts and time.monotonic() >= self._since + rest:
+        """Write what was counted, if the last write is some seconds ago or that is much."""
+        rest = min(max(WRITE_SECONDS, REST * self._took), MAX_REST_SECONDS)
+        is_due = self._counts and time.monotonic() >= self._written_at + rest
+        if is_due or len(self._counts) >= MAX_COUNTS:
             self.write()
 
     def write(self) -> None:
         """Write what was counted, in one statement; if the database refuses, that is lost."""
+        started = time.monotonic()
         with self._lock:
             counts, self._counts = self._counts, Counter()
+            self._written_at = started
         if not counts:
             return
-        started = time.monotonic()
         try:
             with one_writer():
                 execute(_ADD, {"rows": json.dumps(_rows(counts, started))})
         except Error as error:
             _log.warning("the waits of jobs were not counted", exc_info=error)
-        self._took = time.monotonic() - started
-
-    def forget(self) -> None:
-        """Drop what was counted and not written."""
-        self._counts.clear()
-        self._took = 0.0
+        else:
+            self._took = time.monotonic() - started
 
 
 def _rows(
@@ -122,10 +130,15 @@ def _rows(
 ) -> list[tuple[int, float, int, int]]:
     """Each count for its tenant and for everybody: whose, the seconds until then, bucket, count."""
     return [
-        (whose, min(0.0, second + 0.5 - now), bucket, attempts)
-        for (second, tenant_id, bucket), attempts in counts.items()
+        (whose, -_age(start, now), bucket, attempts)
+        for (start, tenant_id, bucket), attempts in counts.items()
         for whose in (tenant_id, EVERYBODY)
     ]
+
+
+def _age(start: int, now: float) -> float:
+    age = now - (start + TOGETHER_SECONDS / 2)
+    return age if 0 < age <= MAX_AGE_SECONDS else 0.0
 
 
 _READ = """
@@ -165,10 +178,10 @@ _FORGET = "DELETE FROM jobs_waitminute WHERE id = ANY(%(ids)s)"
 
 
 def sum_up_waits(tenant_id: int) -> bool:
-    """Add up the tenant's oldest hour or day that is due to be, or delete what is too old.
+    """Add up the tenant's oldest period that is due to be, or delete what is too old.
 
     Answers whether there was anything to do.
     """
     counts = WaitMinute.objects.filter(tenant_id=tenant_id)
-    is_done = sum_up_rows(counts, (_SUM_UP, _FORGET))
+    is_done = sum_up_rows(counts, PERIODS, (_SUM_UP, _FORGET))
     return is_done or bool(counts.filter(minute__lt=Now() - KEPT).delete()[0])

@@ -1,15 +1,20 @@
 """How long jobs had waited is counted for workers over REST as well."""
 
+import uuid
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.db.models import F
 
-from jobs.models import Job, Tenant, WaitMinute
+from jobs.data_keys import key_of
+from jobs.encryption import JobSeal
+from jobs.models import Job, LaneMinute, Tenant, WaitMinute
 from jobs.store import waits
 from jobs.store.waits import bucket_of
 from tests.api.conftest import Caller
 from tests.api.lease_steps import held, lease, lease_one, take_away, told
+from tests.encrypted import FIRST, encrypted
 
 pytestmark = pytest.mark.django_db
 WAITED = timedelta(hours=1)
@@ -70,3 +75,19 @@ def test_what_is_due_is_written_with_the_next_lease(
     monkeypatch.setattr(waits, "WRITE_SECONDS", 0)
     lease(api)
     assert counted(alice) == [(bucket_of(3_600), 1)]
+
+
+def test_what_was_tampered_with_is_counted_as_an_attempt(
+    api: Caller, alice: Tenant, environment_holds: Callable[..., None]
+) -> None:
+    environment_holds(FIRST)
+    encrypted(alice)
+    job = api.post("/jobs", {"task": "remote:pay", "payload": 1}).json()
+    forged = JobSeal(key_of(alice.key_id), uuid.uuid4()).seal("payload", b'"forged"')
+    Job.objects.filter(pk=job["id"]).update(payload=forged, run_at=F("run_at") - WAITED)
+    assert lease(api) == []
+    assert Job.objects.get(pk=job["id"]).status == "DLQ"
+    assert counted(alice) == [(bucket_of(3_600), 1)]
+    minute = LaneMinute.objects.get(dead=1)
+    assert minute.wait_seconds >= 3_600
+    assert minute.run_seconds > 0

@@ -2,10 +2,13 @@
 
 import json
 import re
+import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +18,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from dashboard.queries.history import RANGES
+from dashboard.queries.history import RANGES, SETTLED_AFTER
 from dashboard.queries.waits import waits_over_time
 from dashboard.scope import Scope
 from jobs.models import LaneMinute, Tenant, WaitMinute
 from jobs.statuses import Status
+from jobs.store import Outcome, waits
 from jobs.store.waits import EVERYBODY, bucket_of
 from tests.factories import make_job
 
@@ -162,6 +166,45 @@ def test_what_has_left_the_range_since_it_was_read_is_not_told(alice: Tenant) ->
         for now in (noon, noon + timedelta(hours=3))
     ]
     assert seen == [{bucket_of(60): 1, bucket_of(3): 1}, {bucket_of(3): 1}]
+
+
+@pytest.mark.parametrize("span", ["24h", "7d", "30d"])
+@pytest.mark.parametrize("late", [timedelta(minutes=90), timedelta(hours=6)])
+def test_what_a_quiet_server_writes_after_hours_is_told(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch, span: str, late: timedelta
+) -> None:
+    """The cache holds the hour in which it ended for final."""
+    everybody = Scope(User(is_staff=True), (alice,), chosen=None)
+    counted, began = waits.Waits(), time.monotonic()
+    monkeypatch.setattr(waits, "time", SimpleNamespace(monotonic=lambda: began))
+    counted.note([attempt(alice, waited_seconds=60)])
+    assert told_of(everybody, span) == {}
+    monkeypatch.setattr(
+        waits, "time", SimpleNamespace(monotonic=lambda: began + late.total_seconds())
+    )
+    counted.write()
+    assert told_of(everybody, span) == {bucket_of(60): 1}
+
+
+def test_no_wait_is_put_in_an_hour_that_may_be_final() -> None:
+    slack = SETTLED_AFTER.total_seconds() - waits.MAX_AGE_SECONDS
+    assert slack >= 60, "a write and clocks that differ take a while"
+
+
+def attempt(tenant: Tenant, *, waited_seconds: float) -> Outcome:
+    return Outcome(
+        job_id=uuid.uuid4(),
+        fence=1,
+        lane_id=1,
+        tenant_id=tenant.pk,
+        status=Status.DONE,
+        waited_seconds=waited_seconds,
+    )
+
+
+def told_of(scope: Scope, span: str) -> Counter[int]:
+    found = waits_over_time(scope, RANGES[span], timezone.now())
+    return sum(found.values(), Counter())
 
 
 def reads_of_waits(scope: Scope, now: datetime) -> list[str]:

@@ -1,11 +1,12 @@
 """Waits are counted by their lengths, in memory first, and told as percentiles."""
 
+import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -17,12 +18,12 @@ from jobs import store
 from jobs.models import Tenant, WaitMinute
 from jobs.statuses import Status
 from jobs.store import Outcome, Waits, waits
-from jobs.store.minutes import SHARDS
-from jobs.store.waits import EVERYBODY, bucket_of, percentile, read_waits
+from jobs.store.dialect import execute
+from jobs.store.waits import EVERYBODY, PERIODS, bucket_of, percentile, read_waits
 from tests.store.steps import database_time, together
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-HOURLY, DAILY = SHARDS, SHARDS + 1
+QUARTERLY, HOURLY, DAILY = [period.shard for period in PERIODS]
 
 
 @pytest.fixture
@@ -135,58 +136,147 @@ def test_a_thousand_tenants_are_one_statement(counted: Waits) -> None:
     assert lately(*range(1, 1_001)) == lately(EVERYBODY)
 
 
-def test_each_is_counted_in_the_minute_of_its_end(
-    counted: Waits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_clock(monkeypatch, 1_000, 1_180, 1_240.5, 1_240.5)
-    before = database_time()
+class Clock:
+    """The clock that the counting looks at: it goes on when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that stands still, from before anything is counted."""
+    standing = Clock()
+    monkeypatch.setattr(waits, "time", standing)
+    return standing
+
+
+def writing_takes(monkeypatch: pytest.MonkeyPatch, clock: Clock, seconds: float) -> None:
+    """Let the database take so long from now on."""
+
+    def take_long(statement: str, given: Mapping[str, Any]) -> int:
+        clock.now += seconds
+        return execute(statement, given)
+
+    monkeypatch.setattr(waits, "execute", take_long)
+
+
+def minute_of(seconds_ago: float) -> datetime:
+    """The minute of the database's clock that was so long ago."""
+    then = database_time().astimezone(UTC) - timedelta(seconds=seconds_ago)
+    return then.replace(second=0, microsecond=0)
+
+
+def test_each_is_counted_in_the_minute_of_its_end(clock: Clock, counted: Waits) -> None:
+    counted.note(ended(7, 1))  # at 1000, the first of the ten seconds around 1005
+    clock.now += 60
     counted.note(ended(7, 1))
-    counted.note(ended(7, 1))
+    clock.now += 45
+    before = minute_of(100)
     counted.write()
     first, second = [minute for minute, *_ in rows(7)]
-    assert second - first == timedelta(minutes=3)
-    after = database_time()
-    earliest, latest = [
-        (now.astimezone(UTC) - timedelta(seconds=240)).replace(second=0, microsecond=0)
-        for now in (before, after)
-    ]
-    assert earliest <= first <= latest
+    assert second - first == timedelta(minutes=1)
+    assert before <= first <= minute_of(100)
 
 
-def set_clock(monkeypatch: pytest.MonkeyPatch, *times: float) -> None:
-    """Let these be the times at which it looks at the clock."""
-    clock = SimpleNamespace(monotonic=iter(times).__next__)
-    monkeypatch.setattr(waits, "time", clock)
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many counts each statement that is run from now on gets."""
+    sizes: list[int] = []
+
+    def tell(statement: str, given: Mapping[str, Any]) -> int:
+        sizes.append(len(json.loads(given["rows"])))
+        return execute(statement, given)
+
+    monkeypatch.setattr(waits, "execute", tell)
+    return sizes
 
 
-def test_it_is_written_every_few_seconds(counted: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_clock(monkeypatch, 100, 104, 104.9, 105, 105, 105.01)
-    counted.write_if_due()
+def test_what_ended_within_ten_seconds_is_one_count(
+    clock: Clock, counted: Waits, sent: list[int]
+) -> None:
+    for _ in range(20):
+        counted.note(ended(7, 1, 1, 5))
+        clock.now += 1
+    counted.write()
+    assert sent == [2 * 2 * 2], "two times ten seconds, two lengths, the tenant and everybody"
+    assert lately(7) == buckets([1, 1, 5] * 20)
+
+
+@pytest.mark.parametrize("late", [3, 100])
+def test_what_is_written_minutes_late_is_put_in_the_minute_of_the_writing(
+    clock: Clock, counted: Waits, late: int
+) -> None:
     counted.note(ended(7, 1))
+    clock.now += 60 * late
+    before = minute_of(0)
+    counted.write()
+    ((at, *_),) = rows(7)
+    assert before <= at <= minute_of(0)
+
+
+def test_it_is_written_every_few_seconds_and_at_once_after_quiet_ones(
+    clock: Clock, counted: Waits
+) -> None:
+    for second, written in [(1, 0), (4.9, 0), (5, 3), (6, 3), (9.9, 3), (10, 6), (30, 7), (31, 7)]:
+        clock.now = 1_000 + second
+        counted.note(ended(7, 1))
+        counted.write_if_due()
+        assert sum(lately(7).values()) == written
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.01, 5), (1, 50), (1.2, 60), (30, 60)])
+def test_what_takes_long_to_write_is_written_less_often_but_each_minute(
+    clock: Clock, counted: Waits, monkeypatch: pytest.MonkeyPatch, took: float, rest: float
+) -> None:
+    writing_takes(monkeypatch, clock, took)
+    began = clock.now
     counted.note(ended(7, 1))
+    counted.write()
+    counted.note(ended(7, 1))
+    for second, written in [(rest - 0.1, 1), (rest, 2)]:
+        clock.now = began + max(second, took)
+        counted.write_if_due()
+        assert sum(lately(7).values()) == written
+
+
+def test_many_counts_are_written_at_once(
+    clock: Clock, counted: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "MAX_COUNTS", 3)
+    counted.note(ended(7, 1, 5))
     counted.write_if_due()
     assert rows(7) == []
+    counted.note(ended(7, 25))
     counted.write_if_due()
-    assert sum(lately(7).values()) == 2
+    assert lately(7) == buckets([1, 5, 25])
 
 
-def test_what_takes_long_to_write_is_written_less_often(
-    counted: Waits, monkeypatch: pytest.MonkeyPatch
+def test_a_longer_rest_leaves_hardly_more_to_write(
+    clock: Clock, counted: Waits, sent: list[int]
 ) -> None:
-    set_clock(monkeypatch, 100, 105, 105, 106, 110, 159.9, 160, 160, 161)
-    counted.note(ended(7, 1))
-    counted.write_if_due()
-    counted.note(ended(7, 1))
-    counted.write_if_due()
-    assert sum(lately(7).values()) == 1
-    counted.write_if_due()
-    assert sum(lately(7).values()) == 2
+    """A write that took longer the longer it rested would rest ever longer."""
+    for rest in (5, 60):
+        for _ in range(rest):
+            for tenant_id in range(1, 21):
+                counted.note(ended(tenant_id, 0.01, 1))
+            clock.now += 1
+        counted.write()
+    short, long = sent
+    assert long <= 7 * short
 
 
 def test_a_database_that_refuses_costs_the_counts_alone(
-    counted: Waits, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clock: Clock,
+    counted: Waits,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def refuse(*_: object) -> int:
+        clock.now += 20
         raise OperationalError("no room")
 
     counted.note(ended(7, 1))
@@ -195,8 +285,9 @@ def test_a_database_that_refuses_costs_the_counts_alone(
         counted.write()
     assert "the waits of jobs were not counted" in caplog.text
     counted.note(ended(7, 1))
-    counted.write()
-    assert lately(7) == buckets([1])
+    clock.now += 5
+    counted.write_if_due()
+    assert lately(7) == buckets([1]), "how long it refused says nothing of how long writing takes"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -227,7 +318,7 @@ def test_waits_are_read_by_steps_of_time(db: None) -> None:
 
 @pytest.mark.django_db
 class TestOldCounts:
-    """They are added up into hours and days, as those of lanes are, and deleted in the end."""
+    """They are added up into quarters of hours, hours and days, and deleted in the end."""
 
     def sum_up(self, tenant_id: int = 7) -> int:
         """Do all that is due; answers in how many steps."""
@@ -236,12 +327,27 @@ class TestOldCounts:
             steps += 1
         return steps
 
+    def test_minutes_become_quarters_of_hours(self) -> None:
+        hour = (database_time() - 9 * HOUR).replace(minute=0, second=0, microsecond=0)
+        for minute in (15, 29, 30):
+            add(7, hour + timedelta(minutes=minute), b3=minute)
+        assert self.sum_up() == 2
+        second, third = hour + timedelta(minutes=15), hour + timedelta(minutes=30)
+        assert rows(7) == [(second, QUARTERLY, 3, 44), (third, QUARTERLY, 3, 30)]
+
+    def test_quarters_become_hours(self) -> None:
+        at = midnight(4)
+        for quarter in range(5):
+            add(7, at + quarter * timedelta(minutes=15), QUARTERLY, b3=1)
+        assert self.sum_up() == 2
+        assert rows(7) == [(at, HOURLY, 3, 4), (at + HOUR, HOURLY, 3, 1)]
+
     def test_minutes_become_hours(self) -> None:
         at = midnight(4) + 5 * HOUR
         add(7, at, b3=1, b9=2)
         add(7, at + timedelta(minutes=59), b3=4)
         add(7, at + HOUR, b3=8)
-        assert self.sum_up() == 2
+        self.sum_up()
         assert rows(7) == [(at, HOURLY, 3, 5), (at, HOURLY, 9, 2), (at + HOUR, HOURLY, 3, 8)]
 
     def test_hours_become_days(self) -> None:
@@ -259,11 +365,12 @@ class TestOldCounts:
         assert rows(7) == [(at, HOURLY, 3, 2)]
 
     def test_young_minutes_and_other_tenants_stay_as_they_are(self) -> None:
-        young = (database_time() - timedelta(hours=47)).replace(second=0, microsecond=0)
-        add(7, young, b3=1)
+        now = database_time().replace(second=0, microsecond=0)
+        add(7, now - 6.9 * HOUR, b3=1)
+        add(7, now - 47 * HOUR, QUARTERLY, b3=1)
         add(8, midnight(4) + timedelta(minutes=1), b3=1)
         assert self.sum_up() == 0
-        assert [shard for _, shard, *_ in rows(7) + rows(8)] == [0, 0]
+        assert [shard for _, shard, *_ in rows(7) + rows(8)] == [QUARTERLY, 0, 0]
 
     def test_what_is_older_than_any_chart_is_deleted(self) -> None:
         add(7, midnight(33), DAILY, b3=1, b4=1)
