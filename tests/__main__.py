@@ -24,10 +24,13 @@ WAITING = {
 """The folders whose tests mostly wait, by part; and some more, so that all parts end together."""
 LAUNCHER = "tests/acceptance/test_launcher.py::test"
 ANYWHERE = (
-    *(f"{LAUNCHER}_death_of", f"{LAUNCHER}_second", f"{LAUNCHER}_taken_port"),
-    *("tests/acceptance/test_readme.py", "tests/architecture", "tests/bench/test_figures.py"),
+    f"{LAUNCHER}_taken_port_is_said_before_anything_starts",
+    f"{LAUNCHER}_death_of_a_child_ends_everything",
+    f"{LAUNCHER}_death_of_the_launcher_ends_everything",
+    f"{LAUNCHER}_second_launcher_in_the_same_directory_is_refused",
+    *("tests/acceptance/test_readme.py", "tests/architecture/", "tests/bench/test_figures.py"),
     *("tests/bench/test_measuring.py", "tests/bench/test_report.py", "tests/browser/test_axe.py"),
-    *("tests/mutants", *(f"tests/packaging/test_{what}.py" for what in ("audit", "containers"))),
+    *("tests/mutants/", *(f"tests/packaging/test_{what}.py" for what in ("audit", "containers"))),
     *(f"tests/packaging/test_{what}.py" for what in ("postgres", "proxy")),
 )
 """How the names of those tests begin that are the same on any database, as they look at processes,
