@@ -62,7 +62,7 @@ class ProjectProcess:
     """A process of the project in a session of its own, its output kept for the failure message."""
 
     def __init__(self, *command: str, env: Mapping[str, str]) -> None:
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
+        self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115  (closed in __exit__)
         self.popen = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -88,8 +88,7 @@ class ProjectProcess:
     @property
     def output(self) -> str:
         """Everything it wrote so far."""
-        self._output.seek(0)
-        return self._output.read()
+        return Path(self._output.name).read_text()  # to seek here would move where it writes
 
     def family(self) -> list[psutil.Process]:
         """The process and all that it started, as far as alive."""

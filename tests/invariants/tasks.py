@@ -20,6 +20,15 @@ def mark(context: Any, path: str, seconds: float) -> None:
     _say(path, "ends", context)
 
 
+@task(takes_context=True, backoff=QUICK)
+def mark_until(context: Any, path: str, over: str) -> None:
+    """As `mark`; the run ends once there is a file of the name `over`."""
+    _say(path, "begins", context)
+    while not Path(over).exists():
+        time.sleep(0.02)
+    _say(path, "ends", context)
+
+
 @task(backoff=QUICK)
 def kill_worker() -> None:
     """Kill the worker process that runs it."""

@@ -43,8 +43,15 @@ class Marks:
 
     def submit(self, count: int, seconds: float) -> list[uuid.UUID]:
         """Jobs that run for so long."""
-        payload = json.dumps({"path": str(self.path), "seconds": seconds}).encode()
-        new = NewJob(task="tests.invariants.tasks.mark", payload=payload, max_retries=20)
+        return self._submit(count, "mark", seconds=seconds)
+
+    def submit_until(self, over: Path) -> uuid.UUID:
+        """A job that runs until there is that file."""
+        return self._submit(1, "mark_until", over=str(over))[0]
+
+    def _submit(self, count: int, task: str, **how: object) -> list[uuid.UUID]:
+        payload = json.dumps({"path": str(self.path), **how}).encode()
+        new = NewJob(task=f"tests.invariants.tasks.{task}", payload=payload, max_retries=20)
         return [one.job_id for one in services.submit_many(self.tenant, [new] * count)]
 
     def runs(self) -> dict[str, dict[int, Run]]:
@@ -89,16 +96,21 @@ def test_S4_no_job_runs_in_two_processes_while_some_are_killed(marks: Marks) -> 
         assert any(end for _, end in runs.values()), "it came to its end"
 
 
-def test_S6_a_frozen_worker_cannot_act_once_another_has_taken_over(marks: Marks) -> None:
-    (job_id,) = marks.submit(1, 1)
+def test_S6_a_frozen_worker_cannot_act_once_another_has_taken_over(
+    marks: Marks, tmp_path: Path
+) -> None:
+    over = tmp_path / "over"
+    job_id = marks.submit_until(over)
     job = Job.objects.filter(pk=job_id)
     with running_workers(**SHORT_LEASE) as (frozen,):
-        wait_until(job.filter(status=Status.RUNNING).exists, what="the job runs")
+        # Not only claimed: what had not begun by then would be given back without a word.
+        wait_until(marks.path.exists, what="the job runs")
         family = frozen.family()
         for process in family:
             process.suspend()
+        over.touch()
         with running_workers(**SHORT_LEASE):
-            wait_until(job.filter(status=Status.DONE).exists, 30, "another has done it")
+            wait_until(job.filter(status=Status.DONE).exists, what="another has done it")
             before = list(job.values()), list(Attempt.objects.values())
             for process in family:
                 process.resume()
