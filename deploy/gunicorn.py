@@ -13,7 +13,8 @@ from typing import Any
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_PROCESSES", "2"))
-# Threads wait for the database together; more of them than that only take turns.
+# Threads wait for the database together; more of them than that only take turns. Two would answer
+# a sixth more submissions, but an export holds one for as long as its client reads.
 worker_class = "gthread"
 threads = 4
 # Longer than proxies keep theirs: then it is never we who close a connection that is being used.
