@@ -115,7 +115,7 @@ def _actions(visible: QuerySet[AuditEntry]) -> list[str]:
 def _entry(row: AuditEntry) -> Entry:
     details = dict(row.details)
     before, after = details.pop("before", None), details.pop("after", None)
-    facts = [(name.replace("_", " "), _text(value)) for name, value in details.items()]
+    facts = [(name.replace("_", " "), _text(name, value)) for name, value in details.items()]
     return Entry(row, _changes(before or {}, after or {}), facts)
 
 
@@ -123,18 +123,18 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change
     return [
         Change(
             name.replace("_", " "),
-            _text(before.get(name)) if before else "",
-            _text(after.get(name)) if after else "",
+            _text(name, before.get(name)) if before else "",
+            _text(name, after.get(name)) if after else "",
             is_same=before.get(name) == after.get(name),
         )
         for name in sorted({*before, *after})
     ]
 
 
-def _text(value: Any) -> str:
-    """A value of the log as people read it."""
+def _text(name: str, value: Any) -> str:
+    """A value of the log as people read it. A key of no queues is one of all."""
     if value is None:
         return "none"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return ", ".join(value) or "none"
+        return ", ".join(value) or ("all" if name == "queues" else "none")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

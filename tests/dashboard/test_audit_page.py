@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs import services
+from jobs.keys import create_api_key
 from jobs.models import AuditEntry, Role, Tenant
 
 Listed = Callable[..., list[str]]
@@ -136,3 +137,10 @@ def test_nothing_is_written_by_reading(ann: Client, log: None) -> None:
 def _refuse_writes(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
     assert "jobs_auditentry" not in sql or sql.startswith("SELECT")
     return execute(sql, params, many, context)
+
+
+def test_a_key_for_all_queues_is_told_as_that(ann: Client, alice: Tenant) -> None:
+    create_api_key(alice, actor="user:ann")
+    (entry,) = ann.get(reverse("audit"), {"action": "create_api_key"}).context["audit"]["entries"]
+    said = dict(entry.facts) | {one.name: one.after for one in entry.changes}
+    assert said["queues"] == "all"
