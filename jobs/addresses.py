@@ -1,4 +1,4 @@
-"""Addresses that nothing lies at: a NUL is no part of a text that a database can hold."""
+"""Parts of addresses: names of queues and tasks, and NUL, which nothing is called by."""
 
 from collections.abc import Callable
 

@@ -244,11 +244,17 @@ def _refuse_too_many(tenant: Tenant | None, actor: str) -> None:
         raise TooManyOperations(f"{most} operations are running; wait for one, or cancel it.")
 
 
+def target_of(operation: Operation) -> str:
+    """What the audit log calls it."""
+    return f"{operation.action} {operation.pk}"
+
+
 def _audit(operation: Operation, action: AuditAction, actor: str, **details: object) -> None:
     has_begun = action != "start_operation"
     counts = {"count": operation.done if has_begun else operation.expected}
     if has_begun:
         counts |= {"matched": operation.matched, "skipped": operation.skipped}
-    target = f"{operation.action} {operation.pk}"
     text = Truncator(operation.filter).chars(AUDITED_CHARACTERS)
-    audit(actor, action, operation.tenant_id, target, filter=text, **counts, **details)
+    audit(
+        actor, action, operation.tenant_id, target_of(operation), filter=text, **counts, **details
+    )

@@ -43,14 +43,13 @@ def _by_tenant(ids: Sequence[uuid.UUID]) -> Mapping[int, list[uuid.UUID]]:
 
 
 def _audit_parts(operation: Operation, by_tenant: Mapping[int, Sequence[uuid.UUID]]) -> None:
-    target = f"{operation.action} {operation.pk}"
     for tenant_id, ids in by_tenant.items():
         sample = [str(job_id) for job_id in ids[:100]]
         audit(
             operation.actor,
             "start_operation",
             tenant_id,
-            target,
+            operations.target_of(operation),
             count=len(ids),
             jobs=sample,
             rate_per_second=operation.rate_per_second,
