@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -76,7 +76,7 @@ def log_text(request: HttpRequest, job_id: str, fence: str) -> StreamingHttpResp
     return response
 
 
-def _log_pieces(job: Job, fence: int) -> Iterator[bytes]:
+def _log_pieces(job: Job, fence: int) -> Generator[bytes, None, None]:
     last = 0
     while lines := list(lines_of(job, fence).filter(number__gt=last)[:LINES_AT_ONCE]):
         last = lines[-1].number

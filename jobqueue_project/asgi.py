@@ -2,21 +2,24 @@
 
 import os
 
+import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from django.core.asgi import get_asgi_application
 from django.db import connections
 
-from jobqueue_project.requests import accept_any_content_type
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobqueue_project.settings")
-http = get_asgi_application()
+django.setup(set_prefix=False)
+
+from jobqueue_project.kept_threads import KeptThreads  # noqa: E402  (needs the apps loaded)
+from jobqueue_project.requests import accept_any_content_type  # noqa: E402
+
+http = KeptThreads(max_age=connections.settings["default"]["CONN_MAX_AGE"])
 accept_any_content_type(http)
-# Each request has a thread of its own here, and nobody else would ever use its connection.
+# No other thread is kept, and nobody would use its connection again.
 connections.settings["default"]["CONN_MAX_AGE"] = 0
 
-from dashboard.routing import websocket_urlpatterns  # noqa: E402  (needs the apps loaded)
+from dashboard.routing import websocket_urlpatterns  # noqa: E402
 from jobs.api.door import Door  # noqa: E402
 from jobs.api.held import Held, asks_for_news  # noqa: E402
 from jobs.api.long_poll import asks_for_jobs  # noqa: E402

@@ -6,7 +6,7 @@ Only a page is held at a time, and no transaction lasts longer than one.
 import csv
 import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from enum import StrEnum
 from typing import Any
 
@@ -33,7 +33,7 @@ class Form(StrEnum):
     JSON_LINES = "jsonl"
 
 
-def chunks(search: Search, form: Form) -> Iterator[bytes]:
+def chunks(search: Search, form: Form) -> Generator[bytes, None, None]:
     """The file in pieces, the jobs in the order of the search.
 
     A piece is empty where a step of the search found nothing: whoever sends them learns that it

@@ -1,7 +1,7 @@
 """Jobs as a file, sent while it is made."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 from weakref import WeakSet
 
@@ -97,7 +97,7 @@ def _refuse_too_many(tenant_id: int) -> None:
         )
 
 
-def _while_valid(key: ApiKey, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _while_valid(key: ApiKey, pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
     """The pieces that were made while the key was valid. Raises `KeyEnded` at the first other."""
     for piece in pieces:
         if not valid_keys(key.tenant).filter(pk=key.pk, tenant__is_active=True).exists():

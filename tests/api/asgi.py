@@ -9,14 +9,16 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
+from django.core.asgi import get_asgi_application
 from django.db import connections
 
-from jobqueue_project.asgi import http
 from jobs.api.asgi import Application
 from jobs.api.door import Door
 from jobs.api.held import Held, asks_for_news
 
 PATIENCE_SECONDS = 60
+http = get_asgi_application()
+"""Django's own: its threads end with their requests. A server keeps them (`kept_threads`)."""
 _applications: WeakKeyDictionary[asyncio.AbstractEventLoop, Application] = WeakKeyDictionary()
 """One for each loop: what waits in turns belongs to a loop, of which a server has one."""
 

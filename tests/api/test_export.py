@@ -154,26 +154,6 @@ def test_a_search_that_finds_nothing_gives_its_reader_a_turn_after_each_step(
     assert min(rests) > 0
 
 
-def test_an_asynchronous_reader_that_leaves_ends_the_search(
-    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find_nothing(alice, monkeypatch)
-
-    async def read_one() -> bytes:
-        path = "/api/v1/jobs/export?queue=none&format=jsonl"
-        response = await AsyncClient().get(path, headers=api.headers)
-        pieces = aiter(response.streaming_content)
-        piece: bytes = await anext(pieces)
-        await pieces.aclose()
-        return piece
-
-    with CaptureQueriesContext(connection) as left:
-        assert async_to_sync(read_one)() == b""
-    with CaptureQueriesContext(connection) as whole:
-        assert list(api.get("/jobs/export?queue=none&format=jsonl")) == [b""] * 4
-    assert 0 < len(left) < len(whole)
-
-
 def test_a_tenant_reads_two_exports_at_a_time(api: Caller, stranger: Caller) -> None:
     first, second = api.get("/jobs/export"), api.get("/jobs/export")
     refused = api.get("/jobs/export")
@@ -217,6 +197,7 @@ def test_an_export_stops_when_its_key_ends(
         next(pieces)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_asynchronous_server_sends_the_same(
     api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from threading import Semaphore
 
 import pytest
 
@@ -17,12 +18,15 @@ from tests.api.asgi import asked, get
 def test_it_ends_with_its_reader_and_makes_room_for_another(
     alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = create_api_key(alice, actor="command:test")[1]
+    key, ended = create_api_key(alice, actor="command:test")[1], Semaphore(0)
 
     def endless(search: Search, form: Form) -> Iterator[bytes]:
-        yield b"begun"
-        while True:
-            yield b""
+        try:
+            yield b"begun"
+            while True:
+                yield b""
+        finally:
+            ended.release()
 
     monkeypatch.setattr(export_views, "chunks", endless)
 
@@ -35,5 +39,6 @@ def test_it_ends_with_its_reader_and_makes_room_for_another(
         async with asked("/jobs/export", key) as (another, _):
             await another.until(b"begun")
             assert another.status == 200
+        assert all([await asyncio.to_thread(ended.acquire, timeout=60) for _ in range(3)])
 
     asyncio.run(read_and_leave())
