@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 WAITING = {
-    " with workers": ("faults", "invariants", "properties", "workers"),
+    " with workers": ("admin", "faults", "invariants", "properties", "workers"),
     " with programs": (
         *("acceptance", "bench", "browser", "client", "commands", "demo", "examples"),
         *("packaging", "store"),
