@@ -28,7 +28,7 @@ from jobqueue_client.errors import (
     Unreachable,
     WaitTimeout,
 )
-from jobqueue_client.models import Job, LogLine
+from jobqueue_client.models import Job, LogLine, Queue
 from jobqueue_client.protocol import Json
 from jobqueue_client.worker import Worker
 
@@ -131,6 +131,18 @@ def redrive(client: Client, options: Namespace, answer: Answer) -> None:
     answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} dead letters back.")
 
 
+def pause(client: Client, options: Namespace, answer: Answer) -> None:
+    """Pause a queue."""
+    queue = client.pause(options.queue, options.reason)
+    answer(queue.raw, _queue_line(queue))
+
+
+def resume(client: Client, options: Namespace, answer: Answer) -> None:
+    """Resume a queue."""
+    queue = client.resume(options.queue)
+    answer(queue.raw, _queue_line(queue))
+
+
 def work(client: Client, options: Namespace, answer: Answer) -> None:
     """Run jobs by programs until SIGTERM or Ctrl-C; a second one stops them."""
     worker = Worker(
@@ -165,6 +177,8 @@ VERBS: Mapping[str, Callable[[Client, Namespace, Answer], None]] = {
     "retry": retry,
     "dlq": dlq,
     "redrive": redrive,
+    "pause": pause,
+    "resume": resume,
     "work": work,
 }
 
@@ -251,6 +265,11 @@ def _line(job: Job) -> str:
     place = f"{job.queue:<16} {job.task:<24}"
     created = job.raw["created_at"]
     return f"{job.id}  {job.status:<9}  {place}  attempt {job.attempt}  {created}"
+
+
+def _queue_line(queue: Queue) -> str:
+    reason = f": {queue.pause_reason}" if queue.pause_reason else ""
+    return f"{queue.name} is {'paused' if queue.paused else 'active'}{reason}"
 
 
 def _log_line(line: LogLine) -> str:

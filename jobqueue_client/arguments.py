@@ -44,6 +44,12 @@ def command_line() -> ArgumentParser:
     sent_back.add_argument("ids", metavar="ID", nargs="*")
     _add_filters(sent_back, *KIND, "filter")
     sent_back.add_argument("--all", action="store_true", help="every dead letter there is")
+    stopped = _add_verb(verbs, "pause", "Start no more jobs of a queue; running ones go on.")
+    stopped.add_argument("queue", metavar="QUEUE")
+    stopped.add_argument("--reason", metavar="TEXT", help="everybody who sees the queue reads it")
+    _add_verb(verbs, "resume", "Start jobs of a queue again.").add_argument(
+        "queue", metavar="QUEUE"
+    )
     _add_work(_add_verb(verbs, "work", "Run jobs of this tenant by programs of this machine."))
     return parser
 

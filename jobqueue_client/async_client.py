@@ -133,13 +133,13 @@ class AsyncClient:
         """The queues with depth, oldest age and limits, by name."""
         return await self.call(operations.queues())
 
-    async def pause(self, queue: str) -> Queue:
-        """Start no more jobs of a queue. Raises `NotFound`."""
-        return await self.call(operations.set_paused(queue, paused=True))
+    async def pause(self, queue: str, reason: str | None = None) -> Queue:
+        """Start no more jobs of a queue; who sees it reads the reason. Raises `NotFound`."""
+        return await self.call(operations.pause(queue, reason))
 
     async def resume(self, queue: str) -> Queue:
         """Start jobs of a queue again. Raises `NotFound`."""
-        return await self.call(operations.set_paused(queue, paused=False))
+        return await self.call(operations.resume(queue))
 
     async def metrics(self) -> Figures:
         """The tenant's figures."""

@@ -134,13 +134,13 @@ class Client:
         """The queues with depth, oldest age and limits, by name."""
         return self.call(operations.queues())
 
-    def pause(self, queue: str) -> Queue:
-        """Start no more jobs of a queue. Raises `NotFound`."""
-        return self.call(operations.set_paused(queue, paused=True))
+    def pause(self, queue: str, reason: str | None = None) -> Queue:
+        """Start no more jobs of a queue; who sees it reads the reason. Raises `NotFound`."""
+        return self.call(operations.pause(queue, reason))
 
     def resume(self, queue: str) -> Queue:
         """Start jobs of a queue again. Raises `NotFound`."""
-        return self.call(operations.set_paused(queue, paused=False))
+        return self.call(operations.resume(queue))
 
     def metrics(self) -> Figures:
         """The tenant's figures."""

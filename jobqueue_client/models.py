@@ -211,6 +211,9 @@ class Queue(_Answer):
 
     name: str
     paused: bool
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    pause_reason: str | None = None
     weight: int
     max_running: int | None
     starts_per_minute: int | None

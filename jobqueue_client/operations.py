@@ -167,10 +167,15 @@ def queues() -> Call[Sequence[Queue]]:
     )
 
 
-def set_paused(queue: str, *, paused: bool) -> Call[Queue]:
-    """Stop or start a queue. Doing so twice changes nothing."""
-    action = "pause" if paused else "resume"
-    return Call("POST", f"/queues/{quote(queue, safe='')}/{action}", _json(Queue.from_json))
+def pause(queue: str, reason: str | None = None) -> Call[Queue]:
+    """Stop a queue. Doing so twice changes nothing."""
+    body = None if reason is None else dumps({"reason": reason})
+    return Call("POST", _queue_path(queue, "pause"), _json(Queue.from_json), body=body)
+
+
+def resume(queue: str) -> Call[Queue]:
+    """Start a queue. Doing so twice changes nothing."""
+    return Call("POST", _queue_path(queue, "resume"), _json(Queue.from_json))
 
 
 def metrics() -> Call[Figures]:
@@ -234,6 +239,10 @@ def _written(value: Any) -> Any:
 
 def _id(job: JobOrId) -> str:
     return job.id if isinstance(job, Job) else str(job)
+
+
+def _queue_path(queue: str, action: str) -> str:
+    return f"/queues/{quote(queue, safe='')}/{action}"
 
 
 def _path(job: JobOrId) -> str:

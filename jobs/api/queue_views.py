@@ -1,8 +1,6 @@
 """The tenant's queues and figures."""
 
-import re
 from collections.abc import Mapping
-from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,32 +8,18 @@ from rest_framework.response import Response
 from jobs import figures, services
 from jobs.api.parsers import body_of, body_or_nothing_of
 from jobs.api.schema import FIGURES, LANE, LANES, described, object_of
-from jobs.api.tenant_views import STARTS, changes_of, limits_of
+from jobs.api.tenant_views import STARTS, changes_of
 from jobs.api.view import TenantView
-from jobs.errors import InvalidInput, QueueNotFound
-from jobs.fields import Field, bounded, integer, read_fields, text
+from jobs.errors import QueueNotFound
+from jobs.fields import Field, bounded, integer, read_fields
 from jobs.instants import instant
 from jobs.keys import Scope, may_use
-from jobs.models import Lane, Tenant
-from jobs.models.tenants import MAX_REASON
+from jobs.lane_json import PAUSE_FIELDS, lane_as_json, lane_named
+from jobs.models import Lane
 
 NOT_ALLOWED = ("queue_not_allowed",)
 MAX_WEIGHT = 1_000
-ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
 QUEUE_LIMITS: Mapping[str, Field] = {**STARTS, "weight": bounded(integer, 1, MAX_WEIGHT)}
-
-
-def _reason(value: Any) -> str:
-    if not re.fullmatch(rf"{ONE_LINE}{{0,{MAX_REASON}}}", text(value)):
-        raise InvalidInput(f"must be one line of up to {MAX_REASON} characters.")
-    return str(value)
-
-
-PAUSE_FIELDS: Mapping[str, Field] = {
-    "reason": Field(
-        _reason, {"type": "string", "maxLength": MAX_REASON, "pattern": f"^{ONE_LINE}*$"}
-    )
-}
 
 
 class Queues(TenantView):
@@ -47,7 +31,7 @@ class Queues(TenantView):
     def get(self, request: Request) -> Response:
         """All that the key may use, by name."""
         lanes = [one for one in figures.lanes_of(self.tenant) if may_use(self.key, one.lane.queue)]
-        return Response({"results": [_lane_as_json(lane) for lane in lanes], "next": None})
+        return Response({"results": [lane_as_json(lane) for lane in lanes], "next": None})
 
 
 class OneQueue(TenantView):
@@ -59,7 +43,7 @@ class OneQueue(TenantView):
     def get(self, request: Request, queue: str) -> Response:
         """Its depth, age and limits."""
         self.require_queues([queue])
-        return Response(_lane_named(self.tenant, queue))
+        return Response(lane_named(self.tenant, queue))
 
     @described(
         "change_queue",
@@ -78,9 +62,9 @@ class OneQueue(TenantView):
         changes = changes_of(body_of(request), QUEUE_LIMITS)
         lane = Lane.objects.filter(tenant=self.tenant, queue=queue).first()
         if lane is None:
-            raise _no_queue(self.tenant, queue)
+            raise QueueNotFound(f"The tenant {self.tenant.slug!r} has no queue {queue!r}.")
         services.change_limits(lane, actor=self.actor, by_tenant=True, **changes)
-        return Response(_lane_named(self.tenant, queue))
+        return Response(lane_named(self.tenant, queue))
 
 
 class _SetPaused(TenantView):
@@ -93,7 +77,7 @@ class _SetPaused(TenantView):
         services.set_queue_paused(
             self.tenant, queue, paused=self.paused, actor=self.actor, reason=reason
         )
-        return Response(_lane_named(self.tenant, queue))
+        return Response(lane_named(self.tenant, queue))
 
 
 class PauseQueue(_SetPaused):
@@ -155,32 +139,3 @@ class Figures(TenantView):
             },
         }
         return Response(answer)
-
-
-def _lane_named(tenant: Tenant, queue: str) -> dict[str, Any]:
-    for lane in figures.lanes_of(tenant, queue):
-        return _lane_as_json(lane)
-    raise _no_queue(tenant, queue)
-
-
-def _no_queue(tenant: Tenant, queue: str) -> QueueNotFound:
-    return QueueNotFound(f"The tenant {tenant.slug!r} has no queue {queue!r}.")
-
-
-def _lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
-    lane = figures_of.lane
-    return {
-        "name": lane.queue,
-        "paused": lane.is_paused,
-        "paused_at": instant(lane.paused_at) if lane.paused_at else None,
-        "paused_by": lane.paused_by or None,
-        "pause_reason": lane.pause_reason or None,
-        "weight": lane.weight,
-        "max_running": lane.max_running,
-        "starts_per_minute": lane.starts_per_minute,
-        "start_burst": lane.start_burst,
-        "ceilings": limits_of(lane, STARTS)["ceilings"],
-        "depth": {status.value: figures_of.depth[status] for status in figures.LIVE},
-        "dead": figures_of.depth["DLQ"],
-        "oldest_waiting_seconds": figures_of.oldest_waiting_seconds,
-    }

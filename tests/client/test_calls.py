@@ -125,10 +125,13 @@ def test_dead_letters_are_listed_redriven_and_discarded(client: Client, alice: T
 
 def test_why_queues_metrics_pause_and_resume(client: Client) -> None:
     job = client.submit(queue="q")
-    assert client.pause("q").paused
+    paused = client.pause("q", reason="the mail server is down")
+    assert (paused.paused, paused.pause_reason) == (True, "the mail server is down")
+    assert client.pause("q").pause_reason == "the mail server is down", "as it was"
     explanation = client.why(job)
     assert (explanation.status, explanation.gates[0].code) == ("PENDING", "queue_paused")
-    assert not client.resume("q").paused
+    resumed = client.resume("q")
+    assert (resumed.paused, resumed.pause_reason, resumed.paused_at) == (False, None, None)
     (queue,) = client.queues()
     assert (queue.name, queue.depth["PENDING"], queue.dead) == ("q", 1, 0)
     assert client.metrics().counts["PENDING"] == 1

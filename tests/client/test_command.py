@@ -170,6 +170,18 @@ def test_dead_letters_are_counted_and_sent_back(shell: Shell, alice: Tenant) -> 
     assert shell.json("redrive", "--all")["count"] == 1
 
 
+def test_a_queue_is_paused_with_a_reason_and_resumed(shell: Shell, alice: Tenant) -> None:
+    make_job(alice, queue="q")
+    told = shell.run("pause", "q", "--reason", "the mail server is down")
+    assert told == "q is paused: the mail server is down"
+    again = ("pause", "q", "--reason", "maintenance")
+    assert shell.run(*again) == said_by_operator(shell, *again) == "q is paused: maintenance"
+    assert shell.json("resume", "q")["pause_reason"] is None
+    assert said_by_operator(shell, "resume", "q") == "q is active"
+    assert shell.code("pause", "other") == 3
+    assert shell.code("pause", "q", "--reason", "two\nlines") == 1
+
+
 def test_the_wrong_key_is_told_and_not_shown(
     application_transport: httpx.BaseTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,3 +219,16 @@ def test_purge_refuses_what_is_no_number_of_days(days: str) -> None:
 
 def test_purge_of_an_unknown_tenant_is_refused(db: None) -> None:
     assert refusal("purge", "--tenant", "nobody").returncode == 3
+
+
+def test_a_queue_is_paused_with_a_reason_and_resumed(alice: Tenant, mallory: Tenant) -> None:
+    make_job(alice, queue="q")
+    said = run("pause", "q", "--tenant", "alice", "--reason", "the mail server is down")
+    assert said == "q is paused: the mail server is down"
+    entry = AuditEntry.objects.get(action="pause")
+    assert (entry.actor, entry.tenant_id) == ("command:jobs", alice.pk)
+    assert run_json("pause", "q", "--tenant", "alice")["pause_reason"] == "the mail server is down"
+    assert run_json("resume", "q", "--tenant", "alice")["paused"] is False
+    assert refusal("pause", "q", "--tenant", "mallory").returncode == 3
+    assert refusal("pause", "q", "--tenant", "alice", "--reason", "a\nb").returncode == 1
+    assert "--tenant SLUG" in str(refusal("pause", "q"))

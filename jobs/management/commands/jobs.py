@@ -1,4 +1,4 @@
-"""`manage.py jobs`: submit jobs, look at them, cancel, retry, redrive, purge, ask why one waits."""
+"""`manage.py jobs`: submit jobs, look, cancel, retry, redrive, purge, and pause queues."""
 
 import math
 import sys
@@ -14,12 +14,14 @@ from jobs import retention, services
 from jobs.access import get_job, jobs_of_tenant
 from jobs.conf import conf
 from jobs.exact_json import loads
+from jobs.fields import read_fields
 from jobs.instants import example, instant
 from jobs.job_filters import DEAD_LETTER_FILTERS, JOB_FILTERS, all_of, filtered, read_parameter
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_logs import Place, level_name, line_as_json, log_of, place_of
 from jobs.job_request import DEFAULT_TASK, read_job
 from jobs.job_search import settled
+from jobs.lane_json import PAUSE_FIELDS, lane_named
 from jobs.lookup import in_status
 from jobs.management.terminal import DomainCommand
 from jobs.models import Job, LogLine, Tenant
@@ -47,10 +49,10 @@ OPTIONAL_FIELDS = (
 class Command(DomainCommand):
     """Parses and prints; the services do the work. An operator sees the jobs of every tenant."""
 
-    help = "Submit jobs, look at them, cancel, retry, redrive and purge them, ask why one waits."
+    help = "Submit jobs, look at them, cancel, retry, redrive and purge them, pause their queues."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Ten verbs."""
+        """Twelve verbs."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         _add_submission(self.add_verb(verbs, "submit", "Submit a job."))
         every = self.add_verb(verbs, "list", "List jobs, newest first.")
@@ -70,6 +72,14 @@ class Command(DomainCommand):
         redrive.add_argument("ids", metavar="ID", nargs="*")
         _add_filters(redrive, "tenant", "filter", "queue", "task", "error_type")
         redrive.add_argument("--all", action="store_true", help="every dead letter there is")
+        stopped = self.add_verb(
+            verbs, "pause", "Start no more jobs of a queue; running ones go on."
+        )
+        _add_queue(stopped)
+        stopped.add_argument(
+            "--reason", metavar="TEXT", help="everybody who sees the queue reads it"
+        )
+        _add_queue(self.add_verb(verbs, "resume", "Start jobs of a queue again."))
         _add_ages(self.add_verb(verbs, "purge", "Delete jobs that ended long ago, as workers do."))
 
     def submit(self, options: dict[str, Any]) -> None:
@@ -144,6 +154,21 @@ class Command(DomainCommand):
             self.progress(len(moved), len(chosen))
         self.answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} dead letters back.")
 
+    def pause(self, options: dict[str, Any]) -> None:
+        """Pause a queue; pausing it again with a reason puts that in the place of the earlier."""
+        given = {} if options["reason"] is None else {"reason": options["reason"]}
+        self._set_paused(options, paused=True, **read_fields(given, PAUSE_FIELDS))
+
+    def resume(self, options: dict[str, Any]) -> None:
+        """Resume a queue."""
+        self._set_paused(options, paused=False)
+
+    def _set_paused(self, options: dict[str, Any], *, paused: bool, reason: str = "") -> None:
+        tenant, queue = self._owner(options["tenant"]), options["queue"]
+        services.set_queue_paused(tenant, queue, paused=paused, actor=self.actor, reason=reason)
+        lane = lane_named(tenant, queue)
+        self.answer(lane, _queue_line(lane))
+
     def purge(self, options: dict[str, Any]) -> None:
         """Delete old jobs of a tenant, or of all, with rests; or only count them."""
         slug = options["tenant"]
@@ -192,7 +217,7 @@ class Command(DomainCommand):
             return self.tenant(slug)
         tenants = list(Tenant.objects.all()[:2])
         if len(tenants) != 1:
-            self.refuse("Say whose job it is: --tenant SLUG.")
+            self.refuse("Say whose it is: --tenant SLUG.")
         return tenants[0]
 
 
@@ -221,6 +246,11 @@ def _add_filters(parser: ArgumentParser, *names: str) -> None:
     for name in names:
         what = "such as 'error:timeout -tag:test'" if name == "filter" else f"of this {name}"
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"only those {what}")
+
+
+def _add_queue(parser: ArgumentParser) -> None:
+    parser.add_argument("queue", metavar="QUEUE")
+    parser.add_argument("--tenant", metavar="SLUG", help="default: the only one there is")
 
 
 def _add_log_options(parser: ArgumentParser) -> None:
@@ -281,6 +311,11 @@ def _jobs(ids: Sequence[str]) -> list[Job]:
 def _line(job: Job) -> str:
     place = f"{job.queue:<16} {job.task:<24}"
     return f"{job.pk}  {job.status:<9}  {place}  attempt {job.attempt}  {instant(job.created_at)}"
+
+
+def _queue_line(lane: Mapping[str, Any]) -> str:
+    reason = f": {lane['pause_reason']}" if lane["pause_reason"] else ""
+    return f"{lane['name']} is {'paused' if lane['paused'] else 'active'}{reason}"
 
 
 def _log_line(line: LogLine) -> str:

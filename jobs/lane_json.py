@@ -1,0 +1,54 @@
+"""What pausing a queue takes, and a queue in JSON: the API and the command line say the same."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from jobs import figures
+from jobs.ceilings import ceiling
+from jobs.errors import InvalidInput, QueueNotFound
+from jobs.fields import Field, text
+from jobs.instants import instant
+from jobs.models import Tenant
+from jobs.models.tenants import MAX_REASON
+
+ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
+STARTS = ("max_running", "starts_per_minute", "start_burst")
+
+
+def _reason(value: Any) -> str:
+    if not re.fullmatch(rf"{ONE_LINE}{{0,{MAX_REASON}}}", text(value)):
+        raise InvalidInput(f"must be one line of up to {MAX_REASON} characters.")
+    return str(value)
+
+
+PAUSE_FIELDS: Mapping[str, Field] = {
+    "reason": Field(
+        _reason, {"type": "string", "maxLength": MAX_REASON, "pattern": f"^{ONE_LINE}*$"}
+    )
+}
+
+
+def lane_named(tenant: Tenant, queue: str) -> dict[str, Any]:
+    """A queue of the tenant as it stands now. Raises `QueueNotFound`."""
+    for lane in figures.lanes_of(tenant, queue):
+        return lane_as_json(lane)
+    raise QueueNotFound(f"The tenant {tenant.slug!r} has no queue {queue!r}.")
+
+
+def lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
+    """A queue with its depth, its age and its limits."""
+    lane = figures_of.lane
+    return {
+        "name": lane.queue,
+        "paused": lane.is_paused,
+        "paused_at": instant(lane.paused_at) if lane.paused_at else None,
+        "paused_by": lane.paused_by or None,
+        "pause_reason": lane.pause_reason or None,
+        "weight": lane.weight,
+        **{name: getattr(lane, name) for name in STARTS},
+        "ceilings": {name: ceiling(lane, name) for name in STARTS},
+        "depth": {status.value: figures_of.depth[status] for status in figures.LIVE},
+        "dead": figures_of.depth["DLQ"],
+        "oldest_waiting_seconds": figures_of.oldest_waiting_seconds,
+    }
