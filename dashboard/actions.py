@@ -89,6 +89,8 @@ def submit(request: HttpRequest) -> HttpResponse:
         except JobQueueError as error:
             _show(form, error)
         else:
+            if not submitted.created:
+                messages.info(request, "This idempotency key was used before; this is its job.")
             return redirect("job", submitted.job_id)
     context = {"scope": scope, "form": form, "page_name": "submit", "like": like}
     status = 400 if form.errors else 200

@@ -10,10 +10,10 @@ from jobs import exact_json
 from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
 from jobs.errors import InvalidInput
-from jobs.job_request import payload_for
+from jobs.job_request import JOB_FIELDS, read_job
 from jobs.models import Job, Tenant, valid_name
 from jobs.pace_form import PaceForm
-from jobs.registry import exposed_tasks, find_for_tenant
+from jobs.registry import exposed_tasks
 from jobs.statuses import BulkAction
 from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob, tags_of
 
@@ -40,14 +40,28 @@ class SubmitForm(forms.Form):
     max_retries = forms.IntegerField(
         required=False, min_value=0, help_text="After the first attempt; empty: the task's own."
     )
-
-    tags = forms.CharField(required=False, help_text="With spaces between them.")
     run_at = forms.DateTimeField(
         required=False,
         label="Run at (UTC)",
         help_text="Instead of a delay.",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}),
     )
+    timeout_seconds = forms.FloatField(
+        required=False,
+        label="Timeout (seconds)",
+        help_text="What one attempt may take; empty: the task's own.",
+        widget=forms.NumberInput(attrs={"step": "any"}),
+    )
+    idempotency_key = forms.CharField(
+        required=False, help_text="The same key, the same job: repeating it is harmless."
+    )
+    tags = forms.CharField(required=False, help_text="With spaces between them.")
+    worker_tags = forms.CharField(
+        required=False,
+        help_text="Only workers with all of these run it; empty: the task's own.",
+    )
+    seldom = ("run_at", "timeout_seconds", "idempotency_key", "tags", "worker_tags")
+    """These are folded away until one of them is filled in or wrong."""
 
     def __init__(self, scope: Scope, *args: Any, like: Job | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,28 +92,36 @@ class SubmitForm(forms.Form):
         except InvalidInput as error:
             raise forms.ValidationError(error.detail, code=error.field_code) from error
 
+    def shown_fields(self) -> list[forms.BoundField]:
+        """Those that everybody fills in."""
+        return [field for field in self if field.name not in self.seldom]
+
+    def folded_fields(self) -> list[forms.BoundField]:
+        """The others."""
+        return [self[name] for name in self.seldom]
+
+    def is_unfolded(self) -> bool:
+        """Whether one of the others says something."""
+        return any(field.errors or field.value() for field in self.folded_fields())
+
     def tenant_of_job(self) -> Tenant:
         """The tenant that was chosen."""
         return self.scope.tenant(self.cleaned_data["tenant"])
 
     def new_job(self) -> NewJob:
-        """The job that was asked for. Raises `InvalidInput` or `PayloadTooLarge`."""
-        given = self.cleaned_data
-        task = find_for_tenant(given["task"])
-        retries = given["max_retries"]
-        like = self.like if self.like and self.like.task == given["task"] else None
-        return NewJob(
-            task=given["task"],
-            payload=payload_for(task, given["payload"]),
-            queue=given["queue"],
-            priority=given["priority"],
-            delay_seconds=given["delay_seconds"] or None,
-            run_at=given["run_at"],
-            tags=tuple(given["tags"].split()),
-            max_retries=task.retries if retries is None else retries,
-            timeout_seconds=like.timeout_seconds if like else task.timeout,
-            worker_tags=tuple(tags_of(like.worker_tags)) if like else task.worker_tags,
-        )
+        """The job that was asked for, by the rules of the REST API. Raises `InvalidInput` or
+        `PayloadTooLarge`."""
+        given = {
+            name: value for name, value in self.cleaned_data.items() if value not in (None, "")
+        }
+        body = {name: given[name] for name in JOB_FIELDS if name in given}
+        if not body.get("delay_seconds"):
+            body.pop("delay_seconds", None)
+        for name in {"tags", "worker_tags"} & body.keys():
+            body[name] = body[name].split()
+        if "run_at" in body:
+            body["run_at"] = body["run_at"].isoformat()
+        return read_job(body, self.tenant_of_job())
 
 
 def _is_same(stored: bytes, text: str) -> bool:
@@ -115,7 +137,9 @@ def _as_given(job: Job) -> dict[str, Any]:
         "queue": job.queue,
         "priority": job.priority,
         "max_retries": job.max_retries,
+        "timeout_seconds": job.timeout_seconds,
         "tags": " ".join(job.tags),
+        "worker_tags": " ".join(tags_of(job.worker_tags)),
     }
 
 

@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
@@ -40,7 +41,7 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
     """One job with all that is known of it; `?run=` chooses the run whose log is shown."""
     scope = scope_of(request)
     found = scope.job(job_id)
-    endpoint = request.build_absolute_uri("/api/v1/jobs")
+    endpoint = request.build_absolute_uri(reverse("api-jobs"))
     regions = {
         "job": lambda: job_figures(scope, found, endpoint),
         "logs": lambda: log_figures(scope, found, request.GET.get("run", "")),

@@ -1,10 +1,12 @@
 """What people do on the pages reaches the services, is audited, and asks before it destroys."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from jobs.models import AuditEntry, Job, Tenant
 from jobs.statuses import Status
@@ -141,6 +143,43 @@ def test_the_form_submits_a_job_with_the_payload_as_it_was_typed(
     assert bytes(job.payload) == typed.encode()
 
 
+def test_the_form_takes_all_that_the_api_takes(ann: Client, alice: Tenant) -> None:
+    soon = (timezone.now() + timedelta(days=30)).replace(microsecond=0)
+    seldom = {
+        "max_retries": "7",
+        "timeout_seconds": "2.5",
+        "idempotency_key": "order-17",
+        "tags": "a b",
+        "worker_tags": "linux gpu",
+        "run_at": f"{soon:%Y-%m-%dT%H:%M:%S}",
+    }
+    given = FORM | {"tenant": alice.slug, "payload": "{}"} | seldom
+
+    ann.post(reverse("submit"), given)
+
+    job = Job.objects.get()
+    assert (job.max_retries, job.timeout_seconds, job.tags) == (7, 2.5, ["a", "b"])
+    assert (job.worker_tags, job.run_at) == ("gpu,linux", soon)
+
+    again = ann.post(reverse("submit"), given, follow=True).content.decode()
+    assert "This idempotency key was used before; this is its job." in again
+    refused = ann.post(reverse("submit"), given | {"payload": "[]"})
+    assert "used before with another request" in refused.content.decode()
+    assert Job.objects.count() == 1
+
+
+def test_what_is_seldom_needed_is_folded_until_it_says_something(
+    ann: Client, alice: Tenant
+) -> None:
+    empty = ann.get(reverse("submit")).content.decode()
+    wrong = FORM | {"tenant": alice.slug, "payload": "{}", "worker_tags": "no/slash"}
+    refused = ann.post(reverse("submit"), wrong)
+
+    assert '<details class="more-fields"><summary>' in empty
+    assert '<details class="more-fields" open>' in refused.content.decode()
+    assert list(refused.context["form"].errors) == ["worker_tags"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
@@ -156,6 +195,9 @@ def test_the_form_submits_a_job_with_the_payload_as_it_was_typed(
         ({"delay_seconds": "1e300"}, "delay_seconds"),
         ({"delay_seconds": "nan"}, "delay_seconds"),
         ({"max_retries": "100000"}, "max_retries"),
+        ({"run_at": "2099-01-01T00:00"}, "run_at"),
+        ({"timeout_seconds": "0"}, "timeout_seconds"),
+        ({"idempotency_key": "é"}, "idempotency_key"),
         ({"task": "os.system"}, "task"),
     ],
 )

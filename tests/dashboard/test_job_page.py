@@ -1,11 +1,12 @@
 """The page of one job: running it once more, reading its tracebacks, the last runs of its task."""
 
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from dashboard.queries.task_runs import task_runs
 from dashboard.traceback_text import parts
@@ -69,20 +70,25 @@ def test_a_copy_is_what_the_job_was_to_the_last_digit(ann: Client, alice: Tenant
 def test_what_is_edited_is_what_runs_and_when(ann: Client, alice: Tenant) -> None:
     job = make_job(alice, Status.DONE, payload=EXACT)
     form = form_of(ann, job).context["form"]
-    edited = given(form, payload='{"exact": 1.20}', queue="other", run_at="2040-01-02T03:04:05")
+    soon = (timezone.now() + timedelta(days=30)).replace(microsecond=0)
+    edited = given(
+        form, payload='{"exact": 1.20}', queue="other", run_at=f"{soon:%Y-%m-%dT%H:%M:%S}"
+    )
     ann.post(f"{reverse('submit')}?like={job.pk}", edited)
     copy = Job.objects.exclude(pk=job.pk).get()
     assert (bytes(copy.payload), copy.queue) == (b'{"exact": 1.20}', "other")
-    assert (copy.status, copy.run_at) == ("SCHEDULED", datetime(2040, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert (copy.status, copy.run_at) == ("SCHEDULED", soon)
 
 
 @pytest.mark.django_db
 def test_a_delay_and_a_time_exclude_each_other(ann: Client, alice: Tenant) -> None:
     job = make_job(alice, Status.DONE)
     form = form_of(ann, job).context["form"]
-    both = given(form, delay_seconds="5", run_at="2040-01-02T03:04:05")
+    soon = timezone.now() + timedelta(days=1)
+    both = given(form, delay_seconds="5", run_at=f"{soon:%Y-%m-%dT%H:%M:%S}")
     answer = ann.post(f"{reverse('submit')}?like={job.pk}", both)
     assert answer.status_code == 400
+    assert "run_at or delay_seconds, not both" in answer.content.decode()
     assert Job.objects.count() == 1
 
 
