@@ -69,15 +69,18 @@ def worker_badge(state: str) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def sort_by(context: RequestContext, name: str, label: str, now: str, style: str = "") -> str:
-    """The head of a column that orders the table when it is clicked."""
+def sort_by(
+    context: RequestContext, name: str, label: str, now: str, style: str = "", title: str = ""
+) -> str:
+    """The head of a column that orders the table when it is clicked; `title` explains it."""
     way, arrow = ("ascending", "↑") if name in RISING else ("descending", "↓")
     is_chosen = name == now
     return format_html(
-        '<th class="{}"{}><a href="{}" class="sort">{}{}</a></th>',
+        '<th class="{}"{}><a href="{}" class="sort"{}>{}{}</a></th>',
         style,
         format_html(' aria-sort="{}"', way) if is_chosen else "",
         query(context, sort=name),
+        format_html(' title="{}"', title) if title else "",
         label,
         f" {arrow}" if is_chosen else "",
     )

@@ -77,6 +77,12 @@ def test_who_holds_more_than_its_share_is_noisy_and_comes_first(
     assert "held 90% of the run time of the last hour; 50% is due" in page
 
 
+def test_the_page_says_what_noisy_means(operator: Client, alice: Tenant) -> None:
+    page = operator.get(reverse("tenants")).content.decode()
+    assert "<b>Noisy</b> is who may slow others down" in page
+    assert 'title="Disturbs others: by its run time, its backlog or its starts"' in page
+
+
 def test_who_is_alone_is_no_noise(operator: Client, alice: Tenant) -> None:
     counted(alice, run_seconds=90.0, started=1)
     assert slugs(operator, state="noisy") == []
