@@ -84,13 +84,19 @@ def all_of(filters: Mapping[str, Filter]) -> Filter:
     return reduce(operator.and_, filters.values(), Filter())
 
 
-def filtered(jobs: QuerySet[Job], tenant: Tenant | None, wanted: Filter) -> QuerySet[Job]:
-    """The jobs that match; `tenant` is whose they are, None for anybody's. Ages must be settled."""
+def filtered(
+    jobs: QuerySet[Job], tenant: Tenant | None, wanted: Filter, *, one_by_one: bool = False
+) -> QuerySet[Job]:
+    """The jobs that match; `tenant` is whose they are, None for anybody's. Ages must be settled.
+
+    `one_by_one`: each is asked whether it does, as is best where these jobs are few.
+    """
     for term in wanted.terms:
         if term.word == "status" and not term.is_negated:
             jobs = in_status(jobs, *term.values)
         else:
-            condition = _condition(term, tenant)
+            is_asked = term.word == "tag" and (one_by_one or term.is_negated)
+            condition = _has_tag(term) if is_asked else _condition(term, tenant)
             jobs = jobs.filter(~condition & _is_known(term) if term.is_negated else condition)
     return jobs
 
@@ -136,7 +142,6 @@ _COLUMNS = {
     "status": "status",
     "priority": "priority",
     "attempt": "attempt",
-    "key": "idempotency_key",
     "created": "created_at",
     "run_at": "run_at",
     "finished": "finished_at",
@@ -149,6 +154,8 @@ def _condition(term: Term, tenant: Tenant | None) -> Q:
     match term.word:
         case "tag":
             return _tagged(term, tenant)
+        case "key":
+            return _with_key(term, tenant)
         case "id":
             return _with_ids(term.values)
         case "error":
@@ -169,15 +176,29 @@ def _any_of(condition: Any, term: Term) -> Q:
     return reduce(operator.or_, map(condition, term.values))
 
 
+def tags_of(tenant_ids: Collection[int], term: Term) -> QuerySet[JobTag]:
+    """The tags that the term names, on jobs of these tenants, with whom their index begins."""
+    return JobTag.objects.filter(tenant_id__in=tenant_ids, tag__in=term.values).order_by()
+
+
 def _tagged(term: Term, tenant: Tenant | None) -> Q:
-    tagged = JobTag.objects.filter(tag__in=term.values)
-    if tenant is None:  # the index of tags begins with the tenant
-        tagged = tagged.filter(tenant_id__in=Tenant.objects.values("pk"))
-    else:
-        tagged = tagged.filter(tenant_id=tenant.pk)
-    if term.is_negated:  # asked of each job: a list of all that have a common tag is long
-        return Q(Exists(tagged.filter(job_id=OuterRef("pk"))))
-    return Q(pk__in=tagged.values("job_id"))
+    return Q(pk__in=tags_of(_owners(tenant), term).values("job_id"))
+
+
+def _has_tag(term: Term) -> Q:
+    """Asked of each job: a list of all that have a common tag is long."""
+    own = JobTag.objects.filter(tenant_id=OuterRef("tenant_id"), job_id=OuterRef("pk"))
+    return Q(Exists(own.filter(tag__in=term.values)))
+
+
+def _with_key(term: Term, tenant: Tenant | None) -> Q:
+    jobs = Job.objects.filter(tenant_id__in=_owners(tenant), idempotency_key__in=term.values)
+    return Q(pk__in=jobs.order_by().values("pk"))
+
+
+def _owners(tenant: Tenant | None) -> Any:
+    """Whose jobs are meant, for the indexes that begin with that."""
+    return Tenant.objects.order_by().values("pk") if tenant is None else [tenant.pk]
 
 
 def _with_ids(ranges: Collection[tuple[uuid.UUID, uuid.UUID]]) -> Q:

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce, Length
 
-from jobs.filters import Filter
-from jobs.job_filters import filtered, finds_by_index, of_those_times
+from jobs.filters import Filter, Term
+from jobs.job_filters import filtered, finds_by_index, of_those_times, tags_of
 from jobs.job_rows import find_jobs
-from jobs.lookup import bound, by_id_in_status, in_status
+from jobs.lookup import NoIndex, bound, by_id_in_status, in_status
 from jobs.models import Job, Lane, Tenant
-from jobs.statuses import Status
+from jobs.statuses import UNUSUAL, Status
 from jobs.store.clock import now
 from jobs.store.dialect import fewest_rows
 
@@ -27,6 +27,8 @@ FIRST_LOOK = 4
 """At first it looks at so many times the jobs that are wanted: most matches are not rare."""
 MOST_SORTED = 200_000
 """More jobs of a status whose index has another order are not sorted: steps come to them."""
+MOST_TAGGED = 20_000
+"""Jobs with a tag that more have are not collected: each that is looked at is asked for it."""
 MAX_PAGE_BYTES = 8_000_000
 
 
@@ -55,11 +57,7 @@ class Search:
         self.wanted = settled(wanted)
         self.oldest_first = oldest_first
         self._many: dict[Status, bool] = {}
-        own = Job.objects.all() if tenant is None else Job.objects.filter(tenant_id=tenant.pk)
-        terms = [term for term in self.wanted.terms if term.word != "status"]
-        by_index = Filter(tuple(term for term in terms if finds_by_index(term)))
-        self._others = Filter(tuple(term for term in terms if not finds_by_index(term)))
-        self._jobs = of_those_times(filtered(own, tenant, by_index), self.wanted)
+        self._own = Job.objects.filter(tenant_id=tenant.pk) if tenant else Job.objects.all()
 
     def step(self, after: uuid.UUID | None, *, size: int) -> Found:
         """The next matches after that job: at most `size`, among `LOOKED_AT` if it has to look.
@@ -79,7 +77,8 @@ class Search:
         edge = (min if self.oldest_first else max)(edges, default=None)
         ids: list[uuid.UUID] = []
         for walk in walks:
-            found = filtered(self._until(edge, walk.jobs), self.tenant, self._others)
+            near = self._until(edge, walk.jobs)
+            found = filtered(near, self.tenant, self._others, one_by_one=True)
             if walk.only is not None:
                 found = found.filter(status__in=sorted(walk.only))
             ids += found.values_list("pk", flat=True)[: size + 1]
@@ -116,13 +115,44 @@ class Search:
         return _Walk(jobs, _key_at(looked_at, jobs) if has_to_look else None, only)
 
     def _walk_in_status(self, status: Status, after: uuid.UUID | None, looked_at: int) -> _Walk:
-        jobs = self._after(after, in_status(self._jobs, status))
-        if self.tenant is None and status != Status.DLQ:
-            jobs = jobs.filter(tenant_id__in=self._everybody)  # with whom their index begins
-            if self._are_many_in(status, jobs):
-                own = self._after(after, self._jobs)
-                return self._walk(own, looked_at, only=frozenset({status}))
+        jobs = self._after(after, self._in_status(status))
+        if self.tenant is None and status != Status.DLQ and self._are_many_in(status, jobs):
+            own = self._after(after, self._jobs)
+            return self._walk(own, looked_at, only=frozenset({status}))
         return self._walk(self._in_order(jobs, status), looked_at)
+
+    def _in_status(self, status: Status) -> QuerySet[Job]:
+        """Through their index, which begins with the tenant, but for the dead letters of all.
+
+        That of those that run is without ids. SQLite, which has no statistics, would take one with
+        them for any bound on ids, and go through all jobs until there.
+        """
+        is_of_all = self.tenant is None and status != Status.DLQ
+        whose = Q(tenant_id__in=self._everybody) if is_of_all else Q()
+        if status in UNUSUAL:
+            return in_status(self._jobs.filter(whose), status)
+        return self._jobs.filter(pk__in=in_status(self._own.filter(whose), status).values("pk"))
+
+    @cached_property
+    def _jobs(self) -> QuerySet[Job]:
+        """The jobs that indexes find."""
+        by_index = Filter(tuple(term for term in self._terms if term not in self._others.terms))
+        return of_those_times(filtered(self._own, self.tenant, by_index), self.wanted)
+
+    @cached_property
+    def _others(self) -> Filter:
+        """What each of those jobs is asked for."""
+        return Filter(tuple(term for term in self._terms if not self._finds_few(term)))
+
+    @property
+    def _terms(self) -> list[Term]:
+        return [term for term in self.wanted.terms if term.word != "status"]
+
+    def _finds_few(self, term: Term) -> bool:
+        if term.word != "tag" or term.is_negated:
+            return finds_by_index(term)
+        whose = [self.tenant.pk] if self.tenant else self._everybody
+        return tags_of(whose, term)[: MOST_TAGGED + 1].count() <= MOST_TAGGED
 
     @cached_property
     def _everybody(self) -> list[int]:
@@ -151,7 +181,7 @@ class Search:
         walk = self._walk(self._after(after, self._jobs), LOOKED_AT, only)
         if walk.edge is None or self._until(walk.edge, walk.jobs).filter(status__in=only).exists():
             return walk
-        ready = self._after(walk.edge, self._ready())
+        ready = self._beyond(walk.edge, self._ready())
         if self._are_many(ready):
             return walk
         nearest = _key_at(1, self._in_order(ready, Status.PENDING))
@@ -165,6 +195,11 @@ class Search:
         lanes = Lane.objects.filter(tenant=self.tenant) if self.tenant else Lane.objects.all()
         lane_ids = list(lanes.values_list("pk", flat=True).order_by())
         return in_status(Job.objects.filter(lane_id__in=lane_ids), Status.PENDING)
+
+    def _beyond(self, edge: uuid.UUID, jobs: QuerySet[Job]) -> QuerySet[Job]:
+        """Those after the edge, with no index for that."""
+        compared = {f"key__{'gt' if self.oldest_first else 'lt'}": bound(edge)}
+        return jobs.alias(key=NoIndex("pk")).filter(**compared)
 
     def _after(self, last: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
         jobs = jobs.order_by("pk" if self.oldest_first else "-pk")

@@ -1,5 +1,6 @@
 """The list of jobs: a filter from the URL, keyset pages on the id, and a bound on the search."""
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from jobs.statuses import ACTED_ON, BulkAction, Status
 
 PAGE = 50
 STEPS = 5
-"""So many steps of a search are taken at once; the page offers to look further back."""
+SEARCHING_SECONDS = 0.1
+"""So many steps of a search are taken at once, none after so long; a page offers to look further.
+"""
 PREVIEW_BYTES = 160
 MAX_OPENED_BYTES = 10_000
 """Larger payloads are not opened for their beginning, where they are encrypted."""
@@ -145,10 +148,11 @@ def _search(scope: Scope, wanted: Filter, after: uuid.UUID | None, *, oldest_fir
     """The matches of a page, and where to go on; None at the end of the jobs."""
     searches = [Search(one, wanted, oldest_first=oldest_first) for one in scope.searched]
     ids: list[uuid.UUID] = []
+    until = time.monotonic() + SEARCHING_SECONDS
     for _ in range(STEPS):
         found, after = _step(searches, after, PAGE - len(ids))
         ids += found
-        if after is None or len(ids) == PAGE:
+        if after is None or len(ids) == PAGE or time.monotonic() > until:
             break
     return Found(ids, after)
 

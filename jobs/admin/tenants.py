@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Func, IntegerField, Model, OuterRef, QuerySet, Subquery
+from django.db.models import IntegerField, Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from jobs.access import actor_of
 from jobs.admin.lists import BoundedList, instant
 from jobs.errors import StatusConflict
-from jobs.lookup import in_unusual_index
+from jobs.lookup import in_status
 from jobs.members import roles_of
 from jobs.models import Job, Membership, Tenant
 from jobs.services import audit, change_limits, delete_tenant
@@ -31,15 +31,16 @@ COUNTED_AT_MOST = 1_000
 """Jobs that a figure in the list counts; beyond, it says so."""
 
 
-def _counted(*expressions: Any, **conditions: Any) -> Subquery:
-    """How many jobs fulfil these, counted up to a bound: the inner query ends there."""
-    some = (
-        Job.objects.filter(*expressions, **conditions)
-        .order_by()
-        .values("pk")[: COUNTED_AT_MOST + 1]
-    )
-    count = Func("pk", function="COUNT", output_field=IntegerField())
-    return Subquery(Job.objects.filter(pk__in=some).order_by().annotate(n=count).values("n"))
+class _Count(Subquery):
+    """How many rows the query has."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
+
+
+def _counted(jobs: QuerySet[Job]) -> _Count:
+    """How many jobs these are, counted up to a bound: the inner query ends there."""
+    some = jobs.order_by().values("pk")[: COUNTED_AT_MOST + 1]
+    return _Count(some, output_field=IntegerField())
 
 
 class MembershipInline(admin.TabularInline):
@@ -87,19 +88,17 @@ class TenantAdmin(BoundedList):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         """Tenants with their figures, each counted up to a bound through an index of its own."""
-        tenant_id = OuterRef(OuterRef("pk"))
-        own, own_lanes = {"tenant": tenant_id}, {"lane__tenant": tenant_id}
+        own = Job.objects.filter(tenant=OuterRef("pk"))
+        # Ready jobs are indexed by lane, the other waiting ones by tenant.
+        of_lanes = Job.objects.filter(lane__tenant=OuterRef("pk"))
         return (
             super()
             .get_queryset(request)
             .annotate(
-                running_jobs=_counted(status=Status.RUNNING, **own),
-                # Ready jobs are indexed by lane, the other waiting ones by tenant.
-                ready_jobs=_counted(status=Status.PENDING, **own_lanes),
-                later_jobs=_counted(
-                    in_unusual_index(), status__in=WAITING - {Status.PENDING}, **own
-                ),
-                dead_jobs=_counted(in_unusual_index(), status=Status.DLQ, **own),
+                running_jobs=_counted(in_status(own, Status.RUNNING)),
+                ready_jobs=_counted(in_status(of_lanes, Status.PENDING)),
+                later_jobs=_counted(in_status(own, *(WAITING - {Status.PENDING}))),
+                dead_jobs=_counted(in_status(own, Status.DLQ)),
             )
         )
 
