@@ -8,16 +8,17 @@ for each core that is to be used, each of which has a database connection for ev
 
 import logging
 import os
-from collections import Counter
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_PROCESSES", "2"))
-# Threads wait for the database together; more of them than that only take turns. An export holds
-# one for as long as its client reads, and a tenant may have two of them.
+# One waits for the database while the other runs; more would only take turns. An export holds
+# one for as long as its client reads: a process sends one at a time (`jobs/sending.py`).
 worker_class = "gthread"
-threads = 3
+threads = 2
 # Longer than proxies keep theirs: then it is never we who close a connection that is being used.
 keepalive = 75
 limit_request_line = 8_190
@@ -35,14 +36,7 @@ def on_starting(server: Any) -> None:
         handler.setFormatter(StructuredFormatter())
 
 
-def pre_fork(server: Any, worker: Any) -> None:
-    """Choose a core for the process: the one that the fewest of the others have."""
-    if hasattr(os, "sched_getaffinity"):
-        taken = Counter(other.core for other in server.WORKERS.values())
-        worker.core = min(sorted(os.sched_getaffinity(0)), key=lambda core: taken[core])
-
-
-def post_fork(server: Any, worker: Any) -> None:
-    """Stay there: threads of one process run in turns, and to wake one elsewhere takes longer."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {worker.core})
+def when_ready(server: Any) -> None:
+    """Cut off a client that takes nothing of its answer for so long: it holds a thread."""
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))

@@ -21,12 +21,12 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.test import TransactionTestCase
 
-from jobs import leases, tenant_keys, wakeup
-from jobs.api import export_views, rate_limits
+from jobs import leases, sending, tenant_keys, wakeup
+from jobs.api import rate_limits
 from jobs.backend import recent_tenants
 from jobs.data_keys import forget_keys
 from jobs.models import Tenant
-from jobs.store import Waits, gate, insert
+from jobs.store import Waits, dialect, insert
 from tests.emptying import empty_tables
 from tests.live_server import live_server
 from tests.one_writer import watch
@@ -100,9 +100,9 @@ def wakes_with_short_lives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def claims_may_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test's transaction may go on for long after a claim in it."""
-    monkeypatch.setattr(gate, "FROZEN_SECONDS", 120)
+def transactions_may_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's transaction may go on for long after what it does to jobs."""
+    monkeypatch.setattr(dialect, "FROZEN_SECONDS", 120)
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ def empty_cache() -> None:
 @pytest.fixture(autouse=True)
 def reads_no_exports() -> None:
     """Answers that an earlier test has not read to their end do not count."""
-    export_views._open.clear()
+    sending._open.clear()
 
 
 @pytest.fixture

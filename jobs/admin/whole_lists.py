@@ -6,17 +6,18 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.errors import InvalidInput
+from jobs.errors import InvalidInput, TooManyExports
 from jobs.exports import Form, chunks
 from jobs.filters import spelled
 from jobs.job_filters import written
 from jobs.job_search import Search
 from jobs.models import Tenant
-from jobs.sending import sent
+from jobs.sending import File
 from jobs.statuses import BulkAction
 
 WORDS = {"queue": "queue", "task": "task", "error": "error_type"}
@@ -50,7 +51,7 @@ def whole_list(parameters: Mapping[str, Any]) -> WholeList | None:
     )
 
 
-def export(request: HttpRequest) -> StreamingHttpResponse:
+def export(request: HttpRequest) -> HttpResponseBase:
     """All that match `?filter=`, of `?tenant=` or of all, as CSV: for who may read payloads."""
     if not request.user.has_perms(["jobs.view_job", "jobs.view_payload"]):
         raise PermissionDenied
@@ -63,8 +64,14 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
     except InvalidInput as error:
         raise BadRequest(f"The filter {error.detail}") from error
     name = f"dead-letters-{slug or 'all'}-{timezone.now():%Y%m%dT%H%M%SZ}.csv"
-    return StreamingHttpResponse(
-        sent(request, chunks(search, Form.CSV)),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    try:
+        return File(
+            request,
+            chunks(search, Form.CSV),
+            whose=f"user {request.user.pk}",
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+    except TooManyExports as error:
+        waits = {"Retry-After": str(error.retry_after)}
+        return HttpResponse(error.detail, "text/plain; charset=utf-8", error.status, headers=waits)

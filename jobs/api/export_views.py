@@ -1,32 +1,21 @@
 """Jobs as a file, sent while it is made."""
 
-import threading
 from collections.abc import Generator
-from typing import Any
-from weakref import WeakSet
 
-from django.http import StreamingHttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 
 from jobs.api.schema import FORM, described, filter_parameters
 from jobs.api.view import AnyAnswer, TenantView
-from jobs.errors import InvalidInput, KeyEnded, TooManyExports
+from jobs.errors import InvalidInput, KeyEnded
 from jobs.exports import Form, chunks
 from jobs.job_filters import JOB_FILTERS, all_of
 from jobs.job_search import Search
 from jobs.keys import Scope, valid_keys
-from jobs.models import ApiKey, Tenant
-from jobs.sending import sent
+from jobs.models import ApiKey
+from jobs.sending import File
 
-AT_ONCE = 2
-"""Exports that a tenant may read from one process: each keeps a thread and the database busy."""
-RETRY_SECONDS = 10
 MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/x-ndjson"}
-
-_open: WeakSet["_Export"] = WeakSet()
-"""The exports of this process that are being read."""
-_lock = threading.Lock()
 
 
 def _form(value: str) -> Form:
@@ -51,49 +40,24 @@ class ExportJobs(TenantView):
         parameters=[*filter_parameters(JOB_FILTERS), FORM],
         problems=("too_many_exports",),
     )
-    def get(self, request: Request) -> StreamingHttpResponse:
+    def get(self, request: Request) -> File:
         """Newest first, as CSV or as a JSON object a line, sent while it is made.
 
         In CSV a text that a spreadsheet would take for a formula has an apostrophe before it. A
         file that could not be finished, as when the key is revoked meanwhile, ends without the end
-        of its transfer. A tenant may read two files at a time from one server process.
+        of its transfer. A server process sends few files at a time, and two at most to a tenant.
         """
         given = self.read_query({**JOB_FILTERS, "format": _form})
         form = given.pop("format", Form.CSV)
         search = Search(self.tenant, self.allowed & all_of(given))
         pieces = _while_valid(self.key, chunks(search, form))
         name = f"jobs-{self.tenant.slug}-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"
-        return _Export(
-            self.tenant,
-            sent(request._request, pieces),
+        return File(
+            request._request,
+            pieces,
+            whose=self.tenant.pk,
             content_type=MEDIA_TYPES[form],
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
-
-
-class _Export(StreamingHttpResponse):
-    """An answer that counts until it is closed or, where nobody came to close it, forgotten."""
-
-    def __init__(self, tenant: Tenant, pieces: Any, **options: Any) -> None:
-        super().__init__(pieces, **options)
-        self.tenant_id = tenant.pk
-        with _lock:
-            _refuse_too_many(tenant.pk)
-            _open.add(self)
-
-    def close(self) -> None:
-        """Let the tenant have another one."""
-        super().close()
-        with _lock:
-            _open.discard(self)
-
-
-def _refuse_too_many(tenant_id: int) -> None:
-    if sum(one.tenant_id == tenant_id for one in _open) >= AT_ONCE:
-        raise TooManyExports(
-            f"A tenant may read {AT_ONCE} exports at a time; read one to its end.",
-            retry_after=RETRY_SECONDS,
-            limit=AT_ONCE,
         )
 
 

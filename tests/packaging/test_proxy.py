@@ -105,6 +105,10 @@ def test_all_else_goes_to_wsgi(http: Block, server: Block, path: str) -> None:
     assert upstream_of(path, http, server, {}) == "web"
 
 
+def test_no_export_goes_to_asgi(http: Block, server: Block) -> None:
+    assert upstream_of("/api/v1/jobs/export", http, server, {"prefer": "wait=25"}) == "web"
+
+
 def test_nothing_is_cut_off_that_may_still_come(server: Block) -> None:
     seconds = int(values(server)["proxy_read_timeout"][0].removesuffix("s"))
     assert seconds > max(conditional.MAX_WAIT_SECONDS, MAX_WAIT_SECONDS) + 10

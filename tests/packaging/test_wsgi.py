@@ -3,11 +3,9 @@
 import io
 import json
 import logging
-import os
 import runpy
 import urllib.error
 import urllib.request
-from types import SimpleNamespace
 
 import pytest
 
@@ -50,22 +48,3 @@ def test_what_it_logs_of_a_request_that_went_wrong_has_no_query() -> None:
     logger.error("Error handling request %s %s", "GET", "/api/v1/jobs?filter=Jane")
     message = json.loads(written.getvalue())["message"]
     assert message == "Error handling request GET /api/v1/jobs?..."
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are chosen on Linux alone")
-def test_each_process_has_a_core_and_a_new_one_that_of_the_dead(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    config = runpy.run_path(str(ROOT / "deploy" / "gunicorn.py"))
-    had: list[set[int]] = []
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5})
-    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: had.append(cores))
-    server = SimpleNamespace(WORKERS={})
-    for number in (1, 2, 3, 4, 5):
-        worker = SimpleNamespace()
-        config["pre_fork"](server, worker)
-        config["post_fork"](server, worker)
-        server.WORKERS[number] = worker
-        if number == 4:
-            del server.WORKERS[2]
-    assert had == [{3}, {5}, {3}, {5}, {5}]
