@@ -98,7 +98,14 @@ def filtered(
             is_asked = term.word == "tag" and (one_by_one or term.is_negated)
             condition = _has_tag(term) if is_asked else _condition(term, tenant)
             jobs = jobs.filter(~condition & _is_known(term) if term.is_negated else condition)
-    return jobs
+    return jobs if one_by_one else _between(jobs, *ids_of_those_times(wanted))
+
+
+def _between(
+    jobs: QuerySet[Job], lowest: uuid.UUID | None, highest: uuid.UUID | None
+) -> QuerySet[Job]:
+    jobs = jobs.filter(pk__gt=lowest) if lowest else jobs
+    return jobs.filter(pk__lt=highest) if highest else jobs
 
 
 def _is_known(term: Term) -> Q:
@@ -127,12 +134,16 @@ def finds_by_index(term: Term) -> bool:
     return term.word in {"tag", "id", "key"}
 
 
-def of_those_times(jobs: QuerySet[Job], wanted: Filter) -> QuerySet[Job]:
-    """The jobs whose ids are of about the times of creation that are wanted, with some others."""
-    for term in wanted.terms:
-        if term.word == "created" and term.comparison and not term.is_negated:
-            jobs = jobs.filter(_near(term.comparison, term.values[0]))
-    return jobs
+def ids_of_those_times(wanted: Filter) -> tuple[uuid.UUID | None, uuid.UUID | None]:
+    """Between which ids, without these, jobs are of the times of creation that are wanted.
+
+    There are some others between them; None where no time is a bound.
+    """
+    terms = [x for x in wanted.terms if x.word == "created" and x.comparison and not x.is_negated]
+    after = [x.values[0] for x in terms if ">" in x.comparison]
+    before = [x.values[0] for x in terms if "<" in x.comparison]
+    lowest = _first_id(max(after), -CLOCKS_AGREE_WITHIN) if after else None
+    return lowest, _first_id(min(before), CLOCKS_AGREE_WITHIN) if before else None
 
 
 _COLUMNS = {
@@ -226,14 +237,7 @@ def _text(part: str) -> Q:
 
 def _compared(term: Term) -> Q:
     (value,) = term.values
-    condition = Q(**{f"{_COLUMNS[term.word]}__{_LOOKUPS[term.comparison]}": value})
-    return condition & _near(term.comparison, value) if term.word == "created" else condition
-
-
-def _near(comparison: str, created: datetime) -> Q:
-    if comparison in {">", ">="}:
-        return Q(pk__gt=_first_id(created, -CLOCKS_AGREE_WITHIN))
-    return Q(pk__lt=_first_id(created, CLOCKS_AGREE_WITHIN))
+    return Q(**{f"{_COLUMNS[term.word]}__{_LOOKUPS[term.comparison]}": value})
 
 
 def _first_id(moment: datetime, away: timedelta) -> uuid.UUID:

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce, Length
 
 from jobs.filters import Filter, Term
-from jobs.job_filters import filtered, finds_by_index, of_those_times, tags_of
+from jobs.job_filters import filtered, finds_by_index, ids_of_those_times, tags_of
 from jobs.job_rows import find_jobs
 from jobs.lookup import NoIndex, bound, by_id_in_status, in_status
 from jobs.models import Job, Lane, Tenant
@@ -56,6 +56,8 @@ class Search:
         self.tenant = tenant
         self.wanted = settled(wanted)
         self.oldest_first = oldest_first
+        between = ids_of_those_times(self.wanted)
+        self._start, self._end = between if oldest_first else between[::-1]
         self._many: dict[Status, bool] = {}
         self._own = Job.objects.filter(tenant_id=tenant.pk) if tenant else Job.objects.all()
 
@@ -112,7 +114,8 @@ class Search:
         self, jobs: QuerySet[Job], looked_at: int, only: frozenset[Status] | None = None
     ) -> _Walk:
         has_to_look = self._others or only is not None
-        return _Walk(jobs, _key_at(looked_at, jobs) if has_to_look else None, only)
+        edge = _key_at(looked_at, self._until(None, jobs)) if has_to_look else None
+        return _Walk(jobs, edge, only)
 
     def _walk_in_status(self, status: Status, after: uuid.UUID | None, looked_at: int) -> _Walk:
         jobs = self._after(after, self._in_status(status))
@@ -137,7 +140,7 @@ class Search:
     def _jobs(self) -> QuerySet[Job]:
         """The jobs that indexes find."""
         by_index = Filter(tuple(term for term in self._terms if term not in self._others.terms))
-        return of_those_times(filtered(self._own, self.tenant, by_index), self.wanted)
+        return filtered(self._own, self.tenant, by_index)
 
     @cached_property
     def _others(self) -> Filter:
@@ -165,7 +168,7 @@ class Search:
         return self._many[status]
 
     def _are_many(self, jobs: QuerySet[Job]) -> bool:
-        return jobs.order_by()[: MOST_SORTED + 1].count() > MOST_SORTED
+        return self._until(None, jobs).order_by()[: MOST_SORTED + 1].count() > MOST_SORTED
 
     def _in_order(self, jobs: QuerySet[Job], status: Status) -> QuerySet[Job]:
         return by_id_in_status(
@@ -188,7 +191,11 @@ class Search:
         if nearest is None:
             return _Walk(Job.objects.none(), None, None)
         beyond = {"pk__gte" if self.oldest_first else "pk__lte": bound(nearest)}
-        return self._walk(walk.jobs.filter(**beyond), LOOKED_AT, only)
+        return self._walk(self._jobs.filter(**beyond).order_by(self._order), LOOKED_AT, only)
+
+    @property
+    def _order(self) -> str:
+        return "pk" if self.oldest_first else "-pk"
 
     def _ready(self) -> QuerySet[Job]:
         """The ready jobs, through their own index, which is by lanes."""
@@ -202,15 +209,25 @@ class Search:
         return jobs.alias(key=NoIndex("pk")).filter(**compared)
 
     def _after(self, last: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
-        jobs = jobs.order_by("pk" if self.oldest_first else "-pk")
-        if last is None:
+        """From where the search begins, or goes on."""
+        starts = [start for start in (last, self._start) if start is not None]
+        jobs = jobs.order_by(self._order)
+        if not starts:
             return jobs
-        return jobs.filter(**{"pk__gt" if self.oldest_first else "pk__lt": bound(last)})
+        if self.oldest_first:
+            return jobs.filter(pk__gt=bound(max(starts)))
+        return jobs.filter(pk__lt=bound(min(starts)))
 
     def _until(self, edge: uuid.UUID | None, jobs: QuerySet[Job]) -> QuerySet[Job]:
-        if edge is None:
-            return jobs
-        return jobs.filter(**{"pk__lte" if self.oldest_first else "pk__gte": bound(edge)})
+        """To the edge, or to where the search ends.
+
+        With both, SQLite might go to the farther of them for jobs that lie before the other.
+        """
+        if edge is not None:
+            return jobs.filter(**{"pk__lte" if self.oldest_first else "pk__gte": bound(edge)})
+        if self._end is not None:
+            return jobs.filter(**{"pk__lt" if self.oldest_first else "pk__gt": bound(self._end)})
+        return jobs
 
 
 def _key_at(number: int, jobs: QuerySet[Job]) -> uuid.UUID | None:

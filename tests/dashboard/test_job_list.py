@@ -108,6 +108,7 @@ def test_a_search_looks_at_a_window_and_offers_to_look_further(
     ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_list, "STEPS", 2)
+    monkeypatch.setattr(job_list, "SEARCHING_SECONDS", 60)
     monkeypatch.setattr(job_search, "LOOKED_AT", 1)
     wanted = make_job(alice, queue="rare")
     for _ in range(3):
@@ -118,6 +119,18 @@ def test_a_search_looks_at_a_window_and_offers_to_look_further(
     further = {"filter": "queue:rare", "before": str(first.searched_to)}
     second = ann.get(reverse("jobs"), further).context["jobs"]["page"]
     assert [row.pk for row in second.rows] == [wanted.pk]
+
+
+def test_a_search_that_takes_long_offers_to_look_further(
+    ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_list, "SEARCHING_SECONDS", -1)
+    monkeypatch.setattr(job_search, "LOOKED_AT", 1)
+    jobs = [make_job(alice) for _ in range(4)]
+
+    page = ann.get(reverse("jobs"), {"filter": "queue:rare"}).context["jobs"]["page"]
+
+    assert (list(page.rows), page.searched_to) == ([], jobs[-1].pk)
 
 
 def test_no_match_is_told_from_no_job(ann: Client, alice: Tenant) -> None:

@@ -202,3 +202,46 @@ def test_jobs_of_others_that_lie_between_are_not_read(
             for after in (None, middle):
                 Search(history, parse(text)).step(after, size=50)
         assert not [plan for _, plan in plans if "jobs_job_pkey" in plan], text
+
+
+def test_a_key_of_any_tenant_is_found_by_its_index(history: Tenant) -> None:
+    wanted = make_job(history, idempotency_key="order-17")
+    with explaining() as found:
+        step = Search(None, parse("key:order-17")).step(None, size=50)
+    assert step == ([wanted.pk], None)
+    assert [plan for statement, plan in found if "idempotency_key" in statement]
+    for statement, plan in found:
+        assert "idempotency_key" not in statement or "job_idempotency" in plan, plan
+
+
+@pytest.mark.parametrize("is_of_all", [False, True])
+def test_what_has_a_common_tag_is_come_to_step_by_step(
+    alice: Tenant, mallory: Tenant, monkeypatch: pytest.MonkeyPatch, *, is_of_all: bool
+) -> None:
+    monkeypatch.setattr("jobs.job_search.LOOKED_AT", 3)
+    monkeypatch.setattr("jobs.job_search.MOST_TAGGED", 1)
+    jobs = [make_job(alice, tags=("vip",) if number % 2 else ()) for number in range(8)]
+    others = [make_job(mallory, tags=("vip",)) for _ in range(2)]
+    search, found, rest, steps = Search(None if is_of_all else alice, parse("tag:vip")), [], None, 0
+    while rest is not None or not steps:
+        ids, rest = search.step(rest, size=5)
+        found += ids
+        steps += 1
+    wanted = [*jobs[1::2], *(others if is_of_all else [])]
+    assert found == [job.pk for job in wanted][::-1]
+    assert steps > 1
+
+
+def test_a_step_is_bounded_once_at_either_end(history: Tenant) -> None:
+    """SQLite seeks with one bound alone, and might go to the farther of two."""
+    text = "status:PENDING,RUNNING,FAILED queue:mail created:>1m created:<9d"
+    with explaining() as found:
+        search = Search(None, parse(text), oldest_first=True)
+        search.step(Job.objects.order_by("pk")[3].pk, size=50)
+    by_id = re.compile(r'"jobs_job"\."id" (<|>)')
+    assert found
+    for statement, plan in found:
+        ends = by_id.findall(statement)
+        assert len(ends) == len(set(ends)), statement
+        if "'RUNNING'" in statement:
+            assert "job_running" in plan, plan
