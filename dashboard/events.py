@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from dashboard.snapshot import Figures, read_snapshot
 from dashboard.stream import Subscriber, Watcher, watcher
 from jobs.api.held import go_on_with
-from jobs.api.schema import LAST_EVENT_ID, described
+from jobs.api.schema import LAST_EVENT_ID, TEXT, Schema, described, record
 from jobs.api.view import AnyAnswer, TenantView
 from jobs.errors import TenantInactive
 from jobs.keys import Scope, key_watch
@@ -44,6 +44,21 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
     "tenant": ("settings",),
 }
 """What can change, and the figures by which it is known to have; `tenant` are settings and keys."""
+_DATA = record({"changed": {"type": "array", "items": {"type": "string", "enum": [*RESOURCES]}}})
+EVENT: Schema = {
+    **record(
+        {
+            "id": TEXT,
+            "event": {"type": "string", "enum": ["changed", "reset"]},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": _DATA,
+            },
+        }
+    ),
+    "description": "One event; the stream is any number of them.",
+}
 
 
 def event_id(figures: Figures, moment: float) -> str:
@@ -154,7 +169,7 @@ class Events(TenantView):
     @described(
         "stream_events",
         "What changes, as server-sent events",
-        answers={200: {"type": "string"}},
+        answers={200: EVENT},
         parameters=[LAST_EVENT_ID],
         problems=("queue_not_allowed", "tenant_inactive", "too_many_held"),
         media_types=(MEDIA_TYPE,),

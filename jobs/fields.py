@@ -16,6 +16,10 @@ from jobs.instants import example
 _RFC3339 = re.compile(
     r"\A(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII
 )
+ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
+"""A character of a text of one line, as patterns of JSON Schema and of Python write it."""
+WITHOUT_NUL: Mapping[str, Any] = {"type": "string", "pattern": r"^[^\x00]*$"}
+"""The schema of any text: databases keep no NUL, and `exact_json` refuses it."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,9 @@ def _read(name: str, value: Any, fields: Mapping[str, Field]) -> Any:
         return fields[name].read(value)
     except InvalidInput as error:
         pointer = f"{name}/{error.pointer}" if error.pointer else name
-        raise InvalidInput(
-            f"{name} {error.detail}", code=error.field_code, pointer=pointer
-        ) from None
+        is_sentence = error.detail[:1].isupper()
+        detail = f"{name}: {error.detail}" if is_sentence else f"{name} {error.detail}"
+        raise InvalidInput(detail, code=error.field_code, pointer=pointer) from None
 
 
 def pointer_token(name: str) -> str:

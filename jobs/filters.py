@@ -20,10 +20,13 @@ from jobs.models import NAME_PATTERN
 from jobs.statuses import Status
 from jobs.submission import PRIORITY_WORDS
 
-MAX_CHARACTERS = 2_000
-"""Of a filter that somebody typed; one of a thousand ids is longer."""
+MAX_CHARACTERS = 1_000
+"""Of a filter that somebody typed: whatever they are, an address with them has less than the 16 KB
+that servers take. A filter of a thousand ids is longer."""
 MAX_TERMS = 30
 MAX_VALUES, MAX_IDS = 100, 1_000
+MAX_TEXT = 200
+"""Characters of a value that is no name; text without a word may be as long as its filter."""
 FREE_TEXT = "text"
 """The word of a term that has none."""
 
@@ -35,6 +38,7 @@ _TERM = re.compile(
 )
 _ONE_VALUE = re.compile(_VALUE, re.DOTALL)
 _NAME = re.compile(rf"\A{NAME_PATTERN}\Z")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _AGE = re.compile(r"\A(\d{1,6})([smhdw])\Z", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NUMBER = re.compile(r"\A-?\d{1,5}\Z", re.ASCII)
@@ -193,9 +197,17 @@ def name(value: str) -> str:
 
 
 def plain(value: str) -> str:
-    """Any text that a database can look for."""
-    if len(value) > 200 or not value.isprintable():
-        raise InvalidInput("must be up to 200 printable characters.", code="invalid_parameter")
+    """A text that a database can look for, up to `MAX_TEXT` characters."""
+    if len(value) > MAX_TEXT:
+        raise InvalidInput(f"must be up to {MAX_TEXT} characters.", code="invalid_parameter")
+    return _one_line(value)
+
+
+def _one_line(value: str) -> str:
+    if _UNFIT.search(value):
+        raise InvalidInput(
+            "must be one line, without control characters.", code="invalid_parameter"
+        )
     return value
 
 
@@ -263,7 +275,7 @@ _READERS: Mapping[str, Reader] = {
     "created": moment_or_age,
     "run_at": moment_or_age,
     "finished": moment_or_age,
-    FREE_TEXT: plain,
+    FREE_TEXT: _one_line,
 }
 NUMBERS = frozenset({"priority", "attempt"})
 TIMES = frozenset({"created", "run_at", "finished"})

@@ -7,12 +7,11 @@ from typing import Any
 from jobs import figures
 from jobs.ceilings import ceiling
 from jobs.errors import InvalidInput, QueueNotFound
-from jobs.fields import Field, text
+from jobs.fields import ONE_LINE, Field, text
 from jobs.instants import instant
 from jobs.models import Tenant
 from jobs.models.tenants import MAX_REASON
 
-ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
 STARTS = ("max_running", "starts_per_minute", "start_burst")
 
 

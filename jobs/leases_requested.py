@@ -9,6 +9,7 @@ from jobs.conf import conf
 from jobs.errors import InvalidFields, InvalidInput, UnknownTask
 from jobs.exact_json import Raw
 from jobs.fields import (
+    WITHOUT_NUL,
     Field,
     bounded,
     flag,
@@ -148,9 +149,9 @@ LEASE_FIELDS: Mapping[str, Field] = {
     ),
 }
 ERROR_FIELDS: Mapping[str, Field] = {
-    "type": Field(text, {"type": "string", "default": "Error"}),
-    "message": Field(text, {"type": "string"}),
-    "traceback": Field(text, {"type": "string"}),
+    "type": Field(text, {**WITHOUT_NUL, "default": "Error"}),
+    "message": Field(text, WITHOUT_NUL),
+    "traceback": Field(text, WITHOUT_NUL),
 }
 HELD_FIELDS: Mapping[str, Field] = {
     "job_id": Field(_job_id, {"type": "string", "format": "uuid"}),
@@ -184,9 +185,9 @@ FAILED_FIELDS: Mapping[str, Field] = {
 MAX_TOLD = 1_000
 MAX_LINE_NUMBER = 1_000_000
 LINE_FIELDS: Mapping[str, Field] = {
-    "message": Field(text, {"type": "string"}),
+    "message": Field(text, WITHOUT_NUL),
     "level": Field(_level, {"type": "string", "enum": list(LEVELS), "default": "info"}),
-    "logger": Field(text, {"type": "string", "default": ""}),
+    "logger": Field(text, {**WITHOUT_NUL, "default": ""}),
     "at": Field(
         moment, {"type": "string", "format": "date-time", "description": "Default: when it came."}
     ),

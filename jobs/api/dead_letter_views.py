@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from rest_framework.request import Request
@@ -11,11 +12,20 @@ from jobs import operations, services
 from jobs.api.operation_views import OPERATION, RATE, accepted, narrowed
 from jobs.api.pages import page_of_jobs, read_page
 from jobs.api.parsers import body_of
-from jobs.api.schema import JOB_PAGE, REDRIVE_ANSWER, described, list_parameters, object_of
+from jobs.api.schema import (
+    ERROR_TYPE,
+    ID,
+    JOB_PAGE,
+    NAME,
+    REDRIVE_ANSWER,
+    described,
+    list_parameters,
+    object_of,
+)
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
 from jobs.fields import Field, ids, read_fields, text
-from jobs.filters import Filter, Term, spelled
+from jobs.filters import Filter, Term, name, plain, spelled
 from jobs.job_filters import DEAD_LETTER_FILTERS
 from jobs.keys import Scope
 from jobs.lookup import in_status
@@ -25,13 +35,23 @@ from jobs.statuses import BulkAction, Status
 MAX_REDRIVE = 1_000
 DEAD = Filter((Term("status", (Status.DLQ,)),))
 
+
+def _ids(value: Any) -> list[UUID]:
+    wanted = ids(value)
+    if not 1 <= len(wanted) <= MAX_REDRIVE:
+        raise InvalidInput(f"must hold 1 to {MAX_REDRIVE} ids.", code="out_of_range")
+    return wanted
+
+
+def _name(value: Any) -> str:
+    return name(text(value))
+
+
 REDRIVE_FIELDS: Mapping[str, Field] = {
-    "ids": Field(
-        ids, {"type": "array", "items": {"type": "string", "format": "uuid"}, "maxItems": 1_000}
-    ),
-    "queue": Field(text, {"type": "string"}),
-    "task": Field(text, {"type": "string"}),
-    "error_type": Field(text, {"type": "string"}),
+    "ids": Field(_ids, {"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_REDRIVE}),
+    "queue": Field(_name, NAME),
+    "task": Field(_name, NAME),
+    "error_type": Field(lambda value: plain(text(value)), ERROR_TYPE),
     "rate_per_second": RATE,
 }
 _NARROWS = {"anyOf": [{"required": [name]} for name in ("queue", "task", "error_type")]}
@@ -72,7 +92,7 @@ class Redrive(TenantView):
         "Send dead letters back",
         request=REDRIVE_REQUEST,
         answers={200: REDRIVE_ANSWER, 202: OPERATION},
-        problems=("invalid_filter", "invalid_name", "too_many_operations"),
+        problems=("too_many_operations",),
     )
     def post(self, request: Request) -> Response:
         """Those of `ids`, or up to 1,000 that match the filter, the oldest first.
@@ -144,8 +164,4 @@ def _chosen(jobs: QuerySet[Job], given: dict[str, Any]) -> QuerySet[Job]:
         raise InvalidInput("Give ids, or at least one of queue, task and error_type.")
     if "ids" not in given:
         return _dead(jobs).filter(**given)
-    if len(given["ids"]) > MAX_REDRIVE:
-        raise InvalidInput(
-            f"At most {MAX_REDRIVE} ids can be given.", code="out_of_range", pointer="ids"
-        )
     return _dead(jobs).filter(pk__in=given["ids"])

@@ -33,7 +33,6 @@ _WITH_BODY = (
 _WITHOUT_BODY = ("unknown_field", "too_large")
 _OF_KEYWORD: Mapping[str, tuple[str, ...]] = {
     "enum": ("invalid_choice",),
-    "pattern": ("invalid_name",),
     **dict.fromkeys(("minimum", "maximum", "minItems", "maxItems"), ("out_of_range",)),
 }
 _OF_FORMAT: Mapping[str, tuple[str, ...]] = {
@@ -114,6 +113,7 @@ def _codes_of_schema(schema: Schema, components: Schema) -> set[str]:
         return _codes_of_schema(components[schema["$ref"].rpartition("/")[2]], components)
     found = {code for keyword in schema for code in _OF_KEYWORD.get(keyword, ())}
     found.update(_OF_FORMAT.get(schema.get("format", ""), ()))
+    found |= {"invalid_name"} if schema.get("pattern") == f"^{NAME_PATTERN}$" else set()
     for inner in _inside(schema):
         found |= _codes_of_schema(inner, components)
     return found

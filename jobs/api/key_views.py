@@ -4,6 +4,7 @@ A key's text is in the answer that makes it and nowhere else. No key can be had 
 than the one that asks for it, nor one that lasts longer.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,7 +30,17 @@ from jobs.api.schema import (
 )
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, OwnKey
-from jobs.fields import Field, bounded, integer, moment, optional, read_fields, text, texts
+from jobs.fields import (
+    ONE_LINE,
+    Field,
+    bounded,
+    integer,
+    moment,
+    optional,
+    read_fields,
+    text,
+    texts,
+)
 from jobs.instants import instant
 from jobs.keys import (
     MAX_QUEUES,
@@ -43,13 +54,14 @@ from jobs.keys import (
 )
 from jobs.models import ApiKey
 
+MAX_NAME = 100
 MAX_OVERLAP_SECONDS = 30 * 86_400
 DEFAULT_OVERLAP_SECONDS = 86_400
 
 
 def _name(value: Any) -> str:
-    if len(text(value)) > 100 or not value.isprintable():
-        raise InvalidInput("must be up to 100 printable characters.")
+    if not re.fullmatch(rf"{ONE_LINE}{{0,{MAX_NAME}}}", text(value)):
+        raise InvalidInput(f"must be one line of up to {MAX_NAME} characters.")
     return str(value)
 
 
@@ -71,7 +83,7 @@ _QUEUE_LIST = {"type": "array", "maxItems": MAX_QUEUES, "items": NAME}
 _EXPIRES = Field(optional(_later), nullable("string", format="date-time"))
 
 KEY_FIELDS: Mapping[str, Field] = {
-    "name": Field(_name, {"type": "string", "maxLength": 100}),
+    "name": Field(_name, {"type": "string", "maxLength": MAX_NAME, "pattern": f"^{ONE_LINE}*$"}),
     "scopes": Field(texts, _SCOPE_LIST),
     "queues": Field(texts, _QUEUE_LIST),
     "expires_at": _EXPIRES,

@@ -13,11 +13,11 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 
 from jobs.api import examples
 from jobs.api.error_answers import MAY_BE_EMPTY, OWN_CODES
-from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
+from jobs.api.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MAX_CURSOR, MAX_LIMIT
 from jobs.errors import UNREADABLE, InsufficientScope
 from jobs.exports import Form
-from jobs.fields import Field
-from jobs.filters import MAX_CHARACTERS
+from jobs.fields import ONE_LINE, Field
+from jobs.filters import MAX_CHARACTERS, MAX_TERMS, MAX_TEXT
 from jobs.job_request import DEFAULT_TASK, JOB_FIELDS
 from jobs.models import NAME_PATTERN
 from jobs.registry import exposed_tasks
@@ -68,6 +68,7 @@ INSTANT: Schema = {"type": "string", "format": "date-time"}
 MAYBE_INSTANT = nullable("string", format="date-time")
 ID: Schema = {"type": "string", "format": "uuid"}
 NAME: Schema = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["hooks"]}
+ERROR_TYPE: Schema = {"type": "string", "maxLength": MAX_TEXT, "pattern": f"^{ONE_LINE}*$"}
 ERROR: Schema = {"oneOf": [record({"type": TEXT, "message": TEXT}), {"type": "null"}]}
 STATUS: Schema = {"type": "string", "enum": [status.value for status in Status]}
 
@@ -239,7 +240,8 @@ FILTER: Schema = {
     "type": "string",
     "format": "job-filter",
     "maxLength": MAX_CHARACTERS,
-    "description": 'Such as `status:DLQ queue:email error:"timed out" created:>2h -tag:test`.',
+    "description": 'Such as `status:DLQ queue:email error:"timed out" created:>2h -tag:test`, '
+    f"up to {MAX_TERMS} conditions.",
 }
 _FILTERS: Mapping[str, Schema] = {
     "filter": FILTER,
@@ -251,13 +253,19 @@ _FILTERS: Mapping[str, Schema] = {
     },
     "created_after": _INSTANT_FILTER,
     "created_before": _INSTANT_FILTER,
-    "error_type": {"type": "string", "maxLength": 200},
+    "error_type": ERROR_TYPE,
 }
 LIMIT: Schema = {
     "type": "integer",
     "minimum": 1,
     "maximum": MAX_LIMIT,
     "default": DEFAULT_LIMIT,
+}
+CURSOR: Schema = {
+    "type": "string",
+    "pattern": CURSOR_PATTERN,
+    "maxLength": MAX_CURSOR,
+    "description": "From `next`: signed, and good for the same list, filter and tenant only.",
 }
 
 
@@ -271,7 +279,7 @@ def list_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
     return [
         *filter_parameters(filters),
         parameter("limit", LIMIT),
-        OpenApiParameter("cursor", str, description="From `next`; good for the same list only."),
+        parameter("cursor", CURSOR),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -130,17 +131,22 @@ class TenantView(ApiView):
     """Whether it shows or changes what is not of single queues: not for keys limited to some."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, authorise, count, and refuse what would be ignored."""
+        """Authenticate, authorise, count, and refuse what would be ignored.
+
+        A method that there is not is the first to be refused: nothing else matters then.
+        """
         super().initial(request, *args, **kwargs)
+        method = str(request.method)
+        if method not in self.allowed_methods:
+            raise MethodNotAllowed(method)
         for part in NAMES & kwargs.keys():
             _refuse_malformed(part, kwargs[part])
         if self.is_of_whole_tenant and self.key.queues:
             raise QueueNotAllowed("This needs a key that is not limited to some queues.")
-        query = {} if request.method == "POST" else self.query
+        query = {} if method == "POST" else self.query
         if query is not None:
             self.read_query(query)
-        method = str(request.method).lower()
-        if method in self.http_method_names and getattr(type(self), method, None) in takes_no_body:
+        if getattr(type(self), method.lower(), None) in takes_no_body:
             refuse_body(request)
 
     def read_query(self, known: Mapping[str, Reader]) -> dict[str, Any]:

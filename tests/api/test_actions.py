@@ -119,18 +119,25 @@ def test_dead_letters_are_redriven_by_filter(
     ("body", "code"),
     [
         ({}, "invalid_input"),
-        ({"ids": [], "queue": "a"}, "invalid_input"),
+        ({"ids": [str(uuid.uuid4())], "queue": "a"}, "invalid_input"),
+        ({"ids": []}, "out_of_range"),
         ({"ids": "x"}, "invalid_type"),
         ({"ids": ["x"]}, "invalid_id"),
         ({"ids": [5]}, "invalid_id"),
         ({"ids": [str(uuid.uuid4())] * 1_001}, "out_of_range"),
+        ({"ids": [], "rate_per_second": 5}, "out_of_range"),
         ({"queue": 5}, "invalid_type"),
+        ({"task": ""}, "invalid_name"),
+        ({"task": "", "rate_per_second": 5}, "invalid_name"),
+        ({"error_type": "x" * 201}, "invalid_parameter"),
+        ({"error_type": "a\nb"}, "invalid_parameter"),
         ({"status": "DLQ"}, "unknown_field"),
     ],
 )
 @pytest.mark.usefixtures("nothing_lost")
 def test_a_redrive_says_what_it_is_about(api: Caller, body: dict[str, Any], code: str) -> None:
-    problem(api.post("/dlq/redrive", body), 400, code)
+    told = problem(api.post("/dlq/redrive", body), 400, code)
+    assert told["detail"].startswith(("Give ", "There is ", *body))
 
 
 def test_a_discarded_dead_letter_is_gone_with_its_attempts(api: Caller, alice: Tenant) -> None:

@@ -1,12 +1,15 @@
 """Lists: filters, limits, pages. Rows 87 to 90 of the bad-input matrix."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 
 from jobs import figures, job_search
+from jobs.api.pages import CURSOR_PATTERN, MAX_CURSOR
+from jobs.filters import MAX_CHARACTERS, MAX_TEXT
 from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.api.conftest import Caller, problem
@@ -256,11 +259,21 @@ def test_routes_without_parameters_take_none(api: Caller) -> None:
         problem(api.get(f"{path}?x=1"), 400, "unknown_parameter")
 
 
+def test_the_longest_parameters_fit_into_an_address_of_16_kb(api: Caller) -> None:
+    filter_text, kind = (quote(chr(0x1F600) * length) for length in (MAX_CHARACTERS, MAX_TEXT))
+    names = f"queue={'a' * 128}&task={'a' * 128}"
+    address = f"/dlq?filter={filter_text}&error_type={kind}&{names}"
+    assert ids(api.get(address)) == []
+    assert len(address) + MAX_CURSOR < 16_000
+
+
 def test_a_cursor_serves_its_own_list_only(api: Caller, stranger: Caller, alice: Tenant) -> None:
     for caller in (api, stranger):
         caller.submit()
         caller.submit()
     cursor = api.get("/jobs?limit=1").json()["next"].partition("cursor=")[2]
+    assert re.fullmatch(CURSOR_PATTERN, unquote(cursor))
+    assert len(unquote(cursor)) < MAX_CURSOR / 2
     assert len(ids(api.get(f"/jobs?cursor={cursor}"))) == 1
     for refused in (
         stranger.get(f"/jobs?cursor={cursor}"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from typing import Any
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_method_that_a_route_lacks_is_a_problem(api: Caller, method: str) -> N
     response = api.call(method, "/jobs")
     problem(response, 405, "method_not_allowed")
     assert response["Allow"] == "GET, HEAD, POST"
+
+
+def test_a_method_that_a_route_lacks_is_refused_before_anything_else(api: Caller) -> None:
+    a_job = f"/jobs/{uuid.uuid4()}"
+    for path in ("/usage?step=minute", f"{a_job}/logs?after=0-0&x=1", "/queues?x=1", "/events?x=1"):
+        problem(api.post(path, {"x": 1}), 405, "method_not_allowed")
+    problem(api.call("DELETE", "/queues/no name?x=1"), 405, "method_not_allowed")
+    problem(api.get("/leases?x=1"), 405, "method_not_allowed")
 
 
 def test_head_is_get_without_the_body(api: Caller) -> None:

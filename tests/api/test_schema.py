@@ -166,9 +166,14 @@ def call(caller: Caller, one: Operation) -> Any:
     return caller.call(one.method.upper(), path, body)
 
 
-def body_of(response: Any) -> str:
+def answers_of(response: Any, media_type: str) -> list[Any]:
+    """What the schema of an answer is about: its JSON, each of its events, or its text."""
     whole: bytes = b"".join(response) if response.streaming else response.content
-    return whole.decode()
+    if media_type == "text/event-stream":
+        blocks = [dict(re.findall(r"(?m)^(\w+): (.*)$", b)) for b in whole.decode().split("\n\n")]
+        return [block for block in blocks if "data" in block]
+    is_json = media_type.endswith("json") and not response.streaming
+    return [response.json() if is_json else whole.decode()]
 
 
 def test_the_examples_are_taken_and_answered_as_described(
@@ -181,8 +186,8 @@ def test_the_examples_are_taken_and_answered_as_described(
         if response.status_code != 204:
             media_type = response["Content-Type"].partition(";")[0]
             shape = described["content"][media_type]["schema"]
-            is_json = media_type.endswith("json") and not response.streaming
-            conform(schema, shape, response.json() if is_json else body_of(response))
+            for answer in answers_of(response, media_type):
+                conform(schema, shape, answer)
 
 
 def test_a_body_is_required_where_none_is_refused(api: Caller, schema: dict[str, Any]) -> None:

@@ -120,7 +120,7 @@ def test_a_wrong_pace_is_told_and_the_question_stays(ann: Client, alice: Tenant,
         ("discard", "", "No filter."),
         ("discard", "quue:x", "did you mean queue?"),
         ("explode", "queue:x", "explode"),
-        ("discard", "x" * 2_001, "may have 2000 characters"),
+        ("discard", "x" * 1_001, "may have 1000 characters"),
     ],
 )
 def test_a_question_without_sense_says_what_is_wrong(
