@@ -76,8 +76,10 @@ class Heartbeat(Role):
             if one is not latest[one.job.id] or one.job.id not in answers:
                 one.stop(Stop.LOST)
                 continue
-            one.leased_at = asked_at
-            if answers[one.job.id]:
+            is_cancelled = answers[one.job.id]
+            if is_cancelled is not None:
+                one.leased_at = asked_at
+            if is_cancelled:
                 one.stop(Stop.CANCELLED)
 
 

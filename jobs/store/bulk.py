@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from jobs.statuses import BulkAction, OperationState
 from jobs.store.control import cancel, discard, redrive, retry
-from jobs.store.dialect import as_uuid, fetch, is_postgresql, scalar, sql
+from jobs.store.dialect import as_uuid, fetch, is_postgresql, scalar, sql, unless_frozen
 
 _STEP_IN = f"""
 SELECT SECONDS(NOW(), due_at) FROM (
@@ -123,8 +123,7 @@ def take_step(
     """
     operation = _parameters(held)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(sql(_IS_HELD), operation)
-        if cursor.fetchone() is None:
+        if not fetch(_IS_HELD, operation, before=unless_frozen()):
             return False
         done = len(_ACTS[action](job_ids)) if job_ids else 0
         counts = {"matched": len(job_ids), "done": done, "pause": done * seconds_per_job}

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from jobs.data_keys import DataKey
 from jobs.encryption import JobSeal
 from jobs.statuses import TRANSITIONS, Move, Status
-from jobs.store.dialect import array, as_uuid, scalar, sql
+from jobs.store.dialect import array, as_uuid, fetch, scalar, sql, unless_frozen
 from jobs.store.insert import line_with_key
 from jobs.store.minutes import LaneKey, count_cancelled
 from jobs.store.purge import delete
@@ -94,7 +94,7 @@ WHERE id = ANY(%(ids)s) AND status = '{Status.DLQ}' LOCK SKIPPING ROWS"""
 def discard(job_ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
     """Delete dead letters with all that belongs to them; answers the ids of those."""
     with transaction.atomic():
-        rows = _execute(_DEAD, {"ids": array(job_ids)})
+        rows = fetch(_DEAD, {"ids": array(job_ids)}, before=unless_frozen())
         dead = _ids(rows)
         delete(dead, (LaneKey(*of) for _, *of in rows))
     return dead
@@ -104,10 +104,13 @@ _LOCK = "SELECT id FROM jobs_job WHERE id = ANY(%(ids)s) ORDER BY id LOCK ROWS"
 
 
 def _move(statement: str, job_ids: Iterable[uuid.UUID], **parameters: Any) -> list[_Row]:
-    """Move those of the jobs that the statement applies to, locked in the order of their ids."""
+    """Move those of the jobs that the statement applies to, locked in the order of their ids.
+
+    A caller's own transaction may not idle for long after it: it holds up who runs the jobs.
+    """
     parameters["ids"] = array(job_ids)
     with transaction.atomic():
-        _execute(_LOCK, parameters)
+        fetch(_LOCK, {"ids": parameters["ids"]}, before=unless_frozen())
         return _execute(statement, parameters)
 
 

@@ -116,6 +116,21 @@ def _sqlite(statement: str) -> str:
     )
 
 
+FROZEN_SECONDS = 5
+"""Who holds what others wait for is done in milliseconds. One that is frozen in its midst is thrown
+out after so long, and not after the minute that other transactions have."""
+
+
+def unless_frozen() -> list[str]:
+    """What a transaction runs first that is to end soon, whatever becomes of its process."""
+    return [f"SELECT {frozen_timeout()}"] if is_postgresql() else []
+
+
+def frozen_timeout() -> str:
+    """The setting that sees to that, for a statement that selects other things, too."""
+    return f"set_config('idle_in_transaction_session_timeout', '{FROZEN_SECONDS}s', TRUE)"
+
+
 BY_KEY = """
 SELECT set_config('enable_seqscan', 'off', TRUE), set_config('enable_bitmapscan', 'off', TRUE),
     set_config('random_page_cost', '1', TRUE)"""
@@ -126,11 +141,11 @@ def find_rows_by_key() -> None:
 
     For statements that write the jobs of an array, whose order the planner may otherwise choose:
     in one order nobody waits for each other crosswise. It is also faster: for a batch, the planner
-    would read the whole table as long as that has less than about 60,000 rows.
+    would read the whole table as long as that has less than about 60,000 rows. As they lock jobs
+    of everybody, the transaction has to end soon.
     """
     if is_postgresql():
-        with connection.cursor() as cursor:
-            cursor.execute(BY_KEY)
+        fetch(f"{BY_KEY}, {frozen_timeout()}", {})
 
 
 # Neighbours lie side by side, so that the planner would rather read the primary key and leave out

@@ -11,7 +11,7 @@ import time
 
 from django.db import OperationalError, connection, transaction
 
-from jobs.store.dialect import is_postgresql
+from jobs.store.dialect import frozen_timeout, is_postgresql
 
 TURN = "200ms"
 """How long a change waits for the gate at a time: claims queue behind it meanwhile."""
@@ -19,9 +19,6 @@ PATIENCE_SECONDS = 10
 _GATE = 7_204_001
 """Key of the advisory lock; of no meaning, only the same everywhere."""
 
-FROZEN_SECONDS = 5
-"""A claim is over in milliseconds. One that is frozen in its midst is thrown out after so long, and
-not after the minute that others have: nobody could change a setting until then."""
 _ALONE = f"SET LOCAL lock_timeout = '{TURN}'; SELECT pg_advisory_xact_lock({_GATE})"
 _AS_BEFORE = "SET LOCAL lock_timeout TO DEFAULT"
 
@@ -29,14 +26,12 @@ _AS_BEFORE = "SET LOCAL lock_timeout TO DEFAULT"
 def gate() -> list[str]:
     """What a claim runs first: until the end of the transaction, no settings change.
 
-    A statement of its own, so that what follows it sees the settings in force.
+    A statement of its own, so that what follows it sees the settings in force. Who is frozen behind
+    the gate is thrown out soon: nobody could change a setting until then.
     """
     if not is_postgresql():
         return []
-    return [
-        f"SELECT pg_advisory_xact_lock_shared({_GATE}),"
-        f" set_config('idle_in_transaction_session_timeout', '{FROZEN_SECONDS}s', TRUE)"
-    ]
+    return [f"SELECT pg_advisory_xact_lock_shared({_GATE}), {frozen_timeout()}"]
 
 
 def pass_gate_alone() -> None:

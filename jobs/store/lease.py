@@ -11,7 +11,17 @@ from django.db import connection, transaction
 from jobs.conf import conf
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.claim import ClaimedJob
-from jobs.store.dialect import as_uuid, fetch, find_rows_by_key, is_postgresql, scalar, sql
+from jobs.store.dialect import (
+    BY_KEY,
+    Rows,
+    as_uuid,
+    fetch,
+    find_rows_by_key,
+    is_postgresql,
+    scalar,
+    sql,
+    unless_frozen,
+)
 from jobs.store.finish import Outcome, finish
 from jobs.store.minutes import LaneKey, count_cancelled
 
@@ -28,22 +38,44 @@ UPDATE jobs_job SET lease_expires_at = IN_SECONDS(%(lease)s)
 WHERE id = %(id)s AND fence = %(fence)s AND status || '' = '{Status.RUNNING}'
 RETURNING id, cancel_requested"""
 
+_HELD_JOBS = f"""
+    FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS held (id, fence)
+    JOIN jobs_job ON jobs_job.id = held.id AND jobs_job.fence = held.fence
+        AND jobs_job.status || '' = '{Status.RUNNING}'"""
+
+# It waits for no row: for that of one job, the leases of all others could run out.
 _EXTEND_POSTGRESQL = f"""
-UPDATE jobs_job SET lease_expires_at = IN_SECONDS(%(lease)s)
-FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS held (id, fence)
-WHERE jobs_job.id = held.id AND jobs_job.fence = held.fence
-    AND jobs_job.status || '' = '{Status.RUNNING}'
-RETURNING jobs_job.id, jobs_job.cancel_requested"""
+WITH free AS (
+    SELECT jobs_job.id {_HELD_JOBS}
+    FOR NO KEY UPDATE OF jobs_job SKIP LOCKED
+),
+extended AS (
+    UPDATE jobs_job SET lease_expires_at = IN_SECONDS(%(lease)s)
+    FROM free WHERE jobs_job.id = free.id
+    RETURNING jobs_job.id, jobs_job.cancel_requested
+)
+SELECT id, bool_or(cancel_requested) FROM (
+    SELECT id, cancel_requested FROM extended
+    UNION ALL
+    SELECT jobs_job.id, NULL {_HELD_JOBS}
+) AS answered
+GROUP BY id"""
 
 
-def extend(leases: Sequence[Lease], *, lease_seconds: float) -> dict[uuid.UUID, bool]:
+def extend(leases: Sequence[Lease], *, lease_seconds: float) -> dict[uuid.UUID, bool | None]:
     """The heartbeat: extend the leases that are still held.
 
     Answers for each of them whether its cancellation was asked for; a job that is not in the answer
-    has been lost.
+    has been lost. None stands for a lease that is held and was not extended, as somebody is writing
+    the job: that is left to the next call.
     """
-    rows = _under_fences(_EXTEND_POSTGRESQL, _EXTEND, leases, lease=lease_seconds)
-    return {as_uuid(job_id): bool(cancel_requested) for job_id, cancel_requested in rows}
+    leases = sorted(leases)
+    if is_postgresql():
+        given = _columns(leases) | {"lease": lease_seconds}
+        rows = fetch(_EXTEND_POSTGRESQL, given, before=[BY_KEY])
+        return {as_uuid(job_id): is_cancelled for job_id, is_cancelled in rows}
+    rows = _one_by_one(_EXTEND, leases, lease=lease_seconds)
+    return {as_uuid(job_id): bool(is_cancelled) for job_id, is_cancelled in rows}
 
 
 _BEAT = """
@@ -85,27 +117,30 @@ def release(leases: Sequence[Lease]) -> set[uuid.UUID]:
     One whose cancellation was asked for ends as cancelled instead, and is counted as that.
     """
     with transaction.atomic():
-        rows = _under_fences(_RELEASE_POSTGRESQL, _RELEASE, leases)
+        rows = _release(sorted(leases))  # in the order in which everybody locks several jobs
         count_cancelled((LaneKey(*of) for _, s, *of in rows if s == Status.CANCELLED))
     return {as_uuid(job_id) for job_id, *_ in rows}
 
 
-def _under_fences(
-    postgresql: str, sqlite: str, leases: Sequence[Lease], **parameters: Any
-) -> list[tuple[Any, ...]]:
-    """Run the statement for all of the leases; answers its rows."""
-    rows: list[tuple[Any, ...]] = []
-    leases = sorted(leases)  # as everybody locks several jobs
-    with transaction.atomic(), connection.cursor() as cursor:
-        if is_postgresql():
-            find_rows_by_key()
-            ids, fences = [lease.job_id for lease in leases], [lease.fence for lease in leases]
-            cursor.execute(sql(postgresql), parameters | {"id": ids, "fence": fences})
-            return cursor.fetchall()
-        for job_id, fence in leases:
-            cursor.execute(sql(sqlite), parameters | {"id": scalar(job_id), "fence": fence})
-            rows += cursor.fetchall()
-    return rows
+def _release(leases: Sequence[Lease]) -> Rows:
+    if not is_postgresql():
+        return _one_by_one(_RELEASE, leases)
+    find_rows_by_key()
+    return fetch(_RELEASE_POSTGRESQL, _columns(leases))
+
+
+def _columns(leases: Sequence[Lease]) -> dict[str, list[Any]]:
+    return {"id": [lease.job_id for lease in leases], "fence": [lease.fence for lease in leases]}
+
+
+def _one_by_one(statement: str, leases: Sequence[Lease], **parameters: Any) -> Rows:
+    """Run SQLite's statement for each of the leases; answers all of the rows."""
+    with transaction.atomic():
+        return [
+            row
+            for job_id, fence in leases
+            for row in fetch(statement, parameters | {"id": scalar(job_id), "fence": fence})
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +217,8 @@ def lose_worker(
 
 
 def _select_held(statement: str, **parameters: Any) -> list[RunningJob]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql(statement), parameters)
-        return [RunningJob(as_uuid(job_id), *rest) for job_id, *rest in cursor.fetchall()]
+    rows = fetch(statement, parameters, before=unless_frozen())
+    return [RunningJob(as_uuid(job_id), *rest) for job_id, *rest in rows]
 
 
 def lost(job: RunningJob | ClaimedJob, delay: Callable[[int], float], message: str) -> Outcome:

@@ -314,7 +314,10 @@ def test_S8_an_outcome_whose_answer_got_lost_is_recorded_once(
 
 RESCUED_MEANWHILE: dict[str, Callable[[ClaimedJob], Any]] = {
     "finish": lambda job: finish(job, Status.DONE),
-    "heartbeat": lambda job: store.extend([Lease(job.id, job.fence)], lease_seconds=30),
+    "heartbeat": lambda job: (
+        # None: it may be held, but was not extended
+        store.extend([Lease(job.id, job.fence)], lease_seconds=30).get(job.id) is not None
+    ),
     "release": lambda job: store.release([Lease(job.id, job.fence)]),
     "cancel": lambda job: store.cancel([job.id]),
 }

@@ -9,6 +9,7 @@ _LEASE = "tests/store/test_lease.py"
 _CONTROL = "tests/store/test_control.py"
 _EVERY_STATUS = "tests/store/test_every_status.py"
 _GUARDS = "tests/store/test_guards.py"
+_LOCKED = "tests/store/test_locked_rows.py"
 _ONLY_POSTGRESQL = ("postgresql",)
 _ONLY_SQLITE = ("sqlite",)
 
@@ -19,7 +20,7 @@ _minutes = partial(Mutant, file="jobs/store/minutes.py", tests=(_FINISH,))
 
 _IS_RUNNING = "\n    AND jobs_job.status || '' = '{Status.RUNNING}'"
 _HOLDS_IT = " AND jobs_job.fence = held.fence"
-_RETURNS_A_WISH = "\nRETURNING jobs_job.id, jobs_job.cancel_requested"
+_IS_RUNNING_TOO = _IS_RUNNING.replace("    AND", "        AND")
 _RETURNS_A_LANE = "\nRETURNING jobs_job.id, jobs_job.status, jobs_job.lane_id"
 _UNDER_FENCE = "WHERE id = %(id)s AND fence = %(fence)s AND status || '' = '{Status.RUNNING}'"
 
@@ -164,14 +165,28 @@ FINISH = (
 LEASES = (
     _lease(
         name="extend: any fence (PostgreSQL)",
-        old=_HOLDS_IT + _IS_RUNNING + _RETURNS_A_WISH,
-        new=_IS_RUNNING + _RETURNS_A_WISH,
+        old=_HOLDS_IT + _IS_RUNNING_TOO,
+        new=_IS_RUNNING_TOO,
         databases=_ONLY_POSTGRESQL,
     ),
     _lease(
         name="extend: any status (PostgreSQL)",
-        old=_IS_RUNNING + _RETURNS_A_WISH,
-        new=_RETURNS_A_WISH,
+        old=_HOLDS_IT + _IS_RUNNING_TOO,
+        new=_HOLDS_IT,
+        databases=_ONLY_POSTGRESQL,
+    ),
+    _lease(
+        name="extend: waits for a job that another writes",
+        old="FOR NO KEY UPDATE OF jobs_job SKIP LOCKED",
+        new="FOR NO KEY UPDATE OF jobs_job",
+        tests=(f"{_LOCKED}::TestHeartbeat",),
+        databases=_ONLY_POSTGRESQL,
+    ),
+    _lease(
+        name="extend: a job that another writes is lost",
+        old="SELECT jobs_job.id, NULL {_HELD_JOBS}",
+        new="SELECT jobs_job.id, NULL {_HELD_JOBS} WHERE FALSE",
+        tests=(f"{_LOCKED}::TestHeartbeat",),
         databases=_ONLY_POSTGRESQL,
     ),
     _lease(

@@ -1,0 +1,140 @@
+"""Rows that somebody holds: who waits for them, for how long, and what others do meanwhile."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from django.db import Error, connections, transaction
+
+from jobs import store
+from jobs.models import Tenant
+from jobs.operations import start
+from jobs.statuses import BulkAction, Status
+from jobs.store import ClaimedJob, Lease, bulk, dialect
+from jobs.store.dialect import is_postgresql
+from tests.harness import wait_until
+from tests.store.steps import (
+    WORKER,
+    claim_one,
+    expire,
+    finish,
+    no_delay,
+    row,
+    status_of,
+)
+from workers.heartbeat import Heartbeat
+from workers.held import HeldJob, HeldJobs, Stop
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def on_postgresql() -> None:
+    """SQLite has one writer at a time."""
+    if not is_postgresql():
+        pytest.skip("SQLite locks no rows")
+
+
+@contextmanager
+def frozen_after(act: Callable[[], object]) -> Iterator[None]:
+    """Another process stops for good, in the transaction in which it has done this."""
+    is_done, is_over = threading.Event(), threading.Event()
+
+    def act_and_freeze() -> None:
+        with suppress(Error), transaction.atomic():  # it may have been thrown out when it ends
+            act()
+            is_done.set()
+            is_over.wait(120)
+        connections.close_all()
+
+    other = threading.Thread(target=act_and_freeze)
+    other.start()
+    try:
+        assert is_done.wait(60)
+        yield
+    finally:
+        is_over.set()
+        other.join()
+
+
+def lease_of(job: ClaimedJob) -> Lease:
+    return Lease(job.id, job.fence)
+
+
+class TestHeartbeat:
+    def test_one_locked_job_keeps_no_other_lease_from_being_extended(
+        self, alice: Tenant, mallory: Tenant
+    ) -> None:
+        locked, other = claim_one(alice), claim_one(mallory)
+        before = {job.id: row(job.id)["lease_expires_at"] for job in (locked, other)}
+        leases = [lease_of(job) for job in (locked, other)]
+        with frozen_after(lambda: store.cancel([locked.id])):
+            assert store.extend(leases, lease_seconds=300) == {locked.id: None, other.id: False}
+            assert row(locked.id)["lease_expires_at"] == before[locked.id]
+            assert row(other.id)["lease_expires_at"] > before[other.id]
+        assert store.extend(leases, lease_seconds=300) == {locked.id: True, other.id: False}
+        assert row(locked.id)["lease_expires_at"] > before[locked.id]
+
+    def test_lost_job_is_lost_even_while_somebody_holds_its_row(self, alice: Tenant) -> None:
+        job = claim_one(alice)
+        store.release([lease_of(job)])
+        with frozen_after(lambda: store.cancel([job.id])):
+            assert store.extend([lease_of(job)], lease_seconds=300) == {}
+
+    def test_worker_goes_on_with_a_locked_job_without_taking_its_lease_for_longer(
+        self, alice: Tenant
+    ) -> None:
+        job = claim_one(alice)
+        held, jobs = HeldJob(job, task=None, leased_at=1.0), HeldJobs(1)  # type: ignore[arg-type]
+        jobs.add([held])
+        beat = Heartbeat(WORKER, jobs, register=lambda: None, obey=lambda asked_to: None)
+        with frozen_after(lambda: store.cancel([job.id])):
+            beat._extend([held])
+            assert (held.stop_reason, held.leased_at) == (None, 1.0)
+        beat._extend([held])
+        assert held.stop_reason is Stop.CANCELLED
+        assert held.leased_at > 1.0
+
+
+def take_step(job: ClaimedJob) -> object:
+    held = bulk.hold_operation(WORKER, 60)
+    assert held
+    return bulk.take_step(held, BulkAction.CANCEL, [job.id], position=None, seconds_per_job=0)
+
+
+def reap(job: ClaimedJob) -> object:
+    expire([job.id])
+    return store.reap("reaper", no_delay)
+
+
+WRITES: dict[str, Callable[[ClaimedJob], object]] = {
+    "cancel": lambda job: store.cancel([job.id]),
+    "step": take_step,
+    "failure": lambda job: finish(job, Status.FAILED),
+    "release": lambda job: store.release([lease_of(job)]),
+    "reap": reap,
+    "dead worker": lambda job: store.lose_worker(WORKER, {lease_of(job)}, no_delay),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_process_that_is_frozen_while_it_writes_a_job_is_thrown_out(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    monkeypatch.setattr(dialect, "FROZEN_SECONDS", 1)
+    job = claim_one(alice)
+    start(alice, BulkAction.CANCEL, "queue:default", actor="command:test")
+    with frozen_after(lambda: WRITES[write](job)):
+        wait_until(lambda: store.extend([lease_of(job)], lease_seconds=30) == {job.id: False}, 60)
+    assert status_of(job.id) == Status.RUNNING
+
+
+def test_process_that_is_frozen_while_it_discards_is_thrown_out(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialect, "FROZEN_SECONDS", 1)
+    job = claim_one(alice)
+    finish(job, Status.DLQ)
+    with frozen_after(lambda: store.discard([job.id])):
+        wait_until(lambda: store.redrive([job.id]) == [job.id], 60)
