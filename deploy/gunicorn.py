@@ -37,6 +37,6 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Cut off a client that takes nothing of its answer for so long: it holds a thread."""
+    """Cut off, within a minute, a client that takes nothing of its answer: it holds a thread."""
     for listener in server.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))

@@ -1,6 +1,7 @@
 """ASGI entry point: everything, sockets included."""
 
 import os
+import sys
 
 import django
 from channels.auth import AuthMiddlewareStack
@@ -18,6 +19,11 @@ http = KeptThreads(max_age=connections.settings["default"]["CONN_MAX_AGE"])
 accept_any_content_type(http)
 # No other thread is kept, and nobody would use its connection again.
 connections.settings["default"]["CONN_MAX_AGE"] = 0
+
+if "daphne" in sys.modules:  # to load it costs 25 MB, where another server is used for nothing
+    from jobqueue_project import daphne_requests
+
+    daphne_requests.install()
 
 from dashboard.routing import websocket_urlpatterns  # noqa: E402
 from jobs.api.door import Door  # noqa: E402

@@ -30,12 +30,18 @@ class KeptThreads(ASGIHandler):
             self._idle.put_nowait(thread)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer a request."""
+        """Answer a request; a probe in a thread of its own: to wait in line is no ill health."""
+        if scope["path"].startswith("/health/"):
+            await super().__call__(scope, receive, send)
+            return
         seat = _Seat(await self._idle.get(), self._idle)
         try:
             async with ThreadSensitiveContext(executor=seat.thread):
-                # Ends with a signal in that thread: not before the view, if the client has left.
+                # If the client has left, it ends with a signal in that thread: after the view.
                 await self.handle({**scope, _IN_SCOPE: seat}, receive, send)
+        except asyncio.CancelledError:
+            seat.leave_when_done()
+            raise
         finally:
             seat.leave()
 
@@ -46,7 +52,7 @@ class KeptThreads(ASGIHandler):
     async def get_response_async(self, request: Any) -> HttpResponseBase:
         """The answer, made in the thread from the first middleware to the last."""
         response = await sync_to_async(self.get_response)(request)
-        if response.streaming:
+        if response.streaming and _IN_SCOPE in request.scope:
             request.scope[_IN_SCOPE].leave()
         return response
 
@@ -76,3 +82,10 @@ class _Seat:
         if not self._is_over:
             self._is_over = True
             self._idle.put_nowait(self.thread)
+
+    def leave_when_done(self) -> None:
+        """For who is ended by the server, while the view goes on: others would wait for it."""
+        if not self._is_over:
+            self._is_over = True
+            loop = asyncio.get_running_loop()
+            self.thread.submit(loop.call_soon_threadsafe, self._idle.put_nowait, self.thread)

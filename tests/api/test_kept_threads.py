@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
@@ -18,7 +19,13 @@ from tests.api.asgi import PATIENCE_SECONDS, Exchange
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-_may_end = threading.Event()
+_begun, _may_end = threading.Semaphore(0), threading.Event()
+
+
+async def begun(count: int) -> None:
+    """Until so many requests wait."""
+    for _ in range(count):
+        assert await asyncio.to_thread(_begun.acquire, timeout=PATIENCE_SECONDS)
 
 
 def name_of_thread(request: HttpRequest) -> HttpResponse:
@@ -29,6 +36,7 @@ def name_of_thread(request: HttpRequest) -> HttpResponse:
 
 def wait(request: HttpRequest) -> HttpResponse:
     """Until the test lets it end."""
+    _begun.release()
     assert _may_end.wait(PATIENCE_SECONDS)
     return HttpResponse("waited")
 
@@ -43,7 +51,12 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(sent(request, pieces()))
 
 
-urlpatterns = [path("who", name_of_thread), path("wait", wait), path("stream", stream)]
+urlpatterns = [
+    path("who", name_of_thread),
+    path("health/live", name_of_thread),
+    path("wait", wait),
+    path("stream", stream),
+]
 
 
 @pytest.fixture
@@ -51,10 +64,19 @@ def application(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iter
     """With two threads, which end with the test."""
     settings.ROOT_URLCONF = __name__
     monkeypatch.setattr(kept_threads, "AT_ONCE", 2)
+    bodies = []
+
+    async def read_body(self: KeptThreads, receive: Any) -> Any:
+        bodies.append(await ASGIHandler.read_body(self, receive))
+        return bodies[-1]
+
+    monkeypatch.setattr(KeptThreads, "read_body", read_body)
     _may_end.clear()
     made = KeptThreads(max_age=None)
     yield made
     _may_end.set()
+    for body in bodies:
+        body.close()  # Django does not, where a request is ended by the server
     for thread in made.threads:
         thread.submit(connections.close_all)
         thread.shutdown()
@@ -91,9 +113,11 @@ async def test_the_next_request_has_the_same_thread_and_connection(
 @on_a_loop
 async def test_who_finds_no_thread_waits_in_line(application: KeptThreads) -> None:
     waiting = [Asked(application, "/wait") for _ in range(2)]
+    await begun(2)
     third = Asked(application, "/who")
     await asyncio.sleep(0.1)
     assert not third.task.done()
+    assert await Asked(application, "/health/live").answer()
     _may_end.set()
     assert [await one.answer() for one in waiting] == [b"waited"] * 2
     assert await third.answer()
@@ -104,13 +128,29 @@ async def test_a_client_that_leaves_frees_no_thread_that_is_at_work(
     application: KeptThreads,
 ) -> None:
     gone = Asked(application, "/wait")
-    await asyncio.sleep(0.1)
+    await begun(1)
     gone.leave()
     names = {(await Asked(application, "/who").answer()).split()[0] for _ in range(4)}
     assert len(names) == 1  # nobody stood in line behind it
     assert not gone.task.done()
     _may_end.set()
     assert await gone.answer() == b""
+
+
+@on_a_loop
+async def test_a_request_that_the_server_ends_frees_no_thread_that_is_at_work(
+    application: KeptThreads,
+) -> None:
+    ended = Asked(application, "/wait")
+    await begun(1)
+    ended.leave()
+    await asyncio.sleep(0.1)
+    ended.task.cancel()
+    await asyncio.gather(ended.task, return_exceptions=True)
+    assert await Asked(application, "/who").answer()
+    _may_end.set()
+    both = [Asked(application, "/wait") for _ in range(2)]
+    assert [await one.answer() for one in both] == [b"waited"] * 2
 
 
 @on_a_loop

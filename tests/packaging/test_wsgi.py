@@ -4,8 +4,11 @@ import io
 import json
 import logging
 import runpy
+import socket
+import struct
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,3 +51,12 @@ def test_what_it_logs_of_a_request_that_went_wrong_has_no_query() -> None:
     logger.error("Error handling request %s %s", "GET", "/api/v1/jobs?filter=Jane")
     message = json.loads(written.getvalue())["message"]
     assert message == "Error handling request GET /api/v1/jobs?..."
+
+
+def test_a_client_that_takes_nothing_does_not_hold_a_thread_for_ever() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = SimpleNamespace(LISTENERS=[SimpleNamespace(sock=listener)])
+        runpy.run_path(str(ROOT / "deploy" / "gunicorn.py"))["when_ready"](server)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            longest = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)
+    assert struct.unpack("ll", longest) == (30, 0)

@@ -1,0 +1,30 @@
+"""daphne's requests without what stops a process that serves many (daphne 4.2.3, Twisted 26.10)."""
+
+from typing import Any
+
+from daphne import http_protocol
+
+
+class Request(http_protocol.WebRequest):
+    """A request that does not hold up those of others."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """Without the forms: Twisted would read them on the event loop, before anybody has looked
+        at the key, and for seconds where there are megabytes. Django reads those that it wants.
+        """
+        super().__init__(*given, parsePOSTFormSubmission=False, **named)
+
+    def handle_exception(self, exception: BaseException) -> None:
+        """Cut an answer off that has begun: an end would say that it is whole.
+
+        daphne would begin another one, fail at that, and never again clean up after any request.
+        """
+        if not self._response_started:
+            super().handle_exception(exception)
+        elif self.channel is not None:
+            self.transport.abortConnection()
+
+
+def install() -> None:
+    """Let daphne make its requests of this kind from now on."""
+    http_protocol.WebRequest = Request
