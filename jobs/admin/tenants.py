@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import IntegerField, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Model, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -18,6 +18,7 @@ from jobs.members import roles_of
 from jobs.models import Job, Membership, Tenant
 from jobs.services import audit, change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
+from jobs.store.depths import RowCount
 from jobs.tenant_keys import state_of
 from jobs.tenants import create_tenant
 
@@ -31,16 +32,9 @@ COUNTED_AT_MOST = 1_000
 """Jobs that a figure in the list counts; beyond, it says so."""
 
 
-class _Count(Subquery):
-    """How many rows the query has."""
-
-    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
-
-
-def _counted(jobs: QuerySet[Job]) -> _Count:
+def _counted(jobs: QuerySet[Job]) -> RowCount:
     """How many jobs these are, counted up to a bound: the inner query ends there."""
-    some = jobs.order_by().values("pk")[: COUNTED_AT_MOST + 1]
-    return _Count(some, output_field=IntegerField())
+    return RowCount(jobs.order_by().values("pk")[: COUNTED_AT_MOST + 1])
 
 
 class MembershipInline(admin.TabularInline):

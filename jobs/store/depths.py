@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from django.db import connection
-from django.db.models import BigIntegerField, DateTimeField, F, QuerySet
+from django.db.models import BigIntegerField, DateTimeField, F, IntegerField, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
@@ -16,6 +16,13 @@ CAP = 10_000
 """Where counting stops: that many stand for that many or more."""
 SEARCHED = 100_000
 """In a status that is not indexed by lane, so many of a tenant's jobs are looked at."""
+
+
+class RowCount(Subquery):
+    """How many rows a query has, which may be cut off and about a row of an outer one."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
+    output_field = IntegerField()
 
 
 def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
