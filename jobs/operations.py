@@ -220,9 +220,14 @@ def _read(text: str) -> Filter:
 
 
 def _wanted(operation: Operation) -> Filter:
-    """What it acts on. Its ages are counted from when it was made; later jobs are none of it."""
-    earlier = Filter((Term("created", (operation.created_at,), "<="),))
+    """What it acts on. Its ages are counted from when it was made; later jobs are none of it.
+
+    Nor are jobs that die later: nobody has looked at those dead letters.
+    """
     action = BulkAction(operation.action)
+    are_dead = action in {BulkAction.REDRIVE, BulkAction.DISCARD}
+    words = ("created", "finished") if are_dead else ("created",)
+    earlier = Filter(tuple(Term(word, (operation.created_at,), "<=") for word in words))
     return parse(operation.filter).at(operation.created_at) & earlier & _acted_on(action)
 
 

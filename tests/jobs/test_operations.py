@@ -105,6 +105,20 @@ def test_one_of_all_tenants_acts_on_all(alice: Tenant, mallory: Tenant) -> None:
     assert statuses(jobs) == ["gone"] * 4
 
 
+@pytest.mark.parametrize("action", [BulkAction.REDRIVE, BulkAction.DISCARD])
+def test_jobs_that_die_later_are_none_of_it(
+    alice: Tenant, small_steps: None, action: BulkAction
+) -> None:
+    waiting, *dead = make_job(alice, queue="other"), *make_dead(alice, 3)
+    operation = begin(alice, action, "task:echo")
+    operations.step(WORKER)
+    died = {"status": Status.DLQ, "finished_at": now() + timedelta(seconds=1)}
+    Job.objects.filter(pk=waiting.pk).update(**died)
+    assert counts(finish(operation)) == (3, 3, 0)
+    assert statuses([waiting]) == [Status.DLQ]
+    assert Status.DLQ not in statuses(dead)
+
+
 def test_jobs_that_came_later_are_none_of_it(alice: Tenant, small_steps: None) -> None:
     before = make_dead(alice, 3)
     operation = begin(alice, BulkAction.REDRIVE, "task:echo")
