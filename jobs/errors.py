@@ -235,7 +235,7 @@ class InsufficientScope(JobQueueError):
 
 
 class TenantInactive(JobQueueError):
-    """The tenant is switched off."""
+    """The tenant is switched off, or gone."""
 
     code = "tenant_inactive"
     status = 403

@@ -15,7 +15,7 @@ from django.dispatch import receiver
 from jobs.conf import conf
 from jobs.data_keys import DataKey, key_of
 from jobs.encryption import JobSeal, Owner, is_same_request
-from jobs.errors import EncryptionKeyErased, InvalidInput, TryAgain
+from jobs.errors import EncryptionKeyErased, InvalidInput, TenantInactive, TryAgain
 from jobs.models import Job, JobTag, Lane, Line, Tenant
 from jobs.statuses import Status
 from jobs.store.dialect import (
@@ -143,7 +143,8 @@ def insert_jobs(
     `with_row` asks for the row of a single job, too, which costs less than to read it afterwards. A
     job whose idempotency key the tenant has used gets the earlier job's id, and `mismatch` if that
     was another request. Call it in a transaction that ends if anything raises. Raises as `key_of`,
-    `InvalidInput` for too many queues, and `TryAgain` if earlier jobs are deleted all the time.
+    `InvalidInput` for too many queues, `TenantInactive` if the tenant is gone, and `TryAgain` if
+    earlier jobs are deleted all the time.
     """
     _let_ids_follow(connection)
     new = list(zip(uuid7s(len(jobs)), jobs, strict=True))
@@ -198,16 +199,16 @@ def _sealed_as_now(tenant_id: int, rows: list[_Row]) -> list[_Row]:
 
 
 def _key_in_force(tenant_id: int) -> int:
-    return Tenant.objects.values_list("key_id", flat=True).get(pk=tenant_id)
+    for key_id in Tenant.objects.values_list("key_id", flat=True).filter(pk=tenant_id):
+        return key_id
+    raise TenantInactive("The tenant was deleted; ask its operator.")  # callers remember tenants
 
 
 def _missing(
     rows: Sequence[_Row], inserted: Collection[uuid.UUID], earlier: Container[str | None]
 ) -> list[_Row]:
     """The jobs that are neither new nor found, as their lane or earlier job is missing."""
-    return [
-        row for row in rows if row.id not in inserted and row.job.idempotency_key not in earlier
-    ]
+    return [x for x in rows if x.id not in inserted and x.job.idempotency_key not in earlier]
 
 
 def _answer(
@@ -347,8 +348,7 @@ def _make_lines(tenant_id: int, rows: Sequence[_Row]) -> None:
     """Make the lines of jobs whose lanes exist; the jobs have one key, or none of them has."""
     key_id = rows[0].key_id if rows else 0
     lanes = dict(Lane.objects.filter(tenant_id=tenant_id).values_list("queue", "pk"))
-    jobs = [row.job for row in rows]
-    wanted = {(lanes[job.queue], job.task, tags_text(job.worker_tags)) for job in jobs}
+    wanted = {(lanes[job.queue], job.task, tags_text(job.worker_tags)) for _, job, *_ in rows}
     lines = Line.objects.filter(lane__tenant_id=tenant_id, key_id=key_id)
     new = wanted - set(lines.values_list("lane_id", "task", "worker_tags"))
     most = conf().max_lines_per_tenant

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from jobs.models import Job, Lane, Tenant
 from jobs.services import change_limits
@@ -207,6 +208,17 @@ def test_another_tenant_may_not_be_named(api: Caller, mallory: Tenant) -> None:
 def test_a_switched_off_tenant_submits_nothing(api: Caller, alice: Tenant) -> None:
     change_limits(alice, actor="command:test", is_active=False)
     problem(api.post("/jobs", {}), 403, "tenant_inactive")
+
+
+@pytest.mark.parametrize("fields", [{}, {"idempotency_key": "k"}, {"tags": ["t"]}])
+def test_a_tenant_that_was_just_deleted_elsewhere_submits_nothing(
+    api: Caller, alice: Tenant, fields: dict[str, Any]
+) -> None:
+    assert api.get("/queues").status_code == 200  # from now on this process remembers the tenant
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM jobs_apikey WHERE tenant_id = %s", [alice.pk])
+        cursor.execute("DELETE FROM jobs_tenant WHERE id = %s", [alice.pk])
+    problem(api.post("/jobs", fields), 403, "tenant_inactive")
 
 
 def test_bulk_answers_the_ids_in_order(api: Caller) -> None:

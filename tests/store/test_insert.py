@@ -10,12 +10,14 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import override_settings
 
-from jobs import store
-from jobs.errors import InvalidInput, TryAgain
+from jobs import services, store
+from jobs.backend import recent_tenants
+from jobs.errors import InvalidInput, TenantInactive, TryAgain
 from jobs.models import Job, JobTag, Lane, Tenant
 from jobs.statuses import Status
 from jobs.store import insert
 from jobs.submission import NewJob
+from jobs.tasks import echo
 from tests.store.steps import database_time, job_in, lane_of, row, submit
 
 pytestmark = pytest.mark.django_db
@@ -265,3 +267,25 @@ def test_a_connection_that_stays_asks_for_the_clock_again(
     submit(alice)
     submit(alice)
     assert len(told) == 1
+
+
+CALLS: dict[str, Callable[[Tenant], object]] = {
+    "submit": lambda tenant: services.submit(tenant, NewJob(task="echo")),
+    "submit with a key": lambda tenant: services.submit(
+        tenant, NewJob(task="echo", idempotency_key="k")
+    ),
+    "enqueue": lambda tenant: echo.using(tenant=tenant.slug).enqueue(1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("limit", [None, 10])
+def test_tenant_that_is_gone_is_refused_as_one_that_is_switched_off(
+    make_tenant: Callable[..., Tenant], limit: int | None, call: str
+) -> None:
+    tenant = make_tenant("gone", submissions_per_minute=limit)
+    recent_tenants[tenant.slug] = (time.monotonic(), tenant)
+    with connection.cursor() as cursor:  # another process does it
+        cursor.execute("DELETE FROM jobs_tenant WHERE id = %s", [tenant.pk])
+    with pytest.raises(TenantInactive):
+        CALLS[call](tenant)
