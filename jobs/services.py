@@ -5,8 +5,8 @@ operator acted. None writes a row of a job itself.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.db import transaction
@@ -57,9 +57,8 @@ def submit_many(
     Joins the caller's transaction. A job whose idempotency key was used before with the same
     request is answered with the earlier job, `created=False`, and spends nothing of the limits.
 
-    Exact limits are counted one submission after the other: for a tenant with a submission limit or
-    a cap on waiting jobs, its other submissions wait until the caller's transaction ends. Keep that
-    short.
+    Exact limits are counted one submission after the other: those of a tenant that has any wait
+    until the caller's transaction ends. Keep that short.
 
     Raises `TenantInactive`, `InvalidInput`, `IdempotencyMismatch`, `TooManyRequests`, `QueueFull`,
     `TryAgain`, and `EncryptionKeyMissing` or `EncryptionKeyErased` for a tenant whose jobs are
@@ -80,11 +79,15 @@ def submit_many(
     return submitted
 
 
-def _one_write(tenant: Tenant, jobs: Sequence[NewJob]) -> AbstractContextManager[None]:
+@contextmanager
+def _one_write(tenant: Tenant, jobs: Sequence[NewJob]) -> Iterator[None]:
     """A transaction, unless all there is to do is the insert of one row."""
     is_plain = len(jobs) == 1 and not jobs[0].tags and jobs[0].idempotency_key is None
     has_limits = tenant.submissions_per_minute is not None or tenant.max_pending is not None
-    return nullcontext() if is_plain and not has_limits else transaction.atomic()
+    with nullcontext() if is_plain and not has_limits else transaction.atomic():
+        if has_limits:
+            store.hold_submissions(tenant.pk)
+        yield
 
 
 def _refuse_mismatches(submitted: Iterable[Submitted]) -> None:
@@ -393,6 +396,5 @@ def _audit_many(
 ) -> None:
     if ids:
         target = str(ids[0]) if len(ids) == 1 else f"{len(ids)} jobs"
-        sample = [str(job_id) for job_id in ids[:100]]
-        tenant_id = tenant.pk if tenant else None
-        audit(actor, action, tenant_id, target, count=len(ids), jobs=sample, **details)
+        sample = {"count": len(ids), "jobs": [str(job_id) for job_id in ids[:100]]}
+        audit(actor, action, tenant.pk if tenant else None, target, **sample, **details)

@@ -27,6 +27,7 @@ from jobs.store.lease import (
 from jobs.store.limits import (
     count_waiting,
     forget_submissions,
+    hold_submissions,
     submission_window,
     submissions_wait,
     take_submissions,
@@ -65,6 +66,7 @@ __all__ = [
     "forget_submissions",
     "forget_tenant",
     "has_expired",
+    "hold_submissions",
     "horizon",
     "insert_jobs",
     "keep_log",

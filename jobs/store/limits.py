@@ -1,20 +1,21 @@
 """What a tenant may submit, counted exactly."""
 
 from jobs.statuses import Status
-from jobs.store.dialect import Query, Rows, execute, fetch, fetch_all, is_postgresql
+from jobs.store.dialect import execute, fetch, fetch_all, is_postgresql
 
 WINDOW_SECONDS = 60
 
 _LOCK = "SELECT pg_advisory_xact_lock(7204, %(tenant_id)s::int)"
 
 
-def _fetch_locked(tenant_id: int, query: Query) -> Rows:
-    """Run the query when the tenant's earlier submissions have ended, and hold up later ones.
+def hold_submissions(tenant_id: int) -> None:
+    """Wait until the tenant's earlier submissions have ended, and hold up later ones.
 
-    Until the end of the transaction. A statement of its own, as the query must see what those did.
+    Until the end of the transaction. Call it before the insert: who inserts holds its idempotency
+    key and new lanes, and others would wait for those while they hold this.
     """
-    lock = [(_LOCK, {"tenant_id": tenant_id})] if is_postgresql() else []
-    return fetch_all([*lock, query])[-1]
+    if is_postgresql():
+        fetch(_LOCK, {"tenant_id": tenant_id})
 
 
 # A second counts until it has left the window as a whole.
@@ -38,11 +39,11 @@ DO UPDATE SET submitted = jobs_submissionsecond.submitted + excluded.submitted""
 def take_submissions(tenant_id: int, *, count: int, limit: int) -> int:
     """Count `count` submissions against the limit of any 60 seconds.
 
-    Answers 0 when they were taken, otherwise the whole seconds after which they could be. Until the
-    end of the transaction, the tenant's other submissions wait.
+    Answers 0 when they were taken, otherwise the whole seconds after which they could be. Exact for
+    who holds the tenant's submissions.
     """
     parameters = {"tenant_id": tenant_id, "count": count}
-    wait = _wait(_fetch_locked(tenant_id, (_WINDOW, parameters)), count, limit)
+    wait = submissions_wait(tenant_id, count=count, limit=limit)
     if wait == 0:
         fetch_all([(_FORGET, parameters), (_TAKE, parameters)])
     return wait
@@ -85,9 +86,11 @@ SELECT count(*) FROM (
 
 
 def count_waiting(tenant_id: int, *, at_most: int) -> int:
-    """The tenant's waiting jobs, counted up to `at_most`; its other submissions wait meanwhile."""
-    parameters = {"tenant_id": tenant_id, "at_most": at_most}
-    ((count,),) = _fetch_locked(tenant_id, (_WAITING, parameters))
+    """The tenant's waiting jobs, counted up to `at_most`.
+
+    Exact for who holds the tenant's submissions.
+    """
+    ((count,),) = fetch(_WAITING, {"tenant_id": tenant_id, "at_most": at_most})
     return int(count)
 
 

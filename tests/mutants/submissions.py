@@ -97,8 +97,8 @@ INSERTS = (
     ),
     _services(
         name="submit: a batch is not one transaction",
-        old="return nullcontext() if is_plain and not has_limits else transaction.atomic()",
-        new="return nullcontext()",
+        old="with nullcontext() if is_plain and not has_limits else transaction.atomic():",
+        new="with nullcontext():",
         tests=(f"{_GUARDS}::TestSubmissions",),
     ),
     _services(
