@@ -16,14 +16,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from math import ceil, log2
 
 from django.db import Error, connection
 from django.db.models.functions import Now
+from psycopg.errors import LockNotAvailable
 
 from jobs.models import WaitMinute
-from jobs.store.dialect import array, execute, fetch, one_writer
+from jobs.store.dialect import array, fetch, is_postgresql, one_writer
 from jobs.store.finish import Outcome
 from jobs.store.minutes import PERIODS as LONG_PERIODS
 from jobs.store.minutes import Period, sum_up_rows
@@ -85,6 +87,12 @@ ON CONFLICT (tenant_id, minute, shard, bucket) DO UPDATE
 SET attempts = counter.attempts + excluded.attempts"""
 
 
+# All processes write the same rows, between their outcomes: none waits long for another.
+_BRIEFLY = "SELECT set_config('lock_timeout', '200ms', TRUE)"
+
+_Rows = list[tuple[int, float, int, int]]
+
+
 class Waits:
     """What a process counts until it writes it. Safe for threads."""
 
@@ -109,7 +117,10 @@ class Waits:
             self.write()
 
     def write(self) -> None:
-        """Write what was counted, in one statement; if the database refuses, that is lost."""
+        """Write what was counted; if the database refuses, that is lost.
+
+        If another process holds a row for long, that is left to the next write.
+        """
         started = time.monotonic()
         with self._lock:
             counts, self._counts = self._counts, Counter()
@@ -117,17 +128,25 @@ class Waits:
         if not counts:
             return
         try:
-            with one_writer():
-                execute(_ADD, {"rows": json.dumps(_rows(counts, started))})
+            _add(_rows(counts, started))
         except Error as error:
-            _log.warning("the waits of jobs were not counted", exc_info=error)
+            if isinstance(error.__cause__, LockNotAvailable) and len(counts) < MAX_COUNTS:
+                with self._lock:
+                    self._counts.update(counts)
+            else:
+                _log.warning("the waits of jobs were not counted", exc_info=error)
         else:
             self._took = time.monotonic() - started
 
 
-def _rows(
-    counts: Mapping[tuple[int, int, int], int], now: float
-) -> list[tuple[int, float, int, int]]:
+def _add(rows: _Rows) -> None:
+    """In one round trip: who is frozen meanwhile holds up nobody."""
+    briefly = [_BRIEFLY] if is_postgresql() else []
+    with nullcontext() if is_postgresql() else one_writer():
+        fetch(_ADD, {"rows": json.dumps(rows)}, before=briefly)
+
+
+def _rows(counts: Mapping[tuple[int, int, int], int], now: float) -> _Rows:
     """Each count for its tenant and for everybody: whose, the seconds until then, bucket, count."""
     return [
         (whose, -_age(start, now), bucket, attempts)

@@ -1,18 +1,23 @@
 """Rows that somebody holds: who waits for them, for how long, and what others do meanwhile."""
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
-from django.db import Error, connections, transaction
+from django.db import Error, connection, connections, transaction
+from django.db.models import Sum
 
-from jobs import store
-from jobs.models import Tenant
+from jobs import services, store
+from jobs.models import Tenant, WaitMinute
 from jobs.operations import start
 from jobs.statuses import BulkAction, Status
-from jobs.store import ClaimedJob, Lease, bulk, dialect
+from jobs.store import ClaimedJob, Lease, bulk, dialect, waits
 from jobs.store.dialect import is_postgresql
+from jobs.store.waits import EVERYBODY
+from jobs.submission import NewJob, Submitted
 from tests.harness import wait_until
 from tests.store.steps import (
     WORKER,
@@ -22,6 +27,8 @@ from tests.store.steps import (
     no_delay,
     row,
     status_of,
+    submit,
+    together,
 )
 from workers.heartbeat import Heartbeat
 from workers.held import HeldJob, HeldJobs, Stop
@@ -138,3 +145,75 @@ def test_process_that_is_frozen_while_it_discards_is_thrown_out(
     finish(job, Status.DLQ)
     with frozen_after(lambda: store.discard([job.id])):
         wait_until(lambda: store.redrive([job.id]) == [job.id], 60)
+
+
+def test_counts_of_waits_that_another_process_holds_are_written_later(
+    alice: Tenant, mallory: Tenant
+) -> None:
+    theirs, ours = store.Waits(), store.Waits()
+    theirs.note([waited(alice)])
+    ours.note([waited(mallory)])
+    with frozen_after(theirs.write):
+        ours.write()
+        assert not WaitMinute.objects.exists()
+        ours.note([waited(mallory)])
+    ours.write()
+    counted = dict(WaitMinute.objects.values_list("tenant_id").annotate(Sum("attempts")))
+    assert counted == {alice.pk: 1, mallory.pk: 2, EVERYBODY: 3}
+
+
+def test_counts_of_waits_that_never_can_be_written_do_not_pile_up(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "MAX_COUNTS", 1)
+    theirs, ours = store.Waits(), store.Waits()
+    for counts in (theirs, ours):
+        counts.note([waited(alice)])
+    with frozen_after(theirs.write):
+        ours.write()
+    ours.write()
+    assert WaitMinute.objects.get(tenant_id=EVERYBODY).attempts == 1
+
+
+def waited(tenant: Tenant) -> store.Outcome:
+    return store.Outcome(
+        job_id=uuid.uuid4(), fence=1, lane_id=0, tenant_id=tenant.pk, status=Status.DONE
+    )
+
+
+LIMITS: list[dict[str, Any]] = [{"submissions_per_minute": 1_000}, {"max_pending": 1_000}]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("second", [{"idempotency_key": "k2"}, {"queue": "new"}])
+def test_submissions_of_a_limited_tenant_never_wait_for_each_other_crosswise(
+    make_tenant: Callable[..., Tenant], limit: dict[str, Any], second: dict[str, Any]
+) -> None:
+    tenant = make_tenant("limited", **limit)
+    submit(tenant)
+    has_begun = threading.Event()
+
+    def submit_two() -> list[Submitted]:
+        with transaction.atomic():
+            first = services.submit(tenant, NewJob(task="echo", idempotency_key="k1"))
+            has_begun.set()
+            wait_until(somebody_waits, 60)
+            return [first, services.submit(tenant, NewJob(task="echo", **second))]
+
+    def submit_one() -> list[Submitted]:
+        assert has_begun.wait(60)
+        return [services.submit(tenant, NewJob(task="echo", **second))]
+
+    made = [one for some in together([submit_two, submit_one]) for one in some]
+    repeats = 1 if "idempotency_key" in second else 0
+    assert [one.created for one in made].count(False) == repeats
+    window = store.submission_window(tenant.pk)
+    assert sum(taken for _, taken, _ in window) == (
+        3 - repeats if "submissions_per_minute" in limit else 0
+    )
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone() != (0,)

@@ -1,9 +1,8 @@
 """Waits are counted by their lengths, in memory first, and told as percentiles."""
 
-import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any
@@ -18,7 +17,6 @@ from jobs import store
 from jobs.models import Tenant, WaitMinute
 from jobs.statuses import Status
 from jobs.store import Outcome, Waits, waits
-from jobs.store.dialect import execute
 from jobs.store.waits import EVERYBODY, PERIODS, bucket_of, percentile, read_waits
 from tests.store.steps import database_time, together
 
@@ -157,11 +155,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def writing_takes(monkeypatch: pytest.MonkeyPatch, clock: Clock, seconds: float) -> None:
     """Let the database take so long from now on."""
 
-    def take_long(statement: str, given: Mapping[str, Any]) -> int:
-        clock.now += seconds
-        return execute(statement, given)
+    add = waits._add
 
-    monkeypatch.setattr(waits, "execute", take_long)
+    def take_long(rows: list[Any]) -> None:
+        clock.now += seconds
+        add(rows)
+
+    monkeypatch.setattr(waits, "_add", take_long)
 
 
 def minute_of(seconds_ago: float) -> datetime:
@@ -186,12 +186,13 @@ def test_each_is_counted_in_the_minute_of_its_end(clock: Clock, counted: Waits) 
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many counts each statement that is run from now on gets."""
     sizes: list[int] = []
+    add = waits._add
 
-    def tell(statement: str, given: Mapping[str, Any]) -> int:
-        sizes.append(len(json.loads(given["rows"])))
-        return execute(statement, given)
+    def tell(rows: list[Any]) -> None:
+        sizes.append(len(rows))
+        add(rows)
 
-    monkeypatch.setattr(waits, "execute", tell)
+    monkeypatch.setattr(waits, "_add", tell)
     return sizes
 
 
@@ -275,13 +276,13 @@ def test_a_database_that_refuses_costs_the_counts_alone(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuse(*_: object) -> int:
+    def refuse(rows: list[Any]) -> None:
         clock.now += 20
         raise OperationalError("no room")
 
     counted.note(ended(7, 1))
     with monkeypatch.context() as broken:
-        broken.setattr(waits, "execute", refuse)
+        broken.setattr(waits, "_add", refuse)
         counted.write()
     assert "the waits of jobs were not counted" in caplog.text
     counted.note(ended(7, 1))
