@@ -287,6 +287,9 @@ LOGGING = {
     "loggers": {
         # It tells the traceback of each failed task, and so its payload; our log tells the rest.
         "django.tasks": {"level": "WARNING"},
+        # Anybody can have a request refused, as often as he likes: what was ours to mend is told.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "jobs": {"level": "INFO"},
         "workers": {"level": "INFO"},
         "dashboard": {"level": "INFO"},

@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+from django.test import Client
 
 from jobs.logs import StructuredFormatter
 
@@ -37,3 +38,15 @@ def test_a_line_has_no_query(message: str, arguments: tuple[object, ...], logged
     line = json.loads(StructuredFormatter().format(record))["message"]
     assert logged in line
     assert SECRET not in line
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [("/no-such-page", "localhost", 404), ("/health/live", "of.somebody.else", 400)],
+)
+def test_what_anybody_can_have_refused_fills_no_log(
+    path: str, host: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Client(HTTP_HOST=host).get(path).status_code == status
+    assert not caplog.records
