@@ -13,6 +13,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from jobs.api import examples
 from jobs.api.pages import page_of_rows, read_page
 from jobs.api.parsers import body_of, body_or_nothing_of
 from jobs.api.schema import (
@@ -80,7 +81,9 @@ def _yes(value: str) -> bool:
 
 _SCOPE_LIST = {"type": "array", "minItems": 1, "items": {"enum": list(Scope), "type": "string"}}
 _QUEUE_LIST = {"type": "array", "maxItems": MAX_QUEUES, "items": NAME}
-_EXPIRES = Field(optional(_later), nullable("string", format="date-time"))
+_EXPIRES = Field(
+    optional(_later), nullable("string", format="date-time", examples=[examples.INSTANT])
+)
 
 KEY_FIELDS: Mapping[str, Field] = {
     "name": Field(_name, {"type": "string", "maxLength": MAX_NAME, "pattern": f"^{ONE_LINE}*$"}),
