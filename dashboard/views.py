@@ -17,13 +17,24 @@ from dashboard import bulk
 from dashboard.pages import live_page, plain_page
 from dashboard.queries import dead_letters, operations
 from dashboard.scope import scope_of
+from jobs.callers import counted_address
 
-LOGINS_PER_MINUTE = 10
+LOGINS_PER_MINUTE, LOGINS_OF_A_NAME = 60, 10
+"""From one address, which may be that of an office: of all its people, and of one."""
 
 
-@method_decorator(
-    ratelimit(key="ip", rate=f"{LOGINS_PER_MINUTE}/m", method="POST", block=False), name="post"
-)
+def _who_tries(group: str, request: HttpRequest) -> str:
+    return f"{counted_address(request)} {request.POST.get('username', '')[:150]}"
+
+
+def _at_most(key: Any, times: int) -> Any:
+    return method_decorator(
+        ratelimit(key=key, rate=f"{times}/m", method="POST", block=False), name="post"
+    )
+
+
+@_at_most(_who_tries, LOGINS_OF_A_NAME)
+@_at_most("ip", LOGINS_PER_MINUTE)
 class Login(LoginView):
     """The login page. An address that tries too often is told to wait."""
 

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from dashboard.views import LOGINS_PER_MINUTE
+from dashboard.views import LOGINS_OF_A_NAME, LOGINS_PER_MINUTE
 from jobs.models import Tenant
 
 
@@ -39,7 +39,7 @@ def test_an_address_that_guesses_is_told_to_wait(
 ) -> None:
     log_in("ann")
     wrong = {"username": "ann", "password": "wrong"}
-    for _ in range(LOGINS_PER_MINUTE):
+    for _ in range(LOGINS_OF_A_NAME):
         assert client.post(reverse("login"), wrong).status_code == 200
 
     answer = client.post(reverse("login"), {"username": "ann", "password": "a secret"})
@@ -47,6 +47,26 @@ def test_an_address_that_guesses_is_told_to_wait(
     assert answer.status_code == 429
     assert "Too many attempts" in answer.content.decode()
     assert "_auth_user_id" not in client.session
+
+
+def test_who_shares_an_address_with_somebody_who_guesses_can_log_in(
+    client: Client, log_in: Callable[..., Client]
+) -> None:
+    log_in("ann")
+    for _ in range(LOGINS_OF_A_NAME + 1):
+        client.post(reverse("login"), {"username": "bob", "password": "wrong"})
+
+    answer = client.post(reverse("login"), {"username": "ann", "password": "a secret"})
+
+    assert answer.status_code == 302
+
+
+def test_an_address_that_tries_many_names_is_told_to_wait(client: Client, db: None) -> None:
+    answers = [
+        client.post(reverse("login"), {"username": f"name-{n}", "password": ""}).status_code
+        for n in range(LOGINS_PER_MINUTE + 1)
+    ]
+    assert answers == [200] * LOGINS_PER_MINUTE + [429]
 
 
 def test_logging_out_needs_a_post(ann: Client, alice: Tenant) -> None:
