@@ -1,6 +1,5 @@
 """The page of one job, and what belongs to it: payload, result and log as they are stored."""
 
-import json
 import shlex
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -21,10 +20,11 @@ from dashboard.queries.task_runs import task_runs
 from dashboard.scope import Scope, scope_of
 from dashboard.traceback_text import parts
 from jobs.encryption import why_unreadable
+from jobs.exact_json import Raw, dumps
 from jobs.instants import instant
 from jobs.job_logs import level_name
 from jobs.models import Job
-from jobs.registry import is_for_tenants
+from jobs.registry import find_for_tenant, is_for_tenants
 from jobs.sending import sent
 from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
 from jobs.submission import tags_of
@@ -116,7 +116,9 @@ def job_figures(scope: Scope, job: Job, endpoint: str) -> Mapping[str, Any]:
         "has_result": job.result is not None,
         "result": tree(bytes(job.result)) if is_readable and job.result is not None else "",
         "why": explain(job) if job.status in WAITING else None,
-        "curl": curl(job, endpoint) if is_readable else "",
+        "has_curl": is_readable and is_copyable(job),
+        "curl": curl(job, endpoint) if is_readable and is_copyable(job) else "",
+        "max_curl_bytes": MAX_CURL_BYTES,
         "is_over": job.status in TERMINAL,
         "actions": allowed_actions(job) if is_operable else set(),
         "may_copy": is_readable and is_operable and is_copyable(job),
@@ -141,17 +143,33 @@ def allowed_actions(job: Job) -> set[str]:
 
 
 def curl(job: Job, endpoint: str) -> str:
-    """The command that submits the same job again; empty if its payload is too long for a line."""
+    """The command that submits the same job again; empty if its payload is too long for a line.
+
+    It says what the task itself does not; the job must be copyable.
+    """
     payload = bytes(job.payload)
-    if job.unreadable or len(payload) > MAX_CURL_BYTES:
+    if len(payload) > MAX_CURL_BYTES:
         return ""
-    tags = f'"worker_tags": {json.dumps(tags_of(job.worker_tags))}, ' if job.worker_tags else ""
-    body = f'{{"task": "{job.task}", "queue": "{job.queue}", {tags}"payload": {payload.decode()}}}'
+    body = {"task": job.task, **_unusual(job), "payload": Raw(payload)}
     return " ".join(
         [
             f"curl -X POST {shlex.quote(endpoint)}",
             '-H "Authorization: Bearer $API_KEY"',
             "-H 'Content-Type: application/json'",
-            f"-d {shlex.quote(body)}",
+            f"-d {shlex.quote(dumps(body).decode())}",
         ]
     )
+
+
+def _unusual(job: Job) -> dict[str, Any]:
+    """The fields of a job that it would not have from its task alone."""
+    task = find_for_tenant(job.task)
+    usual = {
+        "queue": (job.queue, task.queue_name),
+        "priority": (job.priority, task.priority),
+        "max_retries": (job.max_retries, task.retries),
+        "timeout_seconds": (job.timeout_seconds, task.timeout),
+        "tags": (job.tags, []),
+        "worker_tags": (tags_of(job.worker_tags), sorted(task.worker_tags)),
+    }
+    return {name: own for name, (own, its) in usual.items() if own != its}

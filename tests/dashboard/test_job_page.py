@@ -1,6 +1,9 @@
 """The page of one job: running it once more, reading its tracebacks, the last runs of its task."""
 
+import json
+import shlex
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from django.utils import timezone
 
 from dashboard.queries.task_runs import task_runs
 from dashboard.traceback_text import parts
+from jobs import services
+from jobs.job_request import read_job
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
@@ -108,6 +113,55 @@ def test_what_only_python_may_call_is_not_copied(ann: Client, alice: Tenant) -> 
     job = make_job(alice, Status.DONE, task="tests.workers.tasks.note")
     assert form_of(ann, job).status_code == 404
     assert "like=" not in ann.get(reverse("job", args=[job.pk])).content.decode()
+
+
+def curl_of(client: Client, job: Job) -> str:
+    """What "Copy as curl" copies; empty if it is not offered."""
+    page = client.get(reverse("job", args=[job.pk])).text
+    assert ("Copy as curl</button>" in page) == ('id="job-curl"' in page)
+    return unescape(page.partition('id="job-curl" hidden>')[2].partition("</pre>")[0])
+
+
+@pytest.mark.django_db
+def test_curl_asks_for_all_that_the_task_would_not_give(ann: Client, alice: Tenant) -> None:
+    fields = {"queue": "mail", "priority": 7, "max_retries": 1, "timeout_seconds": 9.0}
+    job = make_job(
+        alice,
+        payload=b'{"exact": 1.10, "who": "it\'s"}',
+        tags=("vip", "eu"),
+        worker_tags=("gpu",),
+        idempotency_key="only-once",
+        **fields,
+    )
+    command = curl_of(ann, job)
+    assert "1.10" in command
+    body = json.loads(shlex.split(command)[-1])
+    assert body.pop("payload") == {"exact": 1.1, "who": "it's"}
+    assert body == {"task": "echo", "tags": ["vip", "eu"], "worker_tags": ["gpu"], **fields}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("task", ["echo", "remote:resize"])
+def test_curl_leaves_out_what_is_usual(ann: Client, alice: Tenant, task: str) -> None:
+    job = Job.objects.get(pk=services.submit(alice, read_job({"task": task}, alice)).job_id)
+    assert json.loads(shlex.split(curl_of(ann, job))[-1]) == {"task": task, "payload": None}
+
+
+@pytest.mark.django_db
+def test_curl_is_not_offered_for_what_rest_refuses(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, task="tests.workers.tasks.note")
+    assert curl_of(ann, job) == ""
+    assert "as curl" not in ann.get(reverse("job", args=[job.pk])).text
+
+
+@pytest.mark.django_db
+def test_it_is_said_why_a_large_payload_has_no_curl(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, payload=b'"' + b"x" * 8_000 + b'"')
+    assert curl_of(ann, job) == ""
+    assert (
+        "No “Copy as curl”: its payload is larger than"
+        in ann.get(reverse("job", args=[job.pk])).text
+    )
 
 
 def test_frames_of_libraries_are_folded_and_nothing_is_lost() -> None:
