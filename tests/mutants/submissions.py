@@ -64,8 +64,8 @@ INSERTS = (
     ),
     _insert(
         name="insert: an earlier job that is gone is answered with",
-        old="if row.id not in inserted and row.job.idempotency_key not in earlier",
-        new="if row.id not in inserted and row.job.idempotency_key is None",
+        old="if x.id not in inserted and x.job.idempotency_key not in earlier",
+        new="if x.id not in inserted and x.job.idempotency_key is None",
     ),
     _insert(
         name="insert: keys are locked in no order",
