@@ -4,18 +4,19 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from django.db import connection
 
 from jobs.conf import conf
 from jobs.data_keys import DataKey, key_of, openable
 from jobs.encryption import JobSeal
-from jobs.models import LogLine
 from jobs.statuses import Status
-from jobs.store.dialect import array, as_uuid, fetch, one_writer
+from jobs.store.dialect import array, as_uuid, fetch, one_writer, scalar, sql
 from jobs.store.finish import storable
 from jobs.store.lease import Lease
 
 MAX_LOGGER = 100
-BATCH = 500
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 """The levels that a line can have, as in Python's logging."""
 
@@ -50,6 +51,14 @@ SELECT job.id, job.fence, tenant.key_id
 FROM jobs_job AS job JOIN jobs_tenant AS tenant ON tenant.id = job.tenant_id
 WHERE job.id = ANY(%(ids)s) AND job.status || '' = '{Status.RUNNING}'"""
 
+# Under the fence once more: the lease may have been lost since they were asked for.
+_KEEP = f"""
+INSERT INTO jobs_logline (job_id, attempt, fence, number, at, level, logger, message)
+SELECT id, %(attempt)s, fence, %(number)s, %(at)s, %(level)s, %(logger)s, %(message)s
+FROM jobs_job
+WHERE id = %(id)s AND fence = %(fence)s AND status || '' = '{Status.RUNNING}'
+ON CONFLICT DO NOTHING"""
+
 
 def keep_log(lines: Sequence[Logged]) -> set[Lease]:
     """Keep the lines of attempts that hold their lease, and answer which did; those of others are
@@ -64,30 +73,29 @@ def keep_log(lines: Sequence[Logged]) -> set[Lease]:
         keys = {key_id for *_, key_id in rows}
         opened = {0: None} | {key_id: key_of(key_id) for key_id in openable(keys - {0})}
         held = {(as_uuid(x), fence): opened[key] for x, fence, key in rows if key in opened}
-        LogLine.objects.bulk_create(
-            [
-                _row(line, held[line.job_id, line.fence])
-                for line in lines
-                if (line.job_id, line.fence) in held
-            ],
-            batch_size=BATCH,
-            ignore_conflicts=True,
-        )
+        rows = [
+            _row(line, held[line.job_id, line.fence])
+            for line in lines
+            if (line.job_id, line.fence) in held
+        ]
+        if rows:
+            with connection.cursor() as cursor:
+                cursor.executemany(sql(_KEEP), rows)
     return {Lease(*lease) for lease in held}
 
 
-def _row(line: Logged, key: DataKey | None) -> LogLine:
+def _row(line: Logged, key: DataKey | None) -> dict[str, Any]:
     message = line.message
     if key:
         row = f"{line.fence}/{line.number}"
         message = JobSeal(key, line.job_id).seal_text("log", message, row=row)
-    return LogLine(
-        job_id=line.job_id,
-        attempt=line.attempt,
-        fence=line.fence,
-        number=line.number,
-        at=line.at,
-        level=line.level,
-        logger=line.logger,
-        message=message,
-    )
+    return {
+        "id": scalar(line.job_id),
+        "attempt": line.attempt,
+        "fence": line.fence,
+        "number": line.number,
+        "at": connection.ops.adapt_datetimefield_value(line.at),
+        "level": line.level,
+        "logger": line.logger,
+        "message": message,
+    }

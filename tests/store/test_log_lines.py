@@ -9,8 +9,8 @@ from django.test import override_settings
 from jobs import store
 from jobs.models import LogLine, Tenant
 from jobs.statuses import Status
-from jobs.store import Ages, ClaimedJob, Logged, keep_log
-from tests.store.steps import WORKER, claim_one, outcome
+from jobs.store import Ages, ClaimedJob, Lease, Logged, keep_log, log_lines
+from tests.store.steps import WORKER, claim, claim_one, lane_of, outcome
 
 pytestmark = pytest.mark.django_db
 
@@ -101,3 +101,20 @@ def test_purged_jobs_take_their_lines_along(alice: Tenant) -> None:
     finish(job, Status.DONE)
     assert store.purge([job.id], Ages(-1, None)) == 1
     assert not LogLine.objects.exists()
+
+
+def test_line_of_a_lease_that_is_lost_meanwhile_is_passed_over(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, other = claim_one(alice), claim_one(alice, queue="other")
+    openable = log_lines.openable
+
+    def lose_the_lease(keys: set[int]) -> set[int]:
+        store.release([Lease(job.id, job.fence)])
+        (successor,) = claim(lane_of(alice))
+        assert successor.fence > job.fence
+        return openable(keys)
+
+    monkeypatch.setattr(log_lines, "openable", lose_the_lease)
+    keep_log([logged(job), logged(other)])
+    assert [line.job_id for line in LogLine.objects.all()] == [other.id]
