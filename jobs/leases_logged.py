@@ -48,8 +48,8 @@ def log(key: ApiKey, reports: Sequence[Told]) -> list[Answer]:
     passed_over -= store.keep_log(lines) if lines else set()
     if passed_over and key.tenant.key_id:
         key_of(key.tenant.key_id)
-    lost = {lease.job_id for lease in passed_over}
-    return answers_to(key, reports, {x.job_id for x in held if x.job_id not in lost}, refusal_of)
+    kept = {Lease(x.job_id, x.fence) for x in held} - passed_over
+    return answers_to(key, reports, kept, refusal_of)
 
 
 def _logged(job: Job, report: Told) -> Iterator[Logged]:

@@ -123,25 +123,25 @@ def heartbeat(key: ApiKey, leases: Sequence[Lease], *, lease_seconds: float) -> 
     def judge(job: Job, lease: Lease, attempt: Attempt | None) -> Refusal:
         return Refusal.TIMED_OUT if _has_timed_out(attempt) else Refusal.LEASE_LOST
 
-    return answers_to(key, leases, extended, judge)
+    return answers_to(key, leases, _leases(jobs, extended), judge)
 
 
 def acknowledge(key: ApiKey, reports: Sequence[Done]) -> list[Answer]:
     """Record results, within the limit of their size."""
     limit = conf().max_result_bytes
-    too_large = {report.job_id for report in reports if len(report.result) > limit}
+    too_large = {_lease(report) for report in reports if len(report.result) > limit}
     jobs = find_reported(key, reports)
     recorded = _record(
         [
             outcome_of(jobs[report.job_id], Status.DONE, result=report.result)
             for report in reports
-            if is_held(jobs.get(report.job_id), report) and report.job_id not in too_large
+            if is_held(jobs.get(report.job_id), report) and _lease(report) not in too_large
         ],
         key.tenant,
     )
 
     def judge(job: Job, report: Done, attempt: Attempt | None) -> Refusal | None:
-        if job.pk in too_large and is_held(job, report):
+        if _lease(report) in too_large and is_held(job, report):
             return Refusal.TOO_LARGE
         is_done = job.status == Status.DONE and job.fence == report.fence
         if is_done and job.result is not None:
@@ -150,7 +150,7 @@ def acknowledge(key: ApiKey, reports: Sequence[Done]) -> list[Answer]:
         return refusal_of(job, report, attempt)
 
     done = {job_id: _as_done(jobs[job_id]) for job_id in recorded}
-    return answers_to(key, reports, recorded, judge, known=done)
+    return answers_to(key, reports, _leases(jobs, recorded), judge, known=done)
 
 
 def _as_done(job: Job) -> Job:
@@ -177,7 +177,7 @@ def fail(key: ApiKey, reports: Sequence[Failed]) -> list[Answer]:
     def judge(job: Job, report: Failed, attempt: Attempt | None) -> Refusal | None:
         return None if _was_recorded(job, report, attempt) else refusal_of(job, report, attempt)
 
-    return answers_to(key, reports, recorded, judge)
+    return answers_to(key, reports, _leases(jobs, recorded), judge)
 
 
 def release(key: ApiKey, leases: Sequence[Lease]) -> list[Answer]:
@@ -194,7 +194,7 @@ def release(key: ApiKey, leases: Sequence[Lease]) -> list[Answer]:
         was_released = job.status in {Status.PENDING, Status.CANCELLED} and not attempt
         return None if was_released else refusal_of(job, lease, attempt)
 
-    return answers_to(key, leases, released, judge)
+    return answers_to(key, leases, _leases(jobs, released), judge)
 
 
 def find_reported(key: ApiKey, reports: Iterable[Reported], *more: str) -> dict[uuid.UUID, Job]:
@@ -229,10 +229,19 @@ def _record(outcomes: Sequence[Outcome], of: Tenant | None = None) -> Collection
     return record(f"rest:{outcomes[0].tenant_id}", outcomes)
 
 
+def _lease(report: Reported) -> Lease:
+    return Lease(report.job_id, report.fence)
+
+
+def _leases(jobs: Mapping[uuid.UUID, Job], job_ids: Iterable[uuid.UUID]) -> set[Lease]:
+    """The leases of jobs that were read, which the store has answered for."""
+    return {Lease(job_id, jobs[job_id].fence) for job_id in job_ids}
+
+
 def answers_to(
     key: ApiKey,
     reports: Sequence[R],
-    accepted: Collection[uuid.UUID],
+    accepted: Collection[Lease],
     judge: Callable[[Job, R, Attempt | None], Refusal | None],
     known: Mapping[uuid.UUID, Job] = MappingProxyType({}),
 ) -> list[Answer]:
@@ -242,10 +251,10 @@ def answers_to(
     which it is `known` how they stand are not read again.
     """
     jobs = {**known, **find_reported(key, [x for x in reports if x.job_id not in known], "result")}
-    attempts = _attempts([x for x in reports if x.job_id in jobs and x.job_id not in accepted])
+    attempts = _attempts([x for x in reports if x.job_id in jobs and _lease(x) not in accepted])
 
     def refusal(report: R) -> Refusal | None:
-        if report.job_id in accepted:
+        if _lease(report) in accepted:
             return None
         job, attempt = jobs.get(report.job_id), attempts.get((report.job_id, report.fence))
         if job is None:
