@@ -59,19 +59,9 @@ def allowed(user: Any, right: Right, tenants: Iterable[Tenant]) -> frozenset[int
     return frozenset(held.values_list("tenant_id", flat=True))
 
 
-def may_operate(user: Any, tenant: Tenant) -> bool:
-    """Whether a dashboard user may submit, cancel, retry, redrive, discard and pause for it."""
-    return bool(allowed(user, OPERATE, [tenant]))
-
-
 def may_administer(user: Any, tenant: Tenant) -> bool:
     """Whether a dashboard user may change its keys, its limits and its members' roles."""
     return bool(allowed(user, ADMINISTER, [tenant]))
-
-
-def may_view_payload(user: Any, tenant: Tenant) -> bool:
-    """Whether a dashboard user may read the tenant's payloads and results."""
-    return bool(allowed(user, VIEW_PAYLOAD, [tenant]))
 
 
 def may_ask_workers(user: Any) -> bool:

@@ -114,8 +114,3 @@ class AttemptOutcome(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     LOST = "lost"
-
-
-def is_allowed(source: Status, target: Status) -> bool:
-    """Whether any move leads from `source` to `target`."""
-    return any(source in t.sources and t.target is target for t in TRANSITIONS.values())

@@ -1,6 +1,5 @@
 """Who sees every tenant may not therefore read its payloads, nor act for it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from jobs.access import may_operate, may_view_payload
+from jobs.access import OPERATE, VIEW_PAYLOAD, Right, allowed
 from jobs.models import AuditEntry, Job, Role, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
@@ -34,26 +33,26 @@ def test_the_permissions_of_the_project_decide_for_staff(alice: Tenant, mallory:
     alice.members.set([users["ann"], users["oscar"]], through_defaults=rights)
     mallory.members.set([users["max"]], through_defaults=rights)
 
-    for may in (may_operate, may_view_payload):
-        allowed = {name for name, user in users.items() if may(user, alice)}
-        assert allowed == {"root", "ann"}
+    for right in (OPERATE, VIEW_PAYLOAD):
+        having = {name for name, user in users.items() if allowed(user, right, [alice])}
+        assert having == {"root", "ann"}
 
 
 @pytest.mark.parametrize(
-    ("codename", "may", "may_not"),
+    ("codename", "right", "other"),
     [
-        ("operate_job", may_operate, may_view_payload),
-        ("view_payload", may_view_payload, may_operate),
+        ("operate_job", OPERATE, VIEW_PAYLOAD),
+        ("view_payload", VIEW_PAYLOAD, OPERATE),
     ],
 )
 def test_each_permission_allows_one_thing(
-    alice: Tenant, codename: str, may: Callable[..., bool], may_not: Callable[..., bool]
+    alice: Tenant, codename: str, right: Right, other: Right
 ) -> None:
     user = User.objects.create_user("olga", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename=codename))
 
-    assert may(user, alice)
-    assert not may_not(user, alice)
+    assert allowed(user, right, [alice])
+    assert not allowed(user, other, [alice])
 
 
 @pytest.mark.parametrize("action", ["cancel", "retry", "redrive", "discard"])
