@@ -4,13 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from jobs.store import Logged, keep_log
-from tests.factories import make_job
+from tests.factories import copy_job, make_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -42,6 +43,46 @@ def test_rows_are_chosen_by_key_and_range_and_stay_chosen(
     page.get_by_role("button", name="Retry", exact=True).click()
     expect(page.locator("#messages")).to_contain_text("3 ready to run again")
     assert Job.objects.filter(status="PENDING").count() == 3
+
+
+def scroll_to(row: Locator) -> None:
+    row.scroll_into_view_if_needed()
+    assert row.page.evaluate("scrollY") > 300
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_what_can_be_done_to_chosen_rows_stays_in_view(
+    open_page: OpenPage, alice: Tenant, width: int
+) -> None:
+    copy_job(make_job(alice, Status.FAILED), 40)
+    page = open_page(
+        "/jobs/?filter=status:FAILED",
+        lambda page: page.set_viewport_size({"width": width, "height": 844}),
+    )
+    boxes = page.locator('#jobs input[name="id"]')
+    boxes.first.check()
+
+    scroll_to(boxes.last)
+
+    expect(page.locator("#chosen-count")).to_be_in_viewport(ratio=1)
+    page.get_by_role("button", name="Retry", exact=True).click()
+    expect(page.locator("#messages")).to_contain_text("1 ready to run again")
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_actions_of_the_admin_stay_in_view(
+    open_page: OpenPage, alice: Tenant, width: int
+) -> None:
+    User.objects.filter(username="ann").update(is_staff=True, is_superuser=True)
+    copy_job(make_job(alice, Status.DLQ), 40)
+    page = open_page(
+        reverse("admin:jobs_deadletter_changelist"),
+        lambda page: page.set_viewport_size({"width": width, "height": 844}),
+    )
+
+    scroll_to(page.locator("#result_list .action-select").last)
+
+    expect(page.locator(".actions select")).to_be_in_viewport(ratio=1)
 
 
 def test_the_filter_box_completes_words_and_values(open_page: OpenPage, alice: Tenant) -> None:
