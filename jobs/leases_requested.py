@@ -177,7 +177,12 @@ FAILED_FIELDS: Mapping[str, Field] = {
     ),
     "retry_in_seconds": Field(
         optional(_delay),
-        {"type": ["number", "null"], "minimum": 0, "description": "Default: the task's backoff."},
+        {
+            "type": ["number", "null"],
+            "minimum": 0,
+            "maximum": conf().max_delay_seconds,
+            "description": "Default: the task's backoff.",
+        },
     ),
 }
 
