@@ -87,7 +87,7 @@ class Series:
     wait_avg: list[float | None] = field(default_factory=list)
     wait_p95: list[float | None] = field(default_factory=list)
     wait_max: list[float | None] = field(default_factory=list)
-    oldest: list[float] = field(default_factory=list)
+    oldest: list[float | None] = field(default_factory=list)
 
 
 class Minute(NamedTuple):
@@ -128,21 +128,23 @@ def series(
 
 def oldest_ages(
     at: Sequence[int], longest: Sequence[float | None], now: datetime, oldest: datetime | None
-) -> list[float]:
-    """How long the oldest waiting job of each bucket had waited, in seconds.
+) -> list[float | None]:
+    """How long the oldest waiting job of each bucket had waited, in seconds; None if none is known.
 
     Nothing records it: the job that waits longest now was there before, and so was each that
     started later, for as long as it waited. A queue that stands still ends nothing, so this is what
-    shows it. It falls short by the time that the job then ran.
+    shows it. When in its bucket a job started is not known: as if at the end, so that no bucket
+    shows one that came later. It falls short by up to a bucket, and by the time that the job ran.
     """
     present = now.timestamp()
     ready_at = oldest.timestamp() if oldest else present
-    ages = []
+    ages: list[float | None] = []
     for index in reversed(range(len(at))):
         end = at[index + 1] if index + 1 < len(at) else present
-        waiting_still = end - ready_at
-        ready_at = min(ready_at, at[index] - (longest[index] or 0.0))
-        ages.append(round(max(waiting_still, at[index] - ready_at, 0.0), 3))
+        own = longest[index]
+        age = max(end - ready_at, own or 0.0)
+        ages.append(round(age, 3) if age > 0 or own is not None else None)
+        ready_at = min(ready_at, end - (own or 0.0))
     return ages[::-1]
 
 

@@ -1,7 +1,9 @@
 """The overview says what is wrong and where it is mended, how it went, and what comes first."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -123,7 +125,7 @@ def test_the_oldest_wait_is_that_of_the_longest_while_all_goes_well() -> None:
     now = timezone.now().replace(second=30, microsecond=0)
     at = [int(now.timestamp()) - 30 - 60 * back for back in (3, 2, 1, 0)]
 
-    assert oldest_ages(at, [0.5, None, 0.2, 0.1], now, None) == [0.5, 0.2, 0.2, 0.1]
+    assert oldest_ages(at, [0.5, None, 0.2, 0.1], now, None) == [0.5, None, 0.2, 0.1]
 
 
 def test_a_queue_that_stands_still_shows_by_the_age_of_its_oldest_job() -> None:
@@ -134,7 +136,19 @@ def test_a_queue_that_stands_still_shows_by_the_age_of_its_oldest_job() -> None:
     freed = oldest_ages(at, [0.5, None, None, 150, 0.2], now, None)
 
     assert still == [0.5, 30, 90, 150, 150]
-    assert freed == [30, 90, 150, 150, 0.2]
+    assert freed == [0.5, 30, 90, 150, 0.2]
+
+
+@pytest.mark.parametrize("span", list(history.RANGES))
+def test_before_the_first_job_nothing_had_waited(ann: Client, alice: Tenant, span: str) -> None:
+    job = make_job(alice, Status.DONE)
+    LaneMinute.objects.filter(lane_id=job.lane_id).update(max_wait_seconds=9)
+
+    page = ann.get(OVERVIEW, {"range": span})
+
+    drawn = json.loads(unescape(page.text.partition('data-chart="')[2].partition('"')[0]))
+    assert [age for age in drawn["oldest"] if age is not None] == [9]
+    assert [bool(count) for count in drawn["done"]] == [x is not None for x in drawn["oldest"]]
 
 
 def test_the_first_steps_are_ticked_off_by_what_happened(
