@@ -277,9 +277,3 @@ class Begins:
     def next_in(self) -> float:
         """Seconds until the beginnings are worth another look: they may hide what is ready."""
         return math.inf if self._is_whole else max(0.001, self._until - time.monotonic())
-
-
-def stale(held: Collection[HeldJob], after_seconds: float) -> list[HeldJob]:
-    """The jobs that were claimed so long ago without having started."""
-    now = time.monotonic()
-    return [one for one in held if one.started_at is None and now - one.claimed_at > after_seconds]

@@ -12,6 +12,10 @@ from jobs.registry import QueueTask
 from jobs.shares import TURN_SECONDS
 from jobs.store import ClaimedJob, Lease
 
+MAX_BUFFERED_SECONDS = 0.5
+"""A job that was claimed so long ago and has not started waits behind a long one, or its queue was
+paused since."""
+
 
 class Stop(Enum):
     """Why a running job has to stop."""
@@ -78,12 +82,17 @@ class HeldJob:
         return self.job.timeout_seconds or self.task.timeout or conf().default_timeout_seconds
 
     def begin(self) -> bool:
-        """The job starts now; False if it was withdrawn before, and must not."""
+        """The job starts now; False if it was withdrawn before, or has to be, and must not."""
         with self._lock:
-            if self.is_withdrawn:
+            now = time.monotonic()
+            if self.is_withdrawn or self.is_stale(now):
                 return False
-            self.started_at = time.monotonic()
+            self.started_at = now
             return True
+
+    def is_stale(self, now: float) -> bool:
+        """Whether at the monotonic time `now` it is too late to start it: it goes back."""
+        return self.started_at is None and now - self.claimed_at > MAX_BUFFERED_SECONDS
 
     def withdraw(self) -> bool:
         """Keep the job from starting; False if it has started already."""

@@ -6,6 +6,7 @@ import platform
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jobs.data_keys import environment_keys
 from jobs.models import Worker
 from jobs.statuses import WorkerRequest
 from workers import attempt
-from workers.claimer import Claimer, stale
+from workers.claimer import Claimer
 from workers.executor import Executor
 from workers.finisher import Finisher
 from workers.heartbeat import Heartbeat
@@ -44,8 +45,6 @@ LOOK_SECONDS = 0.25
 STOP_SECONDS = 1
 FINISH_SECONDS = 5
 """The finisher has longer to stop than others: what it is recording is still to be counted."""
-MAX_BUFFERED_SECONDS = 0.5
-"""A job that was claimed so long ago and has not started waits behind a long one: it goes back."""
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +113,8 @@ class WorkerProcess:
             role.start()
         _log.info("worker process started", extra={"worker": self._worker})
         while os.getppid() == self._supervisor and not self._draining.wait(LOOK_SECONDS):
-            self._give_back(stale(self._held.snapshot(), MAX_BUFFERED_SECONDS))
+            now = time.monotonic()
+            self._give_back([one for one in self._held.snapshot() if one.is_stale(now)])
             if not all(role.is_alive for role in self._roles):
                 raise RuntimeError("a role of the worker process has ended")
         self._drain()
