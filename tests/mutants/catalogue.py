@@ -3,12 +3,13 @@
 from tests.mutants.claims import AT_ONCE, GRANTS, LOOKS
 from tests.mutants.endings import CONTROL, FINISH, LEASES
 from tests.mutants.limits import GATE, PACES, RUNNING, SUBMISSIONS
+from tests.mutants.locks import LOCKS
 from tests.mutants.purge import PURGE
 from tests.mutants.submissions import INSERTS, TENANTS
 
 MUTANTS = (
     *(*GRANTS, *AT_ONCE, *LOOKS),
     *(*RUNNING, *PACES, *GATE),
-    *(*FINISH, *LEASES, *CONTROL, *PURGE),
+    *(*FINISH, *LEASES, *CONTROL, *PURGE, *LOCKS),
     *(*SUBMISSIONS, *INSERTS, *TENANTS),
 )

@@ -9,7 +9,6 @@ _LEASE = "tests/store/test_lease.py"
 _CONTROL = "tests/store/test_control.py"
 _EVERY_STATUS = "tests/store/test_every_status.py"
 _GUARDS = "tests/store/test_guards.py"
-_LOCKED = "tests/store/test_locked_rows.py"
 _ONLY_POSTGRESQL = ("postgresql",)
 _ONLY_SQLITE = ("sqlite",)
 
@@ -173,20 +172,6 @@ LEASES = (
         name="extend: any status (PostgreSQL)",
         old=_HOLDS_IT + _IS_RUNNING_TOO,
         new=_HOLDS_IT,
-        databases=_ONLY_POSTGRESQL,
-    ),
-    _lease(
-        name="extend: waits for a job that another writes",
-        old="FOR NO KEY UPDATE OF jobs_job SKIP LOCKED",
-        new="FOR NO KEY UPDATE OF jobs_job",
-        tests=(f"{_LOCKED}::TestHeartbeat",),
-        databases=_ONLY_POSTGRESQL,
-    ),
-    _lease(
-        name="extend: a job that another writes is lost",
-        old="SELECT jobs_job.id, NULL {_HELD_JOBS}",
-        new="SELECT jobs_job.id, NULL {_HELD_JOBS} WHERE FALSE",
-        tests=(f"{_LOCKED}::TestHeartbeat",),
         databases=_ONLY_POSTGRESQL,
     ),
     _lease(

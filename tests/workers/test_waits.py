@@ -82,11 +82,11 @@ def test_an_idle_finisher_writes_what_is_due(
 def test_counts_that_cannot_be_written_keep_no_outcome_back(
     role: Finisher, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> int:
+    def refuse(rows: object) -> None:
         raise OperationalError("the disk is full")
 
     monkeypatch.setattr(waits, "WRITE_SECONDS", 0)
-    monkeypatch.setattr(waits, "execute", refuse)
+    monkeypatch.setattr(waits, "_add", refuse)
     job = claim_one(alice)
     end(role, (job, Status.DONE, QUICK))
     assert store.finish(WORKER, [outcome(job, Status.DONE)]) == set(), "it was recorded"
