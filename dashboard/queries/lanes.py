@@ -1,6 +1,6 @@
 """The rows of the page of queues: each lane with its limits, its last hour and its workers."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +11,7 @@ from django.db.models import Sum
 from dashboard.queries import counts, history
 from dashboard.queries.counts import Count
 from dashboard.queries.history import OUTCOMES, Ended
+from dashboard.queries.unserved import unserved
 from dashboard.scope import Scope
 from jobs.figures import live_workers
 from jobs.models import Lane, LaneMinute, Worker
@@ -24,7 +25,8 @@ SPARK_STEP, SPARK_BARS = timedelta(minutes=2), 30
 
 
 class QueueRow(NamedTuple):
-    """A queue of a tenant. `lately` is what ended in the last five minutes."""
+    """A queue of a tenant. `lately` is what ended in the last five minutes; `lacks` says for want
+    of which workers some of its jobs wait."""
 
     lane: Any
     slug: str
@@ -32,11 +34,13 @@ class QueueRow(NamedTuple):
     waiting: Count
     lately: Ended
     workers: int
+    lacks: Sequence[str]
 
     @property
     def is_unserved(self) -> bool:
         """Whether jobs wait in it for want of a worker."""
-        return self.state == "active" and bool(self.waiting) and not self.workers
+        is_open = self.state == "active" and bool(self.waiting)
+        return is_open and (not self.workers or bool(self.lacks))
 
     @property
     def is_at_limit(self) -> bool:
@@ -77,7 +81,7 @@ SORTS: Mapping[str, Callable[[QueueRow], Any]] = {
     "running": lambda row: -row.lane.running,
     "done": lambda row: -row.lately.done,
     "errors": lambda row: -(row.lately.error_rate or 0),
-    "workers": lambda row: row.workers,
+    "workers": lambda row: 0 if row.lacks else row.workers,
 }
 """Its orders: names rise, figures fall, and where workers lack comes first."""
 
@@ -159,7 +163,10 @@ def _rows(scope: Scope, named: Sequence[Named]) -> list[QueueRow]:
     """The rows of these queues, in their order."""
     lanes: Any = lanes_with_counts(scope.ids).filter(pk__in=[one.pk for one in named]).in_bulk()
     lately = history.ended_per_lane(scope.ids, now() - LATELY)
-    serving = _serving(live_workers().filter(is_draining=False))
+    workers = list(live_workers().filter(is_draining=False))
+    serving = _serving(workers)
+    is_open = {one.pk for one in named if one.state == "active"}
+    lacks = _lacks([lane for pk, lane in lanes.items() if pk in is_open], workers)
     return [
         QueueRow(
             lane=lane,
@@ -168,6 +175,7 @@ def _rows(scope: Scope, named: Sequence[Named]) -> list[QueueRow]:
             waiting=counts.total([lane.waiting]),
             lately=lately.get(lane.pk, Ended()),
             workers=sum(serving[of] for of in _served_as(lane)),
+            lacks=lacks.get(lane.pk, ()),
         )
         for one in named
         if (lane := lanes.get(one.pk))
@@ -178,6 +186,15 @@ def _state(*, is_active: bool, is_paused: bool) -> str:
     if not is_active:
         return "suspended"
     return "paused" if is_paused else "active"
+
+
+def _lacks(lanes: Collection[Any], workers: Collection[Worker]) -> Mapping[int, Sequence[str]]:
+    """What jobs of these lanes wait for that none of the workers is, as the overview says it."""
+    lacks: dict[int, list[str]] = defaultdict(list)
+    for one in unserved(sorted(lanes, key=lambda lane: -lane.waiting), workers, now()):
+        if one.gate.text not in lacks[one.lane.pk]:
+            lacks[one.lane.pk].append(one.gate.text)
+    return lacks
 
 
 def _serving(workers: Iterable[Worker]) -> Counter[tuple[int | None, str | None]]:

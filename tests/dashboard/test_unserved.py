@@ -9,6 +9,7 @@ from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 
 from dashboard.queries.board import Board
 from dashboard.scope import Scope
@@ -121,3 +122,21 @@ def test_page_names_no_command_for_a_task_that_nobody_knows(
     page = operator.get(reverse("overview")).content.decode()
     assert "knows the task &#x27;strange&#x27;." in page
     assert "runworkers --queues default" not in page
+
+
+@pytest.mark.parametrize(
+    "fields", [{"worker_tags": ("gpu",)}, {"task": "remote:resize"}, {"task": "strange"}]
+)
+def test_the_page_of_queues_says_the_same(
+    ann: Client, alice: Tenant, fields: dict[str, Any]
+) -> None:
+    a_worker()
+    waiting(alice, queue="mixed", **fields)
+    waiting(alice, queue="fine")
+    (one,) = Board(Scope(None, (alice,), None)).unserved()
+
+    page = ann.get(reverse("queues"), {"state": "no worker"})
+
+    assert [row.lane.queue for row, _ in page.context["queue_list"]["rows"]] == ["mixed"]
+    assert "not for all" in page.text
+    assert escape(one.gate.text) in page.text
