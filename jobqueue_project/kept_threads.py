@@ -37,11 +37,7 @@ class KeptThreads(ASGIHandler):
         seat = _Seat(await self._idle.get(), self._idle)
         try:
             async with ThreadSensitiveContext(executor=seat.thread):
-                # If the client has left, it ends with a signal in that thread: after the view.
                 await self.handle({**scope, _IN_SCOPE: seat}, receive, send)
-        except asyncio.CancelledError:
-            seat.leave_when_done()
-            raise
         finally:
             seat.leave()
 
@@ -52,8 +48,10 @@ class KeptThreads(ASGIHandler):
     async def get_response_async(self, request: Any) -> HttpResponseBase:
         """The answer, made in the thread from the first middleware to the last."""
         response = await sync_to_async(self.get_response)(request)
-        if response.streaming and _IN_SCOPE in request.scope:
-            request.scope[_IN_SCOPE].leave()
+        if seat := request.scope.get(_IN_SCOPE):
+            seat.is_answered = True
+            if response.streaming:
+                seat.leave()
         return response
 
 
@@ -74,18 +72,17 @@ class _Seat:
         self, thread: ThreadPoolExecutor, idle: "asyncio.Queue[ThreadPoolExecutor]"
     ) -> None:
         self.thread = thread
+        self.is_answered = False
         self._idle = idle
         self._is_over = False
 
     def leave(self) -> None:
-        """Let another have the thread."""
-        if not self._is_over:
-            self._is_over = True
+        """Let another have the thread: at once, or when the view of one who has left is done."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self.is_answered:
             self._idle.put_nowait(self.thread)
-
-    def leave_when_done(self) -> None:
-        """For who is ended by the server, while the view goes on: others would wait for it."""
-        if not self._is_over:
-            self._is_over = True
+        else:
             loop = asyncio.get_running_loop()
             self.thread.submit(loop.call_soon_threadsafe, self._idle.put_nowait, self.thread)

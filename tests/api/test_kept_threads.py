@@ -53,7 +53,7 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
 
 urlpatterns = [
     path("who", name_of_thread),
-    path("health/live", name_of_thread),
+    path("health/live", lambda request: HttpResponse("live")),
     path("wait", wait),
     path("stream", stream),
 ]
@@ -117,7 +117,7 @@ async def test_who_finds_no_thread_waits_in_line(application: KeptThreads) -> No
     third = Asked(application, "/who")
     await asyncio.sleep(0.1)
     assert not third.task.done()
-    assert await Asked(application, "/health/live").answer()
+    assert await Asked(application, "/health/live").answer() == b"live"
     _may_end.set()
     assert [await one.answer() for one in waiting] == [b"waited"] * 2
     assert await third.answer()
@@ -132,9 +132,10 @@ async def test_a_client_that_leaves_frees_no_thread_that_is_at_work(
     gone.leave()
     names = {(await Asked(application, "/who").answer()).split()[0] for _ in range(4)}
     assert len(names) == 1  # nobody stood in line behind it
-    assert not gone.task.done()
     _may_end.set()
     assert await gone.answer() == b""
+    both = [Asked(application, "/wait") for _ in range(2)]
+    assert [await one.answer() for one in both] == [b"waited"] * 2
 
 
 @on_a_loop
