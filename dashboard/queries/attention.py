@@ -23,6 +23,8 @@ LOOKED_AT = 1_000
 class Attention(NamedTuple):
     """Each part is empty where all is well. `late` is when the most overdue job was due."""
 
+    all_quiet: bool
+
     dead: Count
     unserved: list[Unserved]
     at_limit: list[TenantRow]
@@ -43,6 +45,7 @@ def attention(board: Board) -> Attention:
         if lane.pk not in without_worker and lane.tenant_id not in limited
     ]
     return Attention(
+        all_quiet=_are_all_quiet(board),
         dead=board.by_status[Status.DLQ],
         unserved=unserved,
         at_limit=at_limit,
@@ -59,6 +62,13 @@ def _counted(lane: Any) -> tuple[Any, Count]:
 
 def _vanished(board: Board) -> list[Worker]:
     return [one for one in board.workers if workers.state_of(one, board.now) == "stale"]
+
+
+def _are_all_quiet(board: Board) -> bool:
+    """Whether there are workers that the tenants share, and each of those was asked to be quiet."""
+    states = [workers.state_of(one, board.now) for one in board.workers if not one.tenant_id]
+    there = {state for state in states if state not in {"stopped", "stale"}}
+    return there == {"quiet"}
 
 
 def _late(board: Board) -> datetime | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from dashboard.queries import counts, history
 from dashboard.queries.counts import Count
@@ -14,7 +14,8 @@ from dashboard.queries.history import OUTCOMES, Ended
 from dashboard.queries.unserved import unserved
 from dashboard.scope import Scope
 from jobs.figures import live_workers
-from jobs.models import Lane, LaneMinute, Worker
+from jobs.models import Lane, LaneMinute, Line, Worker
+from jobs.remote import PREFIX
 from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
 
@@ -135,9 +136,22 @@ def listed(scope: Scope, asked: Asked) -> dict[str, Any]:
     hour = sparks([row.lane.pk for row in shown], now())
     return {
         "rows": [(row, hour[row.lane.pk]) for row in shown],
-        "unserved": sorted({row.lane.queue for row in shown if not row.workers}),
+        **_without_workers([row.lane for row in shown if not row.workers]),
         "found": count,
         "total": len(known),
+    }
+
+
+def _without_workers(lanes: Collection[Any]) -> dict[str, list[str]]:
+    """The queues of these lanes: those that workers of ours could serve, and the others, which hold
+    remote tasks alone."""
+    lines = Line.objects.filter(lane_id__in=[lane.pk for lane in lanes])
+    of_ours = ~Q(task__startswith=PREFIX)
+    remote = set(lines.exclude(of_ours).values_list("lane_id", flat=True).distinct())
+    remote -= set(lines.filter(of_ours).values_list("lane_id", flat=True).distinct())
+    return {
+        "unserved": sorted({lane.queue for lane in lanes if lane.pk not in remote}),
+        "remote": sorted({lane.queue for lane in lanes if lane.pk in remote}),
     }
 
 

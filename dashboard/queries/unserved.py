@@ -10,6 +10,7 @@ from django.db.models.expressions import RawSQL
 
 from jobs.lookup import in_status
 from jobs.models import Job, Line, Worker
+from jobs.remote import is_remote
 from jobs.statuses import Status
 from jobs.store.depths import CAP
 from jobs.why import Gate, Need, missing_worker
@@ -24,12 +25,16 @@ _READY_OF_LINE = """FROM jobs_job
 
 
 class Unserved(NamedTuple):
-    """Ready jobs of a lane that wait for the same worker; those of several tasks are one."""
+    """Ready jobs of a lane that wait for the same worker; those of several tasks are one.
+
+    `is_remote`: workers of ours never run them, only one of their tenant over REST.
+    """
 
     lane: Any
     gate: Gate
     worker_tags: str
     waiting: int
+    is_remote: bool
 
 
 def unserved(lanes: Sequence[Any], workers: Collection[Worker], now: datetime) -> list[Unserved]:
@@ -39,12 +44,13 @@ def unserved(lanes: Sequence[Any], workers: Collection[Worker], now: datetime) -
     """
     late = [lane for lane in lanes if lane.waiting and lane.oldest < now - PATIENCE]
     gates = dict(islice(_gates({lane.pk: lane for lane in late[:MAX_LANES]}, workers), MAX_LINES))
-    found: dict[tuple[int, Gate], Unserved] = {}
+    found: dict[tuple[int, Gate, bool], Unserved] = {}
     for line in _waiting(gates, now):
         lane, gate = gates[line.pk]
-        earlier = found.get((lane.pk, gate))
+        key = (lane.pk, gate, is_remote(line.task))
+        earlier = found.get(key)
         waiting = line.ready + (earlier.waiting if earlier else 0)
-        found[lane.pk, gate] = Unserved(lane, gate, line.worker_tags, waiting)
+        found[key] = Unserved(lane, gate, line.worker_tags, waiting, is_remote(line.task))
     return list(found.values())
 
 

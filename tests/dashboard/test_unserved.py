@@ -140,3 +140,26 @@ def test_the_page_of_queues_says_the_same(
     assert [row.lane.queue for row, _ in page.context["queue_list"]["rows"]] == ["mixed"]
     assert "not for all" in page.text
     assert escape(one.gate.text) in page.text
+
+
+def test_for_remote_tasks_a_worker_over_rest_is_advised(operator: Client, alice: Tenant) -> None:
+    waiting(alice, queue="mass", task="remote:resize")
+    waiting(alice, queue="mail")
+
+    for page in (operator.get("/").text, operator.get(reverse("queues")).text):
+        assert "a worker over REST" in page
+        assert "runworkers --queues mail</code>" in page
+        assert "runworkers --queues mass" not in page
+
+
+def test_one_line_says_that_every_worker_is_quiet(
+    ann: Client, operator: Client, alice: Tenant
+) -> None:
+    told = "Every worker is quiet: nothing starts."
+    a_worker(is_draining=True, asked_to="quiet")
+    a_worker(stopped_at=timezone.now())
+    waiting(alice)
+    assert operator.get("/").text.count(told) == ann.get("/").text.count(told) == 1
+
+    a_worker()
+    assert told not in operator.get("/").text
