@@ -24,7 +24,8 @@ from dashboard.stream import Subscriber, watcher
 from jobs import access
 
 MAX_MESSAGE_CHARACTERS = 1_024
-HEARTBEAT_SECONDS = 15
+HEARTBEAT_SECONDS = 5
+"""A page calls itself stale when it has heard nothing for twice as long."""
 RECHECK_SECONDS = 60
 
 _log = logging.getLogger(__name__)

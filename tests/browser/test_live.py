@@ -144,6 +144,28 @@ def test_a_paused_page_stands_still_until_it_is_resumed(open_page: OpenPage, ali
     expect(page.locator("h1 .badge")).to_have_text("RUNNING")
 
 
+def test_a_page_that_hears_nothing_says_how_old_it_is(open_page: OpenPage) -> None:
+    def prepare(page: Page) -> None:
+        page.clock.install()
+        page.route_web_socket(re.compile("/ws/live"), answer_once)
+
+    def answer_once(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        socket.send('{"seq": 1, "changed": []}')
+
+    sockets: list[WebSocketRoute] = []
+    page = open_page("/", prepare)
+    shows_live(page, "live")
+
+    page.clock.fast_forward(12_000)
+    shows_live(page, "stale")
+    expect(page.locator("#live")).to_have_text(re.compile(r"^stale for [1-3]\d s$"))
+
+    sockets[-1].send('{"seq": 2, "changed": []}')
+    shows_live(page, "live")
+    expect(page.locator("#live")).to_have_text("live")
+
+
 def test_an_update_leaves_what_the_reader_opened_alone(open_page: OpenPage, alice: Tenant) -> None:
     job = make_job(alice, payload=b'{"deep": {"deeper": {"deepest": [1, 2]}}}')
     page = open_page(reverse("job", args=[job.pk]))

@@ -4,6 +4,7 @@
 
 import { morph } from "./morph.js";
 
+const STALE_AFTER_MS = 10_000; // two heartbeats
 const HEARTBEAT_LIMIT_MS = 40_000;
 const POLL_SECONDS = 5;
 const MAX_RECONNECT_MS = 30_000;
@@ -170,6 +171,16 @@ export const live = {
     return this.socket?.readyState === WebSocket.OPEN && this.seq > 0;
   },
 
+  get silentMs() {
+    return Date.now() - this.heardAt;
+  },
+
+  // A slow pace answers late, and so hears late.
+  get isStale() {
+    const ownDelay = this.pace > 1 ? 1_000 * Math.min(this.pace, MAX_UNANSWERED_SECONDS) : 0;
+    return this.isOpen && this.silentMs > STALE_AFTER_MS + ownDelay;
+  },
+
   // Seen again, or resumed: what changed meanwhile is fetched, and the socket opened anew.
   look() {
     if (document.hidden) {
@@ -187,9 +198,10 @@ export const live = {
   },
 
   tick() {
-    if (this.isOpen && Date.now() - this.heardAt > HEARTBEAT_LIMIT_MS) this.socket.close();
+    if (this.isOpen && this.silentMs > HEARTBEAT_LIMIT_MS) this.socket.close();
     if (document.hidden && this.socket && Date.now() - this.hiddenAt > HIDDEN_FOR_MS) this.disconnect();
     if (!this.isResting) this.refreshByTime();
+    if (this.isStale) this.tell();
   },
 
   // What becomes true by the mere passing of time.
@@ -217,18 +229,22 @@ export const live = {
   get state() {
     if (this.isPaused) return "paused";
     if (!regions.isReachable || this.hasTrouble) return "offline";
+    if (this.isStale) return "stale";
     return this.isOpen ? "live" : this.failures ? "polling" : "connecting";
   },
 
   tell() {
     const { button, state } = this;
     byId("trouble").hidden = state !== "offline";
+    if (state === "stale") button.textContent = `stale for ${Math.round(this.silentMs / 1_000)} s`;
     if (button.dataset.state === state && button.title) return;
-    button.dataset.state = button.textContent = state;
+    button.dataset.state = state;
+    if (state !== "stale") button.textContent = state;
     button.setAttribute("aria-label", `${state}: ${this.isPaused ? "resume" : "pause"} the updates`);
     button.title = {
       live: "What changes shows at once. Click to pause.",
       polling: `No live connection: asking every ${Math.max(POLL_SECONDS, this.pace)} seconds. Click to pause.`,
+      stale: "The server says nothing any more: what is shown is as old as that. Click to pause.",
       paused: "Nothing is fetched. Click to resume.",
       offline: "The server or its database cannot be reached; trying again.",
       connecting: "Connecting.",
