@@ -1,5 +1,6 @@
 """Saved views on the list of jobs: shown as links, kept and forgotten by forms."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -19,22 +20,30 @@ from jobs.saved_views import delete_view, save_view, visible_views
 
 
 class Shown(NamedTuple):
-    """A saved view as a link; `whose` names the user who shares it, empty for the viewer's own."""
+    """A saved view as a link; `whose` names the user who shares it, empty for the viewer's own.
+
+    `is_namesake`: another one that is shown has its name.
+    """
 
     view: SavedView
     href: str
     whose: str
     is_current: bool
+    is_namesake: bool
 
 
 def shown_views(scope: Scope, filter_text: str) -> Iterator[Shown]:
     """The views that belong on the page, by name: on that of a tenant, none of other tenants."""
-    views = visible_views(scope.user, scope.tenants)
-    for view in views.select_related("user"):
-        if scope.chosen is None or view.tenant_id in {None, scope.chosen.pk}:
-            is_own = view.user_id == scope.user.pk
-            is_current = view.filter == filter_text and view.tenant == scope.chosen
-            yield Shown(view, address_of(view), "" if is_own else str(view.user), is_current)
+    views = [
+        view
+        for view in visible_views(scope.user, scope.tenants).select_related("user")
+        if scope.chosen is None or view.tenant_id in {None, scope.chosen.pk}
+    ]
+    names = Counter(view.name for view in views)
+    for view in views:
+        whose = "" if view.user_id == scope.user.pk else str(view.user)
+        is_current = view.filter == filter_text and view.tenant == scope.chosen
+        yield Shown(view, address_of(view), whose, is_current, names[view.name] > 1)
 
 
 def address_of(view: SavedView) -> str:

@@ -104,3 +104,14 @@ def test_nobody_sees_the_views_of_a_tenant_they_have_left(ann: Client, alice: Te
 
 def test_a_number_that_no_database_takes_is_no_view(ann: Client, alice: Tenant) -> None:
     assert ann.get(f"/jobs/views/{'9' * 26}/delete").status_code == 404
+
+
+def test_views_of_one_name_say_whose_they_are(
+    ann: Client, alice: Tenant, log_in: Callable[..., Client]
+) -> None:
+    bob = log_in("bob", alice)
+    save(ann, "vac", "queue:a", tenant="alice", shared="on")
+    assert "shared by ann</small>" not in bob.get(reverse("jobs")).text
+    save(bob, "vac", "queue:b", tenant="alice", shared="on")
+    assert "shared by ann</small>" in bob.get(reverse("jobs")).text
+    assert "shared by bob</small>" in ann.get(reverse("jobs")).text
