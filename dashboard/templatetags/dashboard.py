@@ -42,7 +42,7 @@ FACES = {
     Status.RUNNING: Face("play", "Running", "a worker is at it"),
     Status.FAILED: Face("loop", "Retrying", "failed, will be tried again"),
     Status.DONE: Face("check", "Done", "succeeded"),
-    Status.DLQ: Face("cross", "Dead", "dead letter: used up its attempts"),
+    Status.DLQ: Face("cross", "Dead", "dead letter: failed for good"),
     Status.CANCELLED: Face("slash", "Cancelled", "was called off"),
 }
 

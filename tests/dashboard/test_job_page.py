@@ -16,7 +16,7 @@ from dashboard.traceback_text import parts
 from jobs import services
 from jobs.job_request import read_job
 from jobs.models import Job, Tenant
-from jobs.statuses import Status
+from jobs.statuses import Reason, Status
 from tests.factories import make_job
 
 EXACT = b'{"big": 123456789012345678901234567890, "exact": 1.10, "e": 1e2}'
@@ -176,6 +176,15 @@ def test_frames_of_libraries_are_folded_and_nothing_is_lost() -> None:
 def test_any_text_stays_as_it_is(text: str) -> None:
     assert "".join(part.text for part in parts(text)) == text
     assert not any(part.frames for part in parts(text))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("reason", Reason)
+def test_a_dead_letter_says_why_it_is_one(ann: Client, alice: Tenant, reason: Reason) -> None:
+    job = make_job(alice, Status.DLQ, reason=reason)
+    page = ann.get(reverse("job", args=[job.pk])).text
+    assert f"failed for good, {reason.replace('_', ' ')}" in page
+    assert "used up its attempts" not in page
 
 
 @pytest.mark.django_db
