@@ -13,7 +13,7 @@ from jobs.models import Tenant
 
 EXIT_CODES = "exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 wrong status, 5 limit reached"
 BAR_WIDTH = 30
-REFUSED, NOT_FOUND, WRONG_STATUS, LIMIT_REACHED = 1, 3, 4, 5
+REFUSED, USAGE, NOT_FOUND, WRONG_STATUS, LIMIT_REACHED = 1, 2, 3, 4, 5
 
 
 class DomainCommand(BaseCommand):

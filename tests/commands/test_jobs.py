@@ -155,9 +155,13 @@ def test_redrive_by_id_by_filter_and_all(alice: Tenant, mallory: Tenant) -> None
     make_job(mallory, Status.DLQ)
     assert run_json("redrive", str(jobs[0].pk))["ids"] == [str(jobs[0].pk)]
     assert run_json("redrive", "--queue", "q1")["count"] == 1
-    assert run_json("redrive", "--tenant", "mallory")["count"] == 1
+    assert run("redrive", "--tenant", "mallory") == "Sent 1 dead letter back."
     assert run("redrive", "--all") == "Sent 2 dead letters back."
-    assert "--all" in str(refusal("redrive"))
+
+
+def test_a_redrive_of_nothing_in_particular_is_a_wrong_use(db: None) -> None:
+    refused = refusal("redrive")
+    assert (refused.returncode, "--all" in str(refused)) == (2, True)
 
 
 def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from jobs.job_request import DEFAULT_TASK, read_job
 from jobs.job_search import settled
 from jobs.lane_json import PAUSE_FIELDS, lane_named
 from jobs.lookup import in_status
-from jobs.management.terminal import DomainCommand
+from jobs.management.terminal import USAGE, DomainCommand
 from jobs.models import Job, LogLine, Tenant
 from jobs.statuses import TERMINAL, Status
 from jobs.store import Ages
@@ -152,7 +152,8 @@ class Command(DomainCommand):
             batch = chosen[start : start + REDRIVE_BATCH]
             moved += map(str, services.redrive(batch, actor=self.actor, tenant=None))
             self.progress(len(moved), len(chosen))
-        self.answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} dead letters back.")
+        letters = f"dead letter{'' if len(moved) == 1 else 's'}"
+        self.answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} {letters} back.")
 
     def pause(self, options: dict[str, Any]) -> None:
         """Pause a queue; pausing it again with a reason puts that in the place of the earlier."""
@@ -199,7 +200,7 @@ class Command(DomainCommand):
         if options["ids"]:
             return [job.pk for job in _jobs(options["ids"])]
         if not options["all"] and not any(options[name] for name in ("tenant", *_given(options))):
-            self.refuse("Give ids, a filter, or --all.")
+            self.refuse("Give ids, a filter, or --all.", USAGE)
         dead = in_status(self._matching(options), Status.DLQ)
         return list(dead.order_by("pk").values_list("pk", flat=True))
 
