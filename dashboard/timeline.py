@@ -9,12 +9,21 @@ from jobs.statuses import AttemptOutcome, Status
 
 MIN_WIDTH = 2.0
 """Of a hundred: so that a short step can still be seen."""
+_ATTEMPT = "Attempt "
+_IF_GIVEN_BACK = {
+    "Waited": "Waited or ran before it was given back",
+    "Until the retry": "Waited or ran before it was given back",
+    "Waiting": "Waits, or ran before it was given back",
+    "Waited, then cancelled": "Waited or ran, then cancelled",
+}
+"""A run that was given back leaves no row and no times: what a wait is called that may hide one."""
 
 
 class Run(Protocol):
     """One attempt that ended without a result."""
 
     number: int
+    fence: int
     outcome: str
     started_at: datetime | None
     finished_at: datetime
@@ -25,6 +34,7 @@ class Subject(Protocol):
 
     status: str
     attempt: int
+    fence: int
     created_at: datetime
     run_at: datetime
     started_at: datetime | None
@@ -55,8 +65,26 @@ class Bar(NamedTuple):
     step: Step
 
 
-def steps(job: Subject, attempts: Iterable[Run], now: datetime) -> list[Step]:
+def steps(job: Subject, attempts: Sequence[Run], now: datetime) -> list[Step]:
     """The job's life so far: waits, runs and backoffs, in order."""
+    return list(_allowing_for_releases(_story(job, attempts, now), job, attempts))
+
+
+def _allowing_for_releases(
+    story: Sequence[Step], job: Subject, attempts: Sequence[Run]
+) -> Iterator[Step]:
+    """The steps; waits in which a worker had the job, as the fences skip one, say that."""
+    goes_on = sum(step.label.startswith(_ATTEMPT) for step in story) > len(attempts)
+    fences = [0, *(run.fence for run in attempts), job.fence + (not goes_on)]
+    at = 1
+    for step in story:
+        is_skipped = fences[at] - fences[at - 1] > 1
+        label = _IF_GIVEN_BACK.get(step.label, step.label) if is_skipped else step.label
+        yield replace(step, label=label)
+        at = min(at + step.label.startswith(_ATTEMPT), len(fences) - 1)
+
+
+def _story(job: Subject, attempts: Sequence[Run], now: datetime) -> list[Step]:
     story: list[Step] = []
     at, last, rounds = job.created_at, 0, 1
     for number, run in _runs(job, attempts):
@@ -101,7 +129,7 @@ def _dead(start: datetime, end: datetime, job: Subject) -> Step:
 
 
 def _attempt(number: int, rounds: int) -> str:
-    return f"Attempt {number}" if rounds == 1 else f"Attempt {number} of round {rounds}"
+    return f"{_ATTEMPT}{number}" if rounds == 1 else f"{_ATTEMPT}{number} of round {rounds}"
 
 
 def _status_of(run: Run) -> Status:

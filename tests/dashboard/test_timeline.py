@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 
 from dashboard.timeline import Step, bars, steps
+from jobs import store
+from jobs.models import Tenant
 from jobs.statuses import Status
+from tests.factories import make_job
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -19,6 +24,7 @@ def at(seconds: float) -> datetime:
 class Subject:
     status: str
     attempt: int = 0
+    fence: int = 0
     created_at: datetime = START
     run_at: datetime = START
     started_at: datetime | None = None
@@ -31,6 +37,7 @@ class Run:
     started_at: datetime | None
     finished_at: datetime
     outcome: str = "failed"
+    fence: int = 0
 
 
 def told(story: list[Step]) -> list[tuple[str, float]]:
@@ -133,3 +140,29 @@ def test_bars_fill_the_strip_and_each_can_be_seen() -> None:
     assert sum(bar.width for bar in placed) == pytest.approx(100, abs=0.1)
     assert min(bar.width for bar in placed) > 1
     assert placed[1].x == placed[0].width
+
+
+def test_a_run_that_was_given_back_is_not_called_a_wait() -> None:
+    attempts = [Run(1, at(5), at(6), fence=2), Run(2, at(7), at(8), fence=3)]
+    job = Subject("DONE", 3, fence=5, started_at=at(30), finished_at=at(31))
+
+    assert [label for label, _ in labels(steps(job, attempts, at(40)))] == [
+        "Waited or ran before it was given back",
+        "Attempt 1",
+        "Until the retry",
+        "Attempt 2",
+        "Waited or ran before it was given back",
+        "Attempt 3",
+    ]
+
+
+@pytest.mark.django_db
+def test_the_page_of_a_released_job_claims_no_mere_wait(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice, Status.RUNNING)
+    fresh = make_job(alice, queue="other")
+    assert store.release([store.Lease(job.pk, job.fence)]) == {job.pk}
+
+    page = ann.get(reverse("job", args=[job.pk])).text
+
+    assert "Waits, or ran before it was given back" in page
+    assert "given back" not in ann.get(reverse("job", args=[fresh.pk])).text
