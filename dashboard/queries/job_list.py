@@ -86,6 +86,11 @@ class Asked:
         }
 
     @property
+    def is_of_more(self) -> bool:
+        """Whether it asks for more than statuses, within which nothing is counted."""
+        return any(term.word != "status" for term in self.filter.terms)
+
+    @property
     def facet(self) -> str | None:
         """The one status that it is about, nothing for any, None for several."""
         left = self.filter.statuses

@@ -247,3 +247,15 @@ def test_a_tag_is_found_among_all_tenants(operator: Client, alice: Tenant, mallo
     page = operator.get(reverse("jobs"), {"filter": "tag:vip"}).context["jobs"]["page"]
 
     assert {row.pk for row in page.rows} == {job.pk for job in jobs}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("text", "is_said"), [("queue:none status:DLQ", True), ("status:DLQ", False), ("", False)]
+)
+def test_it_is_said_that_the_numbers_leave_out_the_rest_of_the_filter(
+    ann: Client, alice: Tenant, text: str, is_said: bool
+) -> None:
+    make_job(alice, Status.DLQ)
+    page = ann.get(reverse("jobs"), {"filter": text}).text
+    assert ("The numbers are of all jobs" in page) is is_said
