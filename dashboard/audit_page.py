@@ -18,6 +18,7 @@ from dashboard.queries.rows import page_of
 from dashboard.scope import Scope, scope_of
 from jobs.lookup import newest
 from jobs.models import AuditEntry
+from jobs.operations import details_of
 
 OFFERED = 50
 OFFERED_FROM = 10_000
@@ -55,7 +56,7 @@ def audit(request: HttpRequest) -> HttpResponse:
 
     def figures() -> Mapping[str, Any]:
         found = page_of(visible.annotate(now=Now()), request.GET.get("before", ""), **wanted)
-        return {"page": found, "entries": [_entry(row) for row in found.rows]}
+        return {"page": found, "entries": [_entry(row, scope) for row in found.rows]}
 
     return live_page(
         request,
@@ -112,8 +113,8 @@ def _actions(visible: QuerySet[AuditEntry]) -> list[str]:
     return list(recent.values_list("action", flat=True).distinct()[:OFFERED])
 
 
-def _entry(row: AuditEntry) -> Entry:
-    details = dict(row.details)
+def _entry(row: AuditEntry, scope: Scope) -> Entry:
+    details = details_of(row, may_read=scope.reads(row.tenant_id))
     before, after = details.pop("before", None), details.pop("after", None)
     facts = [(name.replace("_", " "), _text(name, value)) for name, value in details.items()]
     return Entry(row, _changes(before or {}, after or {}), facts)

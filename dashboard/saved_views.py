@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from dashboard.pages import plain_page
 from dashboard.scope import Scope, scope_of
 from jobs.errors import InvalidInput
+from jobs.job_filters import without_messages
 from jobs.models import SavedView
 from jobs.saved_views import delete_view, save_view, visible_views
 
@@ -37,13 +38,19 @@ def shown_views(scope: Scope, filter_text: str) -> Iterator[Shown]:
     views = [
         view
         for view in visible_views(scope.user, scope.tenants).select_related("user")
-        if scope.chosen is None or view.tenant_id in {None, scope.chosen.pk}
+        if (scope.chosen is None or view.tenant_id in {None, scope.chosen.pk})
+        and (view.user_id == scope.user.pk or _may_know(scope, view))
     ]
     names = Counter(view.name for view in views)
     for view in views:
         whose = "" if view.user_id == scope.user.pk else str(view.user)
         is_current = view.filter == filter_text and view.tenant == scope.chosen
         yield Shown(view, address_of(view), whose, is_current, names[view.name] > 1)
+
+
+def _may_know(scope: Scope, view: SavedView) -> bool:
+    """Whether it says nothing of what errors say that the user may not know."""
+    return scope.reads(view.tenant_id) or view.filter == without_messages(view.filter)
 
 
 def address_of(view: SavedView) -> str:

@@ -77,6 +77,10 @@ class Scope:
         """Whether the user may read the payloads of everything that the page is about."""
         return self.readable.issuperset(self.ids)
 
+    def reads(self, tenant_id: int | None) -> bool:
+        """Whether the user may read payloads of the tenant; without one, of all in scope."""
+        return self.is_readable if tenant_id is None else tenant_id in self.readable
+
     @property
     def is_operable(self) -> bool:
         """Whether the user may act on everything that the page is about."""

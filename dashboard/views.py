@@ -83,7 +83,7 @@ def operation_list(request: HttpRequest) -> HttpResponse:
 def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """One bulk action and how far it came."""
     scope = scope_of(request)
-    shown = bulk.found(scope, operation_id)
+    shown = operations.shown(scope, bulk.found(scope, operation_id))
     of = [shown.tenant_id] if shown.tenant_id else scope.ids
     may_cancel = scope.operable.issuperset(of)
     regions = {"operation": lambda: {"operation": shown, "may_cancel": may_cancel}}

@@ -34,6 +34,7 @@ from jobs.lookup import in_status
 from jobs.models import Job, JobTag, Tenant
 
 _BEGINNING_OF_ID = re.compile(r"\A[0-9a-f]{8,32}\Z", re.IGNORECASE)
+WITHHELD = "…"
 CLOCKS_AGREE_WITHIN = timedelta(minutes=1)
 """Ids carry the time of the process that made them, which follows the database's (`uuid7`)."""
 
@@ -123,6 +124,25 @@ def searches_messages(wanted: Filter) -> bool:
         and not (term.word == FREE_TEXT and all(_is_id(value) for value in term.values))
         for term in wanted.terms
     )
+
+
+def without_messages(text: str) -> str:
+    """The text of a filter for who may not know what errors say: of words about that, no values.
+
+    Nothing of a text that cannot be read, as the audit log keeps the beginnings of long ones.
+    """
+    try:
+        terms = written(text).terms
+    except InvalidInput:
+        return WITHHELD
+    return " ".join(map(_without_messages, terms))
+
+
+def _without_messages(term: Term) -> str:
+    if not searches_messages(Filter((term,))):
+        return term.source
+    word = "" if term.word == FREE_TEXT else f"{term.word}:"
+    return f"{'-' * term.is_negated}{word}{WITHHELD}"
 
 
 def finds_by_index(term: Term) -> bool:

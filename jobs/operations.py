@@ -25,8 +25,9 @@ from jobs.errors import (
     TooManyOperations,
 )
 from jobs.filters import Filter, Term, parse
+from jobs.job_filters import without_messages
 from jobs.job_search import Search
-from jobs.models import AuditAction, Operation, Tenant
+from jobs.models import AuditAction, AuditEntry, Operation, Tenant
 from jobs.services import audit
 from jobs.statuses import ACTED_ON, BulkAction, OperationState
 from jobs.store import bulk
@@ -247,6 +248,14 @@ def _refuse_too_many(tenant: Tenant | None, actor: str) -> None:
     running = Operation.objects.filter(tenant=tenant, state=OperationState.RUNNING)
     if running.filter(actor__startswith=f"{kind}:").count() >= most:
         raise TooManyOperations(f"{most} operations are running; wait for one, or cancel it.")
+
+
+def details_of(entry: AuditEntry, *, may_read: bool) -> dict[str, Any]:
+    """What else an entry of the audit log tells; to who may not read errors, nothing of those."""
+    found = dict(entry.details)
+    if "filter" in found and not may_read:
+        found["filter"] = without_messages(found["filter"])
+    return found
 
 
 def target_of(operation: Operation) -> str:

@@ -8,6 +8,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from dashboard.scope import Scope
+from jobs.job_filters import without_messages
 from jobs.models import Operation
 
 LISTED = 50
@@ -22,8 +23,16 @@ def visible(scope: Scope) -> QuerySet[Operation]:
 
 
 def listed(scope: Scope) -> list[Operation]:
-    """The newest of them, each with `now`."""
-    return list(visible(scope).order_by("-pk")[:LISTED])
+    """The newest of them, each with `now` and `shown_filter`."""
+    return [shown(scope, one) for one in visible(scope).order_by("-pk")[:LISTED]]
+
+
+def shown(scope: Scope, operation: Operation) -> Operation:
+    """The operation with `shown_filter`: as much of its filter as the user may know."""
+    text = operation.filter
+    may_read = scope.reads(operation.tenant_id)
+    operation.shown_filter = text if may_read else without_messages(text)  # type: ignore[attr-defined]
+    return operation
 
 
 def under_way() -> dict[int | None, list[Any]]:

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from jobs.models import Job, Role, Tenant
-from jobs.statuses import Status
+from jobs.job_filters import without_messages
+from jobs.models import AuditEntry, Job, Operation, Role, Tenant
+from jobs.operations import start
+from jobs.saved_views import save_view
+from jobs.statuses import BulkAction, Status
 from tests.factories import make_job
 
 SAYS, TRACE = "card 4111 declined", "pay(card=4111)"
@@ -68,3 +72,62 @@ def test_no_filter_finds_out_what_is_withheld(
 def test_other_filters_are_for_all(viewer: Client, dead: Job) -> None:
     for wanted in ("error_type:CardError", str(dead.pk), f"id:{dead.pk}"):
         assert dead in viewer.get(reverse("jobs"), {"filter": wanted}).context["jobs"]["page"].rows
+
+
+ASKED = f'queue:default -message:"{SAYS}",lost error_type:CardError "{SAYS}"'
+TOLD = "queue:default -message:… error_type:CardError …"
+
+
+@pytest.fixture
+def begun(alice: Tenant, dead: Job) -> Operation:
+    """A bulk action on dead letters that say something."""
+    return start(alice, BulkAction.REDRIVE, ASKED, actor="user:ann")
+
+
+def test_a_filter_is_told_without_what_errors_say() -> None:
+    assert without_messages(ASKED) == TOLD
+    assert without_messages("queue:a,b -tag:c created:>2h") == "queue:a,b -tag:c created:>2h"
+    assert without_messages("01a204f6") == "01a204f6"
+    assert without_messages(f'queue:a message:"{SAYS}') == "…"  # the beginning of a longer one
+
+
+@pytest.mark.parametrize("name", ["operations", "operation", "audit"])
+def test_the_filters_of_others_tell_nobody_what_errors_say(
+    ann: Client, log_in: Callable[..., Client], alice: Tenant, begun: Operation, name: str
+) -> None:
+    address = reverse(name, args=[begun.pk] if name == "operation" else [])
+    page = log_in("adam", alice, sees_payloads=False).get(address).text
+
+    assert "4111" in ann.get(address).text
+    assert "error_type:CardError" in page
+    assert "4111" not in page
+
+
+def test_a_shared_view_that_says_what_errors_say_is_for_those_who_may_know(
+    ann: Client, viewer: Client, alice: Tenant
+) -> None:
+    user = User.objects.get(username="ann")
+    save_view(user, alice, "Declined", f'message:"{SAYS}"', is_shared=True)
+    save_view(user, alice, "Mails", "queue:mail", is_shared=True)
+
+    assert "Declined" in ann.get(reverse("jobs")).text
+    page = viewer.get(reverse("jobs")).text
+    assert "Mails" in page
+    assert "Declined" not in page
+    assert "4111" not in page
+
+
+def test_staff_without_the_right_read_the_audit_log_without_what_errors_say(
+    log_in: Callable[..., Client], begun: Operation
+) -> None:
+    staff = log_in("sam", is_staff=True)
+    sam = User.objects.get(username="sam")
+    sam.user_permissions.set(Permission.objects.filter(codename="view_auditentry"))
+    entry = AuditEntry.objects.get(action="start_operation")
+    address = reverse("admin:jobs_auditentry_change", args=[entry.pk])
+
+    page = staff.get(address).text
+    assert "error_type:CardError" in page
+    assert "4111" not in page
+    sam.user_permissions.add(Permission.objects.get(codename="view_payload"))
+    assert "4111" in staff.get(address).text
