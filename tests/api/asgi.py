@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 from django.db import connections
 
+from jobqueue_project.requests import accept_any_content_type
 from jobs.api.asgi import Application
 from jobs.api.door import Door
 from jobs.api.held import Held, asks_for_news
@@ -19,6 +20,7 @@ from jobs.api.held import Held, asks_for_news
 PATIENCE_SECONDS = 60
 http = get_asgi_application()
 """Django's own: its threads end with their requests. A server keeps them (`kept_threads`)."""
+accept_any_content_type(http)
 _applications: WeakKeyDictionary[asyncio.AbstractEventLoop, Application] = WeakKeyDictionary()
 """One for each loop: what waits in turns belongs to a loop, of which a server has one."""
 
