@@ -31,7 +31,7 @@ from jobs.errors import IdempotencyMismatch, InsufficientScope, InvalidInput
 from jobs.fields import Field, bounded, flag, number, read_fields, text
 from jobs.filters import spelled
 from jobs.instants import instant
-from jobs.job_filters import written
+from jobs.job_filters import searches_messages, without_messages, written
 from jobs.job_request import key_in_header
 from jobs.keys import Scope, allows
 from jobs.models import ApiKey, Operation
@@ -101,12 +101,16 @@ PREVIEW = record(
 
 
 def operation_as_json(operation: Operation, key: ApiKey) -> dict[str, Any]:
-    """The operation and how far it came; what was counted, for a key that may read."""
+    """The operation and how far it came; what was counted, for a key that may read.
+
+    To others the filter of somebody else does not tell what errors say.
+    """
     may_count = allows(key, Scope.READ)
+    may_know = may_count or operation.actor == f"key:{key.prefix}"
     return {
         "id": str(operation.pk),
         "action": operation.action,
-        "filter": operation.filter,
+        "filter": operation.filter if may_know else without_messages(operation.filter),
         "state": operation.state,
         "reason": operation.reason or None,
         "rate_per_second": operation.rate_per_second,
@@ -222,6 +226,8 @@ class Operations(OperationsView):
                 raise InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
         action, wanted = given["action"], narrowed(self.key, given["filter"])
         self.require(Scope.READ if given.get("dry_run") else SCOPES[action])
+        if searches_messages(written(wanted)):  # its count would tell what errors say
+            self.require(Scope.READ)
         if given.get("dry_run"):
             return Response(_preview_as_json(action, wanted, self))
         key = request.headers.get("Idempotency-Key")

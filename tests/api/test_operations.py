@@ -181,6 +181,19 @@ def test_a_key_that_may_not_read_counts_nothing_and_sees_what_it_began(
     problem(Caller(None).get("/operations"), 401, "not_authenticated")
 
 
+def test_a_key_that_may_not_read_does_not_find_out_what_errors_say(
+    api: Caller, alice: Tenant, caller_of: Callable[..., Caller]
+) -> None:
+    submitter = caller_of(alice, "submit")
+    asked = {"action": "retry", "filter": 'queue:mail message:"card 4111"'}
+    refused = problem(submitter.post("/operations", asked), 403, "insufficient_scope")
+    assert "'read'" in refused["detail"]
+    others = accepted(api.post("/operations", asked))
+    assert others["filter"] == asked["filter"]
+    cancelled = submitter.post(f"/operations/{others['id']}/cancel").json()
+    assert cancelled["filter"] == "queue:mail message:…"
+
+
 def test_a_strangers_operation_is_as_absent_as_a_random_one(
     api: Caller, alice: Tenant, stranger: Caller
 ) -> None:
