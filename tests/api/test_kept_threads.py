@@ -101,6 +101,12 @@ def on_a_loop(test: Callable[[KeptThreads], Any]) -> Callable[[KeptThreads], Non
     return run
 
 
+async def both_are_free(application: KeptThreads) -> None:
+    """Two more requests have a thread each."""
+    both = [Asked(application, "/wait") for _ in range(2)]
+    assert [await one.answer() for one in both] == [b"waited"] * 2
+
+
 @on_a_loop
 async def test_the_next_request_has_the_same_thread_and_connection(
     application: KeptThreads,
@@ -134,8 +140,7 @@ async def test_a_client_that_leaves_frees_no_thread_that_is_at_work(
     assert len(names) == 1  # nobody stood in line behind it
     _may_end.set()
     assert await gone.answer() == b""
-    both = [Asked(application, "/wait") for _ in range(2)]
-    assert [await one.answer() for one in both] == [b"waited"] * 2
+    await both_are_free(application)
 
 
 @on_a_loop
@@ -150,8 +155,7 @@ async def test_a_request_that_the_server_ends_frees_no_thread_that_is_at_work(
     await asyncio.gather(ended.task, return_exceptions=True)
     assert await Asked(application, "/who").answer()
     _may_end.set()
-    both = [Asked(application, "/wait") for _ in range(2)]
-    assert [await one.answer() for one in both] == [b"waited"] * 2
+    await both_are_free(application)
 
 
 @on_a_loop
