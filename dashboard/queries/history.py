@@ -162,15 +162,15 @@ def past_and_recent(
     now: datetime,
     read: Callable[[datetime, datetime], list[T]],
 ) -> list[T]:
-    """What is read of the range, from one time to another; of long ones, past hours once a day.
+    """What is read of the range, from one time to another; past hours of long ones once a day.
 
     Those come with some from before the range.
     """
     steps = span.steps(now)
     first, end = _moment(steps.start), _moment(steps.stop)
-    if span.length < timedelta(hours=24):
+    if span.length < timedelta(hours=6):
         return read(first, end)
-    settled = _settled_hour(now)
+    settled = settled_hour(now)
     key = f"dashboard-{name}-{span.name}-{settled:%Y%m%d}-{_digest(tenant_ids)}"
     nothing: tuple[datetime, list[T]] = (first, [])
     known_until, past = cache.get(key, nothing)
@@ -180,7 +180,7 @@ def past_and_recent(
     return past + read(max(known_until, settled), end)
 
 
-def _read_once(
+def read_once(
     name: str, tenant_ids: Collection[int], settled: datetime, read: Callable[[], T]
 ) -> T:
     """What does not change any more."""
@@ -225,7 +225,7 @@ def _moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _settled_hour(now: datetime) -> datetime:
+def settled_hour(now: datetime) -> datetime:
     """The last full hour whose sums are final."""
     return (now - SETTLED_AFTER).replace(minute=0, second=0, microsecond=0)
 
@@ -248,7 +248,7 @@ def ended_per_tenant(tenant_ids: Collection[int], since: datetime) -> dict[int, 
 
 def ended_in_a_day(tenant_ids: Collection[int], now: datetime) -> dict[int, Ended]:
     """What ended in about the last 24 hours, by tenant; hours that are past are summed once."""
-    settled = _settled_hour(now)
+    settled = settled_hour(now)
     recent = ended_per_tenant(tenant_ids, settled)
     past = _ended_in_past_hours(tenant_ids, settled)
     return {
@@ -266,7 +266,7 @@ def _ended_in_past_hours(tenant_ids: Collection[int], settled: datetime) -> dict
         sums = rows.values_list("tenant_id").annotate(**_SUMS).order_by()
         return {tenant_id: Ended(*ended) for tenant_id, *ended in sums}
 
-    return _read_once("ended", tenant_ids, settled, read)
+    return read_once("ended", tenant_ids, settled, read)
 
 
 def sparks(lane_ids: Collection[int], now: datetime) -> dict[int, list[Ended]]:

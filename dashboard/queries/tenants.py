@@ -14,7 +14,7 @@ from django.db.models import Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
-from dashboard.queries.history import DAY_SECONDS, SETTLED_AFTER
+from dashboard.queries.history import DAY_SECONDS, SETTLED_AFTER, read_once, settled_hour
 from dashboard.scope import Scope
 from jobs.ceilings import ceiling
 from jobs.models import Job, LaneMinute, Tenant
@@ -198,8 +198,13 @@ def _noise(share: Share, hour: _Hour, arrived: int) -> list[str]:
 
 
 def used_today(tenant_ids: Collection[int], at: datetime) -> dict[int, Used]:
-    """What was used since midnight UTC, by tenant."""
-    return _used(tenant_ids, _midnight(at))
+    """What was used since midnight UTC, by tenant; hours that are past are summed once."""
+    midnight = _midnight(at)
+    settled = max(midnight, settled_hour(at))
+    past = read_once("used", (), settled, lambda: _used_by_all(midnight, until=settled))
+    recent = _used(tenant_ids, settled)
+    nothing = Used()
+    return {pk: past.get(pk, nothing).plus(recent.get(pk, nothing)) for pk in tenant_ids}
 
 
 def used_before(at: datetime) -> dict[int, Used]:
@@ -208,11 +213,14 @@ def used_before(at: datetime) -> dict[int, Used]:
     key = f"dashboard-30-days-{midnight:%Y%m%d}"
     found: dict[int, Used] | None = cache.get(key)
     if found is None:
-        ids = list(Tenant.objects.values_list("pk", flat=True))
-        found = _used(ids, midnight - timedelta(days=MONTH_DAYS), until=midnight)
+        found = _used_by_all(midnight - timedelta(days=MONTH_DAYS), until=midnight)
         is_final = at - midnight > SETTLED_AFTER
         cache.set(key, found, timeout=DAY_SECONDS if is_final else MINUTE_SECONDS)
     return found
+
+
+def _used_by_all(since: datetime, until: datetime) -> dict[int, Used]:
+    return _used(list(Tenant.objects.values_list("pk", flat=True)), since, until)
 
 
 def _midnight(at: datetime) -> datetime:

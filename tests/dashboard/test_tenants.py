@@ -117,6 +117,18 @@ def test_use_is_told_of_today_and_of_30_days(operator: Client, alice: Tenant) ->
     assert [day["done"] for day in page["days"]] == [1, 10]
 
 
+@pytest.mark.parametrize(("hour", "minute"), [(0, 2), (1, 4), (12, 30), (23, 59)])
+def test_today_is_all_since_midnight_whatever_is_summed_already(
+    alice: Tenant, hour: int, minute: int
+) -> None:
+    at = timezone.now().replace(hour=hour, minute=minute, second=0, microsecond=0)
+    midnight = at.replace(hour=0, minute=0)
+    for done, when in ((1_000, midnight - timedelta(minutes=1)), (1, midnight), (10, at)):
+        counted(alice, done=done, ago=timezone.now() - when)
+    for _ in range(2):
+        assert tenants.used_today([alice.pk], at) == {alice.pk: (0, 11, 0, 0)}
+
+
 def test_limits_are_told_with_their_use(ann: Client, make_tenant: Callable[..., Tenant]) -> None:
     alice = Tenant.objects.get(slug="alice")
     limits = {"max_running": 4, "max_pending": 9, "submissions_per_minute": 100}

@@ -33,6 +33,14 @@ def test_server_ends_long_waits_of_our_connections() -> None:
     assert {name: setting(name) for name in waits} == waits
 
 
+@pytest.mark.django_db
+def test_server_compiles_no_statement_of_our_connections() -> None:
+    """It guesses what a search costs, and would take longer to compile it than to run it."""
+    if not is_postgresql():
+        pytest.skip("SQLite has no compiler")
+    assert setting("jit") == "off"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_lock_that_cannot_be_had_is_an_operational_error() -> None:
     """Which a role takes as a reason to try again, and the API answers with 503."""
