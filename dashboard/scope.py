@@ -72,7 +72,7 @@ class Scope:
         """The ids of the tenants whose payloads and results the user may read."""
         return access.allowed(self.user, access.VIEW_PAYLOAD, self.tenants)
 
-    @property
+    @cached_property
     def is_readable(self) -> bool:
         """Whether the user may read the payloads of everything that the page is about."""
         return self.readable.issuperset(self.ids)
