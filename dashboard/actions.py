@@ -17,7 +17,8 @@ from django.views.decorators.http import require_http_methods
 
 from dashboard.forms import SubmitForm
 from dashboard.job_page import is_copyable
-from dashboard.pages import back
+from dashboard.pages import back, plain_page
+from dashboard.queries.job_list import rows_of
 from dashboard.scope import Scope, scope_of
 from jobs import services
 from jobs.access import actor_of
@@ -63,7 +64,9 @@ def act_on_job(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
     if request.method != "POST":
         if action not in QUESTIONS:
             return redirect(page)
-        return _ask(request, question=QUESTIONS[action], verb=action, back=page, job=job)
+        asked: dict[str, Any] = {"question": QUESTIONS[action], "verb": action, "back": page}
+        rows = rows_of(scope, [job.pk])
+        return plain_page(request, scope, "confirm", rows=rows, **asked)
     try:
         messages.success(request, JOB_ACTIONS[action](job, actor_of(request)))
     except JobQueueError as error:
@@ -113,8 +116,3 @@ def _show(form: SubmitForm, error: JobQueueError) -> None:
     """The domain's refusal, beside the field it is about."""
     pointer = error.pointer if isinstance(error, InvalidInput) else ""
     form.add_error(pointer if pointer in form.fields else None, error.detail)
-
-
-def _ask(request: HttpRequest, *, back: str, **context: Any) -> HttpResponse:
-    context |= {"scope": scope_of(request), "back": back, "page_name": "confirm"}
-    return render(request, "dashboard/confirm.html", context)

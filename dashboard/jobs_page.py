@@ -1,5 +1,6 @@
 """The list of jobs: what it shows, what its filter box offers, and what is done to chosen rows."""
 
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,17 +13,18 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from dashboard.pages import back, live_page, never_cached, plain_page
+from dashboard.pages import back, live_page, never_cached, next_page, plain_page
 from dashboard.queries import job_list
 from dashboard.queries.board import Board
 from dashboard.queries.filter_values import values_of
 from dashboard.saved_views import shown_views
-from dashboard.scope import scope_of
+from dashboard.scope import Scope, scope_of
+from dashboard.templatetags.dashboard import id_start
 from jobs import access, services
 from jobs.errors import JobQueueError
 from jobs.filters import WORDS
 from jobs.models import Job
-from jobs.statuses import BulkAction
+from jobs.statuses import BulkAction, Status
 
 MAX_CHOSEN = 200
 MAX_NAMED = 5
@@ -51,11 +53,16 @@ def jobs(request: HttpRequest) -> HttpResponse:
 
     def figures() -> Mapping[str, Any]:
         place = {name: request.GET.get(name, "") for name in ("before", "after")}
+        until = time.monotonic() + job_list.SEARCHING_SECONDS
         found = job_list.JobPage() if asked.error else job_list.page(scope, asked.filter, **place)
+        within = job_list.counted(scope, asked.rest, until=until) if asked.rest else None
+        counts = within or board.by_status
         facets = asked.facets
         return {
             "page": found,
-            "facets": [(one, facets[one], count) for one, count in board.by_status.items()],
+            "facets": [(one, facets[one], counts[one]) for one in Status],
+            "is_within": within is not None,
+            "is_counted": None not in counts.values(),
             "all": facets[""],
             "views": list(shown_views(scope, asked.text)),
         }
@@ -82,13 +89,21 @@ def act_on_chosen(request: HttpRequest) -> HttpResponse:
     found = list(seen.select_related("tenant"))
     scope.require_operable({job.tenant_id for job in found})
     if found and action in QUESTIONS and "sure" not in request.POST:
-        what = f"{len(found)} job{'' if len(found) == 1 else 's'}"
-        question = QUESTIONS[action].format(what)
-        asked: dict[str, Any] = {"question": question, "action": action, "found": found}
-        came_from = back(request, reverse("jobs")).url
-        return plain_page(request, scope, "chosen", came_from=came_from, **asked)
+        return _ask(request, scope, action, found)
     _tell(request, action, _act(action, found, access.actor_of(request)), len(chosen) - len(found))
     return back(request, reverse("jobs"))
+
+
+def _ask(
+    request: HttpRequest, scope: Scope, action: BulkAction, found: Sequence[Job]
+) -> HttpResponse:
+    ids = [job.pk for job in found]
+    there = next_page(request, reverse("jobs"))
+    chosen = [("action", action), ("next", there), ("sure", "yes"), *(("id", pk) for pk in ids)]
+    what = f"{len(found)} job{'' if len(found) == 1 else 's'}"
+    asked: dict[str, Any] = {"question": QUESTIONS[action].format(what), "back": there}
+    asked |= {"verb": f"{action} {len(found)}", "rows": job_list.rows_of(scope, ids)}
+    return plain_page(request, scope, "confirm", fields=chosen, **asked)
 
 
 def _read(given: QueryDict) -> tuple[BulkAction, set[uuid.UUID]]:
@@ -139,7 +154,7 @@ def _tell(
     request: HttpRequest, action: BulkAction, fates: Mapping[str, Sequence[Job]], missing: int
 ) -> None:
     for refusal, its in fates.items():
-        which = ", ".join(f"…{str(job.pk)[-8:]}" for job in its[:MAX_NAMED])
+        which = ", ".join(id_start(job.pk) for job in its[:MAX_NAMED])
         more = f" and {len(its) - MAX_NAMED} more" if len(its) > MAX_NAMED else ""
         if refusal:
             messages.error(request, f"{len(its)} refused: {refusal} ({which}{more})")

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import BinaryField, F, Func, QuerySet, Value
 from django.db.models.functions import Length, Now
 
+from dashboard.queries.counts import Count
 from dashboard.scope import Scope
 from jobs.encryption import is_sealed
 from jobs.errors import InvalidInput
@@ -23,6 +24,9 @@ STEPS = 5
 SEARCHING_SECONDS = 0.1
 """So many steps of a search are taken at once, none after so long; a page offers to look further.
 """
+COUNTED = 1_000
+COUNTED_FIRST = tuple(sorted(Status, key=lambda status: status == Status.DONE))
+"""So many matches of a status are counted; of those that are done, most are to be looked at."""
 PREVIEW_BYTES = 160
 MAX_OPENED_BYTES = 10_000
 """Larger payloads are not opened for their beginning, where they are encrypted."""
@@ -79,16 +83,14 @@ class Asked:
     @property
     def facets(self) -> dict[str, str]:
         """For each status, and for none: the filter with that instead of its own."""
-        rest = tuple(term for term in self.filter.terms if term.word != "status")
+        rest = _joined(self.rest.terms)
         chosen = {status.value: f"status:{status}" for status in Status} | {"": ""}
-        return {
-            status: " ".join(filter(None, [one, _joined(rest)])) for status, one in chosen.items()
-        }
+        return {status: " ".join(filter(None, [one, rest])) for status, one in chosen.items()}
 
     @property
-    def is_of_more(self) -> bool:
-        """Whether it asks for more than statuses, within which nothing is counted."""
-        return any(term.word != "status" for term in self.filter.terms)
+    def rest(self) -> Filter:
+        """What it asks for beside statuses."""
+        return Filter(tuple(term for term in self.filter.terms if term.word != "status"))
 
     @property
     def facet(self) -> str | None:
@@ -111,6 +113,25 @@ class JobPage:
     newer: uuid.UUID | None = None
     older: uuid.UUID | None = None
     searched_to: uuid.UUID | None = None
+
+
+def counted(scope: Scope, rest: Filter, *, until: float) -> dict[Status, Count | None] | None:
+    """How many jobs of each status match the rest of a filter; None where a look found none yet.
+
+    None of all where it would be about several tenants. There is no look after `until`, a time by
+    `time.monotonic`.
+    """
+    if len(scope.searched) > 1 or scope.searched[0] is None:
+        return None
+    found: dict[Status, Count | None] = dict.fromkeys(Status)
+    for status in COUNTED_FIRST:
+        if time.monotonic() > until:
+            break
+        search = Search(scope.searched[0], rest & Filter((Term("status", (status,)),)))
+        step = search.step(None, size=COUNTED)
+        if step.ids or step.rest is None:
+            found[status] = Count(len(step.ids), step.rest is not None)
+    return found
 
 
 def page(scope: Scope, wanted: Filter, before: str = "", after: str = "") -> JobPage:

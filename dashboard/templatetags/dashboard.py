@@ -111,6 +111,22 @@ def face(status: str) -> Face:
     return FACES[Status(status)]
 
 
+ID_SHOWN = 18
+"""Characters of an id with its time and its place within the millisecond: few jobs share them."""
+
+
+@register.filter
+def id_start(job_id: object) -> str:
+    """The beginning of an id, by which a filter finds the job."""
+    return str(job_id)[:ID_SHOWN]
+
+
+@register.simple_tag
+def short_id(job_id: object) -> SafeString:
+    """The beginning of an id; the whole one on hover."""
+    return format_html('<code class="id-start" title="{}">{}</code>', job_id, id_start(job_id))
+
+
 @register.simple_tag
 def ago(moment: datetime | None, now: datetime) -> SafeString:
     """A time told from now, kept fresh by the page's script; the exact one on hover."""

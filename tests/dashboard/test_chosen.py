@@ -1,5 +1,6 @@
 """What is done to chosen rows of the list, and what is told of each."""
 
+import re
 import uuid
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
+from dashboard.templatetags.dashboard import id_start
 from jobs.models import AuditEntry, Job, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
@@ -44,9 +46,9 @@ def test_a_retry_tells_how_many_and_why_others_were_refused(ann: Client, alice: 
     assert (response.status_code, response["Location"]) == (302, "/jobs/?filter=queue:q1")
     assert told(response) == [
         "success: 2 ready to run again.",
-        f"error: 1 refused: A job that is DONE cannot be retried. (…{str(done.pk)[-8:]})",
+        f"error: 1 refused: A job that is DONE cannot be retried. ({id_start(done.pk)})",
     ] or told(response) == [
-        f"error: 1 refused: A job that is DONE cannot be retried. (…{str(done.pk)[-8:]})",
+        f"error: 1 refused: A job that is DONE cannot be retried. ({id_start(done.pk)})",
         "success: 2 ready to run again.",
     ]
     assert [status_of(job) for job in failed] == ["PENDING", "PENDING"]
@@ -72,10 +74,20 @@ def test_what_cannot_be_undone_is_asked_first(
     asked = choose(ann, action, job, next="/jobs/?filter=x")
     assert asked.status_code == 200
     assert f"Yes, {action} 1" in asked.content.decode()
+    assert str(job.pk) in {str(row.pk) for row in asked.context["rows"]}
     assert status_of(job) == before
     response = choose(ann, action, job, next="/jobs/?filter=x", sure="yes")
     assert response["Location"] == "/jobs/?filter=x"
     assert Job.objects.filter(pk=job.pk).values_list("status", flat=True).first() == after
+
+
+def test_the_question_leads_to_another_tenant_by_the_list(
+    operator: Client, alice: Tenant, mallory: Tenant
+) -> None:
+    asked = choose(operator, "cancel", make_job(alice), make_job(mallory))
+    form = asked.text.partition('class="tenant-choice"')[0].rpartition("<form")[2]
+    assert f'action="{reverse("jobs")}"' in form
+    assert {"alice", "mallory"} <= set(re.findall(r"[a-z]+", asked.text.partition("<tbody>")[2]))
 
 
 def test_jobs_that_are_not_there_are_told(ann: Client, mallory: Tenant) -> None:

@@ -1,5 +1,6 @@
 """Filters, keyset pages, and a search that ends."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -249,13 +250,62 @@ def test_a_tag_is_found_among_all_tenants(operator: Client, alice: Tenant, mallo
     assert {row.pk for row in page.rows} == {job.pk for job in jobs}
 
 
-@pytest.mark.django_db
+def _numbers(client: Client, text: str, **query: str) -> dict[str, str]:
+    facets = client.get(reverse("jobs"), {"filter": text, **query}).context["jobs"]["facets"]
+    return {status.value: str(count) for status, _, count in facets if count is None or count}
+
+
+def test_the_numbers_are_of_what_the_rest_of_the_filter_matches(
+    ann: Client, alice: Tenant, mallory: Tenant
+) -> None:
+    for status in (Status.DLQ, Status.DONE, Status.RUNNING, Status.PENDING):
+        make_job(alice, status, queue=status.lower(), tags=("vip",))
+    make_job(alice, Status.DLQ)
+    make_job(mallory, Status.DLQ, tags=("vip",))
+
+    vip = {"DLQ": "1", "DONE": "1", "RUNNING": "1", "PENDING": "1"}
+    assert _numbers(ann, "tag:vip") == vip
+    assert _numbers(ann, "tag:vip status:DLQ") == vip
+    assert _numbers(ann, "queue:dlq created:<1d") == {"DLQ": "1"}
+    assert _numbers(ann, "queue:none") == {}
+    assert _numbers(ann, "status:DLQ")["DLQ"] == "2"
+
+
+def test_what_takes_long_to_count_is_said_to_be_more_or_not_known(
+    ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_list, "COUNTED", 1)
+    for _ in range(3):
+        make_job(alice, Status.DLQ, queue="mail")
+
+    assert _numbers(ann, "queue:mail") == {"DLQ": "1+"}
+    monkeypatch.setattr(job_search, "LOOKED_AT", 1)
+    assert _numbers(ann, "queue:none")["DLQ"] == "None"
+    monkeypatch.setattr(job_list, "SEARCHING_SECONDS", -1)
+    assert set(_numbers(ann, "queue:mail").values()) == {"None"}
+    assert "would take too long" in ann.get(reverse("jobs"), {"filter": "queue:mail"}).text
+
+
 @pytest.mark.parametrize(
-    ("text", "is_said"), [("queue:none status:DLQ", True), ("status:DLQ", False), ("", False)]
+    ("query", "is_said"),
+    [({}, True), ({"tenant": "alice"}, False), ({"filter": "status:DLQ"}, False)],
 )
-def test_it_is_said_that_the_numbers_leave_out_the_rest_of_the_filter(
-    ann: Client, alice: Tenant, text: str, is_said: bool
+def test_of_several_tenants_it_is_said_that_the_numbers_leave_out_the_rest_of_the_filter(
+    operator: Client, alice: Tenant, mallory: Tenant, query: dict[str, str], is_said: bool
 ) -> None:
     make_job(alice, Status.DLQ)
-    page = ann.get(reverse("jobs"), {"filter": text}).text
-    assert ("The numbers are of all jobs" in page) is is_said
+    make_job(alice, Status.DLQ, queue="mail")
+
+    asked = {"filter": "queue:mail"} | query
+
+    assert ("The numbers are of all jobs" in operator.get(reverse("jobs"), asked).text) is is_said
+    told = _numbers(operator, asked.pop("filter"), **asked)["DLQ"]
+    assert told == ("1" if "tenant" in query else "2")
+
+
+def test_what_is_shown_of_an_id_finds_its_job(ann: Client, listed: Listed, alice: Tenant) -> None:
+    jobs = [str(make_job(alice).pk) for _ in range(3)]
+
+    shown = re.findall(r'class="id-start"[^>]*>([^<]+)<', ann.get(reverse("jobs")).text)
+
+    assert [listed(one) for one in shown] == [[job] for job in reversed(jobs)]
