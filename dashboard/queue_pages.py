@@ -3,22 +3,26 @@
 A form is asked for by the script of the page as a row of the table, and without it as a page.
 """
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dashboard.limits import LimitsForm
 from dashboard.pages import back, live_page, never_cached, next_page, plain_page
 from dashboard.queries import lanes
+from dashboard.queries.counts import total
 from dashboard.scope import Scope, scope_of
 from jobs import services
 from jobs.access import actor_of
 from jobs.models import Lane
 from jobs.models.tenants import MAX_REASON
+from jobs.store.depths import lanes_with_counts
 
 
 class PauseForm(forms.Form):
@@ -67,15 +71,29 @@ def pause(request: HttpRequest, slug: str, queue: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def resume(request: HttpRequest, slug: str, queue: str) -> HttpResponse:
-    """Let jobs of the queue start again."""
+    """Ask whether it is meant, with what waits; let jobs of the queue start again."""
     scope = scope_of(request)
     lane = _lane(scope, slug, queue)
     scope.require_operable([lane.tenant_id])
     if request.method != "POST":
-        return redirect("queues")
+        return _ask_to_resume(request, scope, lane)
     services.set_queue_paused(lane.tenant, queue, paused=False, actor=actor_of(request))
     messages.success(request, f"{slug}/{queue} is resumed.")
     return back(request, reverse("queues"))
+
+
+def _ask_to_resume(request: HttpRequest, scope: Scope, lane: Lane) -> HttpResponse:
+    counted: Any = lanes_with_counts([lane.tenant_id]).get(pk=lane.pk)
+    waiting = total([counted.waiting])
+    there = next_page(request, reverse("queues"))
+    asked: dict[str, Any] = {
+        "question": f"Resume {lane.tenant.slug}/{lane.queue}? {waiting} of its jobs wait.",
+        "verb": "resume",
+        "style": "primary",
+        "back": there,
+        "fields": [("next", there)],
+    }
+    return plain_page(request, scope, "confirm", **asked)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -32,9 +32,29 @@ def test_queues_are_found_by_a_part_of_their_name(
     for tenant in (alice, mallory):
         make_job(tenant, queue="nightly-mail")
 
-    assert [kind for kind, _ in _found(ann, "MAIL")] == ["queue", "filter"]
-    assert [kind for kind, _ in _found(operator, "mail")] == ["queue", "queue", "filter"]
-    assert [kind for kind, _ in _found(operator, "mail", tenant="alice")] == ["queue", "filter"]
+    def found(client: Client, text: str, **query: str) -> list[str]:
+        return [href for kind, href in _found(client, text, **query) if kind == "queue"]
+
+    assert len(found(ann, "MAIL")) == 1
+    assert len(found(operator, "mail")) == 2
+    assert found(operator, "mail", tenant="alice") == found(ann, "mail")
+    assert found(operator, "ali/mail") == found(ann, "mail")
+
+
+def test_a_queue_is_paused_and_resumed_by_who_may(
+    ann: Client, viewer: Client, alice: Tenant
+) -> None:
+    make_job(alice, queue="mail")
+    pages = {name: reverse(f"{name}-queue", args=["alice", "mail"]) for name in ("pause", "resume")}
+
+    def acts(client: Client, text: str) -> list[str]:
+        return [href for kind, href in _found(client, text) if kind == "action"]
+
+    assert acts(ann, "mail") == acts(ann, "Pause ma") == [pages["pause"]]
+    assert acts(ann, "resume mail") == acts(viewer, "pause mail") == acts(viewer, "mail") == []
+    ann.post(pages["pause"], {"reason": "the relay is down"})
+    assert acts(ann, "mail") == acts(ann, "resume mail") == [pages["resume"]]
+    assert "Resume alice/mail? 1 of its jobs wait." in ann.get(pages["resume"]).text
 
 
 def test_anything_else_becomes_a_filter_of_jobs(ann: Client, alice: Tenant) -> None:

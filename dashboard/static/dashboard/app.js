@@ -10,9 +10,14 @@ const byId = (id) => document.getElementById(id);
 
 // ---- Times: told relative to now, as the server tells them.
 
+// The clock of this device can be wrong by more than it took the page to come.
+const WRONG_MS = 60_000;
+const ahead = Date.now() - 1_000 * Number(document.body.dataset.now);
+const now = () => Date.now() - (Math.abs(ahead) > WRONG_MS ? ahead : 0);
+
 function tellTimes() {
   for (const element of all("time[data-time]")) {
-    const seconds = (Date.now() - Date.parse(element.dateTime)) / 1_000;
+    const seconds = (now() - Date.parse(element.dateTime)) / 1_000;
     const length = duration(Math.abs(seconds) < 1 ? 0 : Math.floor(Math.abs(seconds)));
     const text = element.dataset.time === "age" ? length : seconds < 0 ? `in ${length}` : `${length} ago`;
     if (Math.abs(seconds) >= 1 && element.textContent !== text) element.textContent = text;

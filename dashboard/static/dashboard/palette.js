@@ -1,7 +1,7 @@
 // The palette: pages, tenants, queues, a job by its id, and what can be done here, by a few letters.
 // A dialog with a combobox; what it offers is on the pages too.
 
-const MOST = 12;
+const MOST = 16;
 const PATIENCE_MS = 150;
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -44,7 +44,9 @@ function rank(label, words) {
 }
 
 async function remote(text) {
-  const response = await fetch(`${dialog.dataset.find}?q=${encodeURIComponent(text)}`);
+  const url = new URL(dialog.dataset.find, location.href);
+  url.searchParams.set("q", text);
+  const response = await fetch(url);
   if (!response.ok || response.redirected) return [];
   const { found } = await response.json();
   return found.map(({ label, kind, href }) => ({ label, kind, go: () => location.assign(href) }));
