@@ -11,18 +11,26 @@ from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
 from jobs.errors import InvalidInput
 from jobs.job_request import JOB_FIELDS, read_job
-from jobs.models import Job, Tenant, valid_name
+from jobs.models import Job, Line, Tenant, valid_name
 from jobs.pace_form import PaceForm
 from jobs.registry import exposed_tasks
+from jobs.remote import PREFIX
 from jobs.statuses import BulkAction
 from jobs.submission import MAX_PRIORITY, MIN_PRIORITY, NewJob, tags_of
+
+MOST_REMOTE = 100
 
 
 class SubmitForm(forms.Form):
     """A job to be submitted, for a tenant the user may act for, of a task open to tenants."""
 
     tenant = forms.ChoiceField()
-    task = forms.ChoiceField()
+    task = forms.CharField(
+        help_text="One that is offered, or remote:… for a worker of your own.",
+        widget=forms.TextInput(
+            attrs={"list": "tasks", "autocomplete": "off", "spellcheck": "false"}
+        ),
+    )
     payload = forms.CharField(
         initial="{}",
         strip=False,
@@ -68,18 +76,19 @@ class SubmitForm(forms.Form):
         self.label_suffix = ""
         self.scope = scope
         self.like = like
-        offered = [slug for pk, slug in scope.slugs.items() if pk in scope.operable]
-        self.choices("tenant", sorted(offered))
-        self.choices("task", sorted({*exposed_tasks(), *([like.task] if like else [])}))
+        slugs = sorted(slug for pk, slug in scope.slugs.items() if pk in scope.operable)
+        tenant = self.fields["tenant"]
+        assert isinstance(tenant, forms.ChoiceField)
+        tenant.choices = [(slug, slug) for slug in slugs]
         self.initial.setdefault("tenant", scope.shown[0].slug)
         if like:
             self.initial = {**self.initial, **_as_given(like)}
 
-    def choices(self, name: str, values: list[str]) -> None:
-        """Offer these values for a field."""
-        field = self.fields[name]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = [(value, value) for value in values]
+    def tasks(self) -> list[str]:
+        """What the field of the task offers: our tasks, and the remote ones of jobs that were."""
+        own = Line.objects.filter(lane__tenant__in=self.scope.operable, task__startswith=PREFIX)
+        remote = own.order_by().values_list("task", flat=True).distinct()[:MOST_REMOTE]
+        return sorted({*exposed_tasks(), *remote})
 
     def clean_payload(self) -> exact_json.Raw:
         """The payload, if it is JSON that can be stored; as it was where only its spaces differ."""

@@ -168,6 +168,20 @@ def test_the_form_takes_all_that_the_api_takes(ann: Client, alice: Tenant) -> No
     assert Job.objects.count() == 1
 
 
+def test_a_remote_task_is_submitted_and_offered_from_then_on(
+    ann: Client, stranger: Client, alice: Tenant
+) -> None:
+    given = FORM | {"tenant": alice.slug, "payload": "{}", "task": "remote:resize"}
+    offered = '<option value="remote:resize">'
+    assert offered not in ann.get(reverse("submit")).text
+
+    ann.post(reverse("submit"), given)
+
+    assert Job.objects.get().task == "remote:resize"
+    assert offered in ann.get(reverse("submit")).text
+    assert offered not in stranger.get(reverse("submit")).text
+
+
 def test_what_is_seldom_needed_is_folded_until_it_says_something(
     ann: Client, alice: Tenant
 ) -> None:
@@ -199,6 +213,8 @@ def test_what_is_seldom_needed_is_folded_until_it_says_something(
         ({"timeout_seconds": "0"}, "timeout_seconds"),
         ({"idempotency_key": "é"}, "idempotency_key"),
         ({"task": "os.system"}, "task"),
+        ({"task": ""}, "task"),
+        ({"task": "remote:"}, "task"),
     ],
 )
 def test_a_mistake_is_named_beside_its_field_and_the_input_is_kept(
