@@ -7,25 +7,26 @@ from ipaddress import ip_address
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-_address: ContextVar[str | None] = ContextVar("address", default=None)
+_request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 
 
 def remember_address(answer: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
     """Middleware: while a request is answered, `caller_address` tells where it came from."""
 
     def remembering(request: HttpRequest) -> HttpResponse:
-        token = _address.set(address_of(request))
+        token = _request.set(request)
         try:
             return answer(request)
         finally:
-            _address.reset(token)
+            _request.reset(token)
 
     return remembering
 
 
 def caller_address() -> str | None:
     """The IP address that the present request came from; None outside of requests."""
-    return _address.get()
+    request = _request.get()
+    return address_of(request) if request else None
 
 
 def address_of(request: HttpRequest) -> str | None:

@@ -27,7 +27,7 @@ WINDOW_SECONDS = 60
 MOST_REFUSED = 10_000
 refused_until: dict[str, float] = {}
 """Until when (monotonic) failures of an address are refused, as far as this process knows."""
-SLICES = 1_000
+SLICES = 200
 """A key's calls of a minute are handed to processes in so many slices; a few are not sliced."""
 _calls_left: dict[str, int] = {}
 """What is left of each key's slice, by its prefix. Threads that race may call once too often."""
