@@ -12,6 +12,9 @@ from jobs.errors import JobNotFound
 from jobs.job_rows import find_job
 from jobs.models import Job, Membership, Role, Tenant
 
+MAX_ACTOR = 150
+"""Characters that columns with an actor have; a name may have as many by itself."""
+
 
 def tenants_of_user(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Tenant]:
     """The tenants a dashboard user sees: all for staff, otherwise those they are a member of."""
@@ -71,7 +74,7 @@ def may_ask_workers(user: Any) -> bool:
 
 def actor_of(request: HttpRequest) -> str:
     """The logged-in user of the request, in the words of the audit log."""
-    return f"user:{request.user.get_username()}"
+    return f"user:{request.user.get_username()}"[:MAX_ACTOR]
 
 
 def get_job(visible: QuerySet[Job], job_id: str | uuid.UUID) -> Job:

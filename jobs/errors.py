@@ -112,6 +112,11 @@ class QueueNotFound(JobQueueError):
     code = "not_found"
     status = 404
 
+    def __init__(self, slug: str, queue: str) -> None:
+        super().__init__(
+            f"The tenant {slug!r} has no queue {queue!r}; a queue comes with its first job."
+        )
+
 
 class KeyNotFound(JobQueueError):
     """There is no such key for this caller."""

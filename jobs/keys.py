@@ -24,11 +24,11 @@ from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from jobs.audit import audit
 from jobs.conf import conf
 from jobs.errors import AlreadyRotated, InvalidInput, KeyEnded, KeyNotFound
 from jobs.instants import instant
 from jobs.models import NAME_PATTERN, ApiKey, Tenant
-from jobs.services import audit
 from jobs.watch import Watch
 
 ALPHABET = digits + ascii_uppercase + ascii_lowercase
@@ -238,7 +238,7 @@ def revoke_api_key(key: ApiKey, *, actor: str) -> ApiKey:
     """
     with transaction.atomic():
         if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
-            audit(actor, "revoke_api_key", key.tenant_id, _target(key))
+            audit(actor, "revoke_api_key", key.tenant_id, _target(key), before=_rights(key))
     recent_keys.clear()
     key.refresh_from_db(fields=["revoked_at"])
     return key

@@ -32,7 +32,7 @@ def lane_named(tenant: Tenant, queue: str) -> dict[str, Any]:
     """A queue of the tenant as it stands now. Raises `QueueNotFound`."""
     for lane in figures.lanes_of(tenant, queue):
         return lane_as_json(lane)
-    raise QueueNotFound(f"The tenant {tenant.slug!r} has no queue {queue!r}.")
+    raise QueueNotFound(tenant.slug, queue)
 
 
 def lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:

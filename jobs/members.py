@@ -4,9 +4,9 @@ from typing import Any
 
 from django.db import transaction
 
+from jobs.audit import audit
 from jobs.errors import StatusConflict
 from jobs.models import AuditAction, Membership, Role, Tenant
-from jobs.services import audit
 
 
 def change_membership(

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils.text import Truncator
 
 from jobs import wakeup
+from jobs.audit import audit
 from jobs.conf import conf
 from jobs.errors import (
     IdempotencyMismatch,
@@ -28,7 +29,6 @@ from jobs.filters import Filter, Term, parse
 from jobs.job_filters import without_messages
 from jobs.job_search import Search
 from jobs.models import AuditAction, AuditEntry, Operation, Tenant
-from jobs.services import audit
 from jobs.statuses import ACTED_ON, BulkAction, OperationState
 from jobs.store import bulk
 
@@ -253,8 +253,8 @@ def _refuse_too_many(tenant: Tenant | None, actor: str) -> None:
 def details_of(entry: AuditEntry, *, may_read: bool) -> dict[str, Any]:
     """What else an entry of the audit log tells; to who may not read errors, nothing of those."""
     found = dict(entry.details)
-    if "filter" in found and not may_read:
-        found["filter"] = without_messages(found["filter"])
+    if isinstance(text := found.get("filter"), str) and not may_read:
+        found["filter"] = without_messages(text)
     return found
 
 

@@ -5,31 +5,35 @@ operator acted. None writes a row of a job itself.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs import ceilings, store, wakeup
-from jobs.callers import caller_address
+from jobs.audit import audit, audit_jobs
 from jobs.conf import conf
 from jobs.data_keys import key_of
+from jobs.encryption import why_unreadable
 from jobs.errors import (
+    EncryptionKeyErased,
     IdempotencyMismatch,
     InvalidInput,
     JobNotFound,
+    JobQueueError,
     QueueFull,
     QueueNotFound,
     StatusConflict,
     TenantInactive,
     TooManyRequests,
 )
-from jobs.models import AuditAction, AuditEntry, Job, Lane, StartClock, TaskLimit, Tenant
+from jobs.models import AuditAction, Job, Lane, TaskLimit, Tenant
+from jobs.start_clocks import clocks_of, keep_clock
 from jobs.statuses import Move, Status
 from jobs.submission import NewJob, Submitted
+from jobs.tenants import settings_of
 
 NEEDS_A_LIMIT = "Give max_running or starts_per_minute; to lift a limit, remove it."
 _PACE = {"starts_per_minute", "start_burst"}
@@ -45,7 +49,8 @@ def submit_by_hand(tenant: Tenant, job: NewJob, *, actor: str) -> Submitted:
     """Accept one job that a person submits, who is written down. Raises as `submit_many`."""
     with transaction.atomic():
         submitted = submit(tenant, job)
-        audit(actor, "submit", tenant.pk, str(submitted.job_id))
+        if submitted.created:
+            audit(actor, "submit", tenant.pk, str(submitted.job_id))
     return submitted
 
 
@@ -151,7 +156,8 @@ def cancel(job: Job, *, actor: str) -> Job:
 def retry(job: Job, *, actor: str, may_redrive: bool = True) -> Job:
     """Make a FAILED job ready now, or redrive a dead letter if the caller may do that.
 
-    Raises `StatusConflict` for every other status.
+    Raises `StatusConflict` for every other status, and `EncryptionKeyErased` for a dead letter that
+    could never run.
     """
     with transaction.atomic():
         moved = store.retry([job.pk])
@@ -167,28 +173,45 @@ def _moved_one(
     moved: Collection[uuid.UUID],
     settled: Collection[Status] = (),
 ) -> Job:
+    before = _standing(job)  # as who acts has seen it
     try:
         job.refresh_from_db()
     except Job.DoesNotExist:
         raise JobNotFound("There is no such job.") from None
     if not moved and job.status not in settled:
-        past = {Move.CANCEL: "cancelled", Move.RETRY: "retried"}[move]
-        raise StatusConflict(f"A job that is {job.status} cannot be {past}.")
+        raise _refusal(job, move)
     if moved:
-        audit(actor, "cancel" if move == Move.CANCEL else "retry", job.tenant_id, str(job.pk))
+        action: AuditAction = "cancel" if move == Move.CANCEL else "retry"
+        details = {"before": before, "after": _standing(job)}
+        audit(actor, action, job.tenant_id, str(job.pk), **details)
         transaction.on_commit(wakeup.signal)
     return job
+
+
+def _standing(job: Job) -> dict[str, Any]:
+    return {"status": job.status, "cancel_requested": job.cancel_requested}
+
+
+def _refusal(job: Job, move: Move) -> JobQueueError:
+    is_lost = why_unreadable(job, ["payload"]) == EncryptionKeyErased.code
+    if move == Move.RETRY and job.status == Status.DLQ and is_lost:
+        return EncryptionKeyErased(
+            "The key of its payload was erased, so it can never run as it is: discard it, or send "
+            "it back with another payload in the admin."
+        )
+    past = {Move.CANCEL: "cancelled", Move.RETRY: "retried"}[move]
+    return StatusConflict(f"A job that is {job.status} cannot be {past}.")
 
 
 def redrive(
     job_ids: Sequence[uuid.UUID],
     *,
     actor: str,
-    tenant: Tenant | None,
+    tenant: Tenant,
     payload: bytes | None = None,
-    found_by: Mapping[str, Any] | None = None,
+    found_by: str | None = None,
 ) -> list[uuid.UUID]:
-    """Send dead letters back with their attempts reset; answers the ids that were dead letters.
+    """Send dead letters of a tenant back with their attempts reset; answers the ids that were.
 
     `payload` replaces the payload of a single job on the way. `found_by` is the filter that led to
     the ids, for the audit log.
@@ -197,8 +220,8 @@ def redrive(
         raise InvalidInput("A payload can be edited for one job at a time.")
     with transaction.atomic():
         moved = store.redrive(job_ids) if payload is None else _redrive_edited(job_ids, payload)
-        found = {} if found_by is None else {"filter": dict(found_by)}
-        _audit_many(actor, "redrive", tenant, moved, edited=payload is not None, **found)
+        found = {} if found_by is None else {"filter": found_by}
+        audit_jobs(actor, "redrive", tenant, moved, edited=payload is not None, **found)
     transaction.on_commit(wakeup.signal)
     return moved
 
@@ -209,11 +232,11 @@ def _redrive_edited(job_ids: Sequence[uuid.UUID], payload: bytes) -> list[uuid.U
     return store.redrive_edited(job_id, payload, key_of(key_id) if key_id else None)
 
 
-def discard(job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant | None) -> list[uuid.UUID]:
-    """Delete dead letters with their attempts; answers the ids that were dead letters."""
+def discard(job_ids: Sequence[uuid.UUID], *, actor: str, tenant: Tenant) -> list[uuid.UUID]:
+    """Delete dead letters of a tenant with their attempts; answers the ids that were."""
     with transaction.atomic():
         gone = store.discard(job_ids)
-        _audit_many(actor, "discard", tenant, gone)
+        audit_jobs(actor, "discard", tenant, gone)
     return gone
 
 
@@ -228,15 +251,22 @@ def set_queue_paused(
     with transaction.atomic():
         store.pass_gate_alone()
         lanes = Lane.objects.filter(tenant=tenant, queue=queue)
-        if not lanes.exists():
-            raise QueueNotFound(f"The tenant {tenant.slug!r} has no queue {queue!r}.")
+        lane = lanes.first()
+        if lane is None:
+            raise QueueNotFound(tenant.slug, queue)
+        before = _pause_of(lane)
         pause = {"paused_at": Now() if paused else None, "paused_by": actor if paused else ""}
         news = lanes if reason else lanes.filter(is_paused=not paused)
         news.update(is_paused=paused, pause_reason=reason, **pause)
-        why = {"reason": reason} if reason else {}
-        audit(actor, "pause" if paused else "resume", tenant.pk, queue, **why)
+        lane.refresh_from_db()
+        details = {"before": before, "after": _pause_of(lane)}
+        audit(actor, "pause" if paused else "resume", tenant.pk, queue, **details)
     transaction.on_commit(wakeup.signal)
-    return Lane.objects.get(tenant=tenant, queue=queue)
+    return lane
+
+
+def _pause_of(lane: Lane) -> dict[str, Any]:
+    return {"paused": lane.is_paused, "reason": lane.pause_reason or None}
 
 
 def change_limits(
@@ -262,7 +292,7 @@ def change_limits(
         target.full_clean(validate_unique=False, validate_constraints=False)
         target.save(update_fields=[*changes, "ceilings"])
         if _PACE & set(changes):
-            _keep_clock(target, before.get("starts_per_minute", target.starts_per_minute))
+            keep_clock(target, before.get("starts_per_minute", target.starts_per_minute))
         audit(actor, "change_limits", tenant_id, str(target), before=before, after=changes)
     transaction.on_commit(wakeup.signal)
 
@@ -301,7 +331,7 @@ def set_task_limit(
             setattr(limit, name, value)
         limit.full_clean(validate_unique=False, validate_constraints=False)
         limit.save()
-        _keep_clock(limit, before["starts_per_minute"] if before else None)
+        keep_clock(limit, before["starts_per_minute"] if before else None)
         audit(actor, "limit_task", limit.tenant_id, task, before=before, after=after)
     transaction.on_commit(wakeup.signal)
     return limit
@@ -329,7 +359,7 @@ def remove_task_limit(
         if by_tenant:
             ceilings.refuse_above(limit, {"max_running": None, "starts_per_minute": None})
         before = {name: getattr(limit, name) for name in _STARTS}
-        _clocks_of(limit).delete()
+        clocks_of(limit).delete()
         limit.delete()
         audit(actor, "unlimit_task", tenant.pk if tenant else None, task, before=before)
     transaction.on_commit(wakeup.signal)
@@ -339,27 +369,6 @@ def remove_task_limit(
 def find_task_limit(tenant: Tenant | None, task: str) -> TaskLimit | None:
     """The limit of a task, of one tenant or (None) of all together."""
     return TaskLimit.objects.filter(tenant=tenant, task=task).first()
-
-
-def _keep_clock(limited: Tenant | Lane | TaskLimit, earlier: int | None) -> None:
-    """Let the starts that there were be paid off at the new pace instead of `earlier` a minute.
-
-    The clock is nobody else's: who changes limits has passed the gate alone.
-    """
-    later = limited.starts_per_minute
-    if earlier is None or later is None:
-        _clocks_of(limited).delete()
-        return
-    for clock in _clocks_of(limited).annotate(now=Now()):
-        now = clock.now.timestamp()
-        owed = min((clock.paid_off_at - now) * earlier / 60, limited.start_burst)
-        clock.paid_off_at = now + owed * 60 / later
-        clock.save()
-
-
-def _clocks_of(*limited: Tenant | Lane | TaskLimit) -> QuerySet[StartClock]:
-    kind = {Tenant: "T", Lane: "L", TaskLimit: "K"}
-    return StartClock.objects.filter(holder__in=[f"{kind[type(x)]}{x.pk}" for x in limited])
 
 
 def delete_tenant(tenant: Tenant, *, actor: str) -> None:
@@ -372,29 +381,6 @@ def delete_tenant(tenant: Tenant, *, actor: str) -> None:
         tenant.refresh_from_db()
         if tenant.is_active or not store.forget_tenant(tenant.pk):
             raise StatusConflict("Only a tenant that is switched off and has no jobs can go.")
-        _clocks_of(tenant, *tenant.lanes.all(), *tenant.task_limits.all()).delete()
-        audit(actor, "delete_tenant", None, tenant.slug)
+        clocks_of(tenant, *tenant.lanes.all(), *tenant.task_limits.all()).delete()
+        audit(actor, "delete_tenant", None, tenant.slug, before=settings_of(tenant))
         tenant.delete()
-
-
-def audit(
-    actor: str, action: AuditAction, tenant_id: int | None, target: str, **details: Any
-) -> None:
-    """Append to the audit log. `actor` is `user:name`, `key:prefix` or `command:name`."""
-    AuditEntry.objects.create(
-        actor=actor,
-        address=caller_address(),
-        action=action,
-        tenant_id=tenant_id,
-        target=target[:200],
-        details=details,
-    )
-
-
-def _audit_many(
-    actor: str, action: AuditAction, tenant: Tenant | None, ids: Sequence[uuid.UUID], **details: Any
-) -> None:
-    if ids:
-        target = str(ids[0]) if len(ids) == 1 else f"{len(ids)} jobs"
-        sample = {"count": len(ids), "jobs": [str(job_id) for job_id in ids[:100]]}
-        audit(actor, action, tenant.pk if tenant else None, target, **sample, **details)

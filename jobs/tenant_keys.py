@@ -15,10 +15,10 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from jobs import data_keys, store, wakeup
+from jobs.audit import audit
 from jobs.data_keys import DataKey, forget_keys, key_of
 from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing, StatusConflict
 from jobs.models import AuditAction, Job, Tenant, TenantKey
-from jobs.services import audit
 from jobs.statuses import Status
 
 SETTLED_SECONDS = 5.0
@@ -180,12 +180,16 @@ def rewrap(*, actor: str, tell: Callable[[int, int], None] = lambda _, __: None)
     first = next(iter(data_keys.environment_keys()), "")
     others = TenantKey.objects.filter(erased_at=None).exclude(wrapped_by=first)
     ids = list(others.values_list("pk", flat=True))
-    for done, key_id in enumerate(ids, 1):
-        _rewrap_one(key_id)
-        tell(done, len(ids))
-    forget_keys()
-    audit(actor, "rewrap_tenant_keys", None, first, count=len(ids))
-    return len(ids)
+    done = 0
+    try:
+        for key_id in ids:
+            _rewrap_one(key_id)
+            done += 1
+            tell(done, len(ids))
+    finally:
+        forget_keys()
+        audit(actor, "rewrap_tenant_keys", None, first, count=done)
+    return done
 
 
 def _rewrap_one(key_id: int) -> None:

@@ -5,9 +5,14 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from jobs.audit import audit
 from jobs.errors import InvalidInput
 from jobs.models import Tenant
-from jobs.services import audit
+
+SETTINGS = (
+    *("is_active", "weight", "max_running", "starts_per_minute", "start_burst"),
+    *("submissions_per_minute", "max_pending", "keep_finished_days", "keep_dead_days"),
+)
 
 
 def create_tenant(slug: str, *, actor: str, **limits: Any) -> Tenant:
@@ -23,5 +28,10 @@ def create_tenant(slug: str, *, actor: str, **limits: Any) -> Tenant:
         raise InvalidInput(f"{field}: {messages[0]}", pointer=field) from None
     with transaction.atomic():
         tenant.save(force_insert=True)
-        audit(actor, "create_tenant", tenant.pk, slug, **limits)
+        audit(actor, "create_tenant", tenant.pk, slug, after=settings_of(tenant))
     return tenant
+
+
+def settings_of(tenant: Tenant) -> dict[str, Any]:
+    """What its operator has set, or left as it is by default."""
+    return {name: getattr(tenant, name) for name in SETTINGS}

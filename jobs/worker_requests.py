@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from django.db import transaction
 
+from jobs.audit import audit
 from jobs.errors import StatusConflict
 from jobs.models import AuditAction, Worker
-from jobs.services import audit
 from jobs.statuses import WorkerRequest
 
 ACTIONS: Mapping[WorkerRequest | None, AuditAction] = {
@@ -25,7 +25,8 @@ def ask_worker(worker: Worker, request: WorkerRequest | None, *, actor: str) -> 
     """
     with transaction.atomic():
         running = Worker.objects.filter(pk=worker.pk, tenant=None, stopped_at=None)
-        asked = running.exclude(asked_to=WorkerRequest.STOP).update(asked_to=request or "")
-        if not asked:
+        before = running.values("asked_to").first()
+        after = {"asked_to": request or ""}
+        if not running.exclude(asked_to=WorkerRequest.STOP).update(**after):
             raise StatusConflict("This worker cannot be asked any more: it stops, or has.")
-        audit(actor, ACTIONS[request], None, worker.pk)
+        audit(actor, ACTIONS[request], None, worker.pk, before=before, after=after)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from django.db import transaction
 
 from jobs import operations
+from jobs.audit import audit
 from jobs.filters import spelled
 from jobs.models import DeadLetter, Operation, Tenant
-from jobs.services import audit
 from jobs.statuses import BulkAction
 
 

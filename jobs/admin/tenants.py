@@ -12,11 +12,12 @@ from django.utils.html import format_html
 
 from jobs.access import actor_of
 from jobs.admin.lists import BoundedList, instant
+from jobs.audit import audit
 from jobs.errors import StatusConflict
 from jobs.lookup import in_status
 from jobs.members import roles_of
 from jobs.models import Job, Membership, Tenant
-from jobs.services import audit, change_limits, delete_tenant
+from jobs.services import change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
 from jobs.store.depths import RowCount
 from jobs.tenant_keys import state_of
@@ -151,14 +152,13 @@ class TenantAdmin(BoundedList):
     def save_related(
         self, request: HttpRequest, form: forms.ModelForm, formsets: Any, change: bool
     ) -> None:
-        """Set the members, and note who they are now."""
+        """Set the members, and note who they were and are now."""
+        tenant = form.instance
+        before = roles_of(tenant)
         super().save_related(request, form, formsets, change)
         if any(formset.has_changed() for formset in formsets):
-            tenant = form.instance
-            audit(
-                *(actor_of(request), "set_members", tenant.pk, tenant.slug),
-                members=roles_of(tenant),
-            )
+            details = {"before": before, "after": roles_of(tenant)}
+            audit(actor_of(request), "set_members", tenant.pk, tenant.slug, **details)
 
     def delete_model(self, request: HttpRequest, obj: Tenant) -> None:
         """Delete the tenant, unless a job was submitted to it since it was looked at."""

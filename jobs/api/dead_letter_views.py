@@ -118,7 +118,7 @@ class Redrive(TenantView):
             wanted[:MAX_REDRIVE],
             actor=self.actor,
             tenant=self.tenant,
-            found_by=None if "ids" in given else given,
+            found_by=None if "ids" in given else _as_filter(given),
         )
         answer = {
             "count": len(moved),

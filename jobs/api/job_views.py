@@ -158,7 +158,7 @@ class RetryJob(TenantView):
         "retry_job",
         "Run a failed or dead job now",
         answers={200: JOB},
-        problems=("status_conflict",),
+        problems=("status_conflict", "encryption_key_erased"),
     )
     def post(self, request: Request, job_id: str) -> Response:
         """A failed job skips the rest of its backoff; a dead letter starts afresh.

@@ -62,7 +62,7 @@ class OneQueue(TenantView):
         changes = changes_of(body_of(request), QUEUE_LIMITS)
         lane = Lane.objects.filter(tenant=self.tenant, queue=queue).first()
         if lane is None:
-            raise QueueNotFound(f"The tenant {self.tenant.slug!r} has no queue {queue!r}.")
+            raise QueueNotFound(self.tenant.slug, queue)
         services.change_limits(lane, actor=self.actor, by_tenant=True, **changes)
         return Response(lane_named(self.tenant, queue))
 

@@ -161,6 +161,12 @@ AuditAction = Literal[
     "quiet_worker",
     "stop_worker",
     "resume_worker",
+    "create_user",
+    "change_user",
+    "delete_user",
+    "create_group",
+    "change_group",
+    "delete_group",
 ]
 """All that the audit log can tell of."""
 

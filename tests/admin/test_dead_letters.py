@@ -211,7 +211,7 @@ def test_what_is_confirmed_is_what_was_shown(
 
 def test_what_others_changed_meanwhile_is_left_alone(operator: Client, dead: list[Job]) -> None:
     asked = _choose(operator, "redrive", dead[:2])
-    services.redrive([dead[0].pk], actor="user:else", tenant=None)
+    services.redrive([dead[0].pk], actor="user:else", tenant=dead[0].tenant)
     _confirm(operator, asked)
     assert Operation.objects.get().expected == 1
 

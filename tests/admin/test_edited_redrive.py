@@ -98,7 +98,7 @@ def test_editing_again_keeps_what_was_written(operator: Client, job: Job) -> Non
 
 
 def test_a_letter_that_is_dead_no_more_is_left_alone(operator: Client, job: Job) -> None:
-    services.redrive([job.pk], actor="user:else", tenant=None)
+    services.redrive([job.pk], actor="user:else", tenant=job.tenant)
     assert operator.get(_address(job)).status_code == 404
     assert operator.post(_address(job), {"payload": "1", "confirmed": "y"}).status_code == 404
 

@@ -75,7 +75,7 @@ def test_members_are_set_and_on_record(operator: Client, alice: Tenant) -> None:
     assert list(alice.members.all()) == [bob]
     entry = AuditEntry.objects.get()
     members = {"bob": {"role": "operator", "sees_payloads": False}}
-    assert (entry.action, entry.details) == ("set_members", {"members": members})
+    assert (entry.action, entry.details) == ("set_members", {"before": {}, "after": members})
 
 
 def test_who_may_only_look_at_tenants_sets_no_members(

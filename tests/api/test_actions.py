@@ -186,7 +186,7 @@ def test_a_pause_says_who_and_why(api: Caller, alice: Tenant) -> None:
     assert (paused["pause_reason"], paused["paused_by"][:4]) == (reason, "key:")
     assert api.get("/queues/mail").json()["pause_reason"] == reason
     entry = AuditEntry.objects.latest("pk")
-    assert (entry.action, entry.details["reason"]) == ("pause", reason)
+    assert (entry.action, entry.details["after"]["reason"]) == ("pause", reason)
     again = api.post("/queues/mail/pause").json()
     assert (again["paused_at"], again["pause_reason"]) == (paused["paused_at"], reason)
     resumed = api.post("/queues/mail/resume").json()

@@ -184,6 +184,17 @@ def test_dead_letters_that_could_never_run_stay_dead(api: Caller, sealed: Tenant
     assert moved["ids"] == [lives["id"]]
 
 
+def test_a_dead_letter_whose_key_was_erased_says_why_it_is_not_retried(
+    api: Caller, sealed: Tenant
+) -> None:
+    dead = bury(api)
+    tenant_keys.erase(sealed, actor=ACTOR)
+    told = problem(api.post(f"/jobs/{dead['id']}/retry"), 409, "encryption_key_erased")
+    assert "never run" in told["detail"]
+    problem(api.post(f"/jobs/{dead['id']}/cancel"), 409, "status_conflict")
+    assert api.call("DELETE", f"/dlq/{dead['id']}").status_code == 204
+
+
 def _messages() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT error_message FROM jobs_job")

@@ -3,12 +3,15 @@
 import json
 import sys
 import uuid
+from collections.abc import Iterator
 from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import override_settings
 
+from jobs import retention
 from jobs.models import AuditEntry, Job, Tenant
 from jobs.services import change_limits, set_task_limit
 from jobs.statuses import Status
@@ -159,6 +162,24 @@ def test_redrive_by_id_by_filter_and_all(alice: Tenant, mallory: Tenant) -> None
     assert run("redrive", "--all") == "Sent 2 dead letters back."
 
 
+def test_each_tenants_log_has_what_was_redriven_and_by_which_filter(
+    alice: Tenant, mallory: Tenant
+) -> None:
+    mine = [make_job(alice, Status.DLQ, queue=f"q{n}") for n in range(3)]
+    hers = make_job(mallory, Status.DLQ, queue="q0")
+    run("redrive", str(mine[2].pk))
+    run("redrive", "--queue", "q0", "--filter", "attempt:1")
+    run("redrive", "--all")
+    entries = AuditEntry.objects.filter(action="redrive").order_by("pk")
+    told = [(one.tenant, one.details["jobs"], one.details.get("filter")) for one in entries]
+    assert told[0] == (alice, [str(mine[2].pk)], None)
+    assert sorted(told[1:3], key=lambda one: one[0].slug) == [
+        (alice, [str(mine[0].pk)], 'attempt:1 queue:"q0"'),
+        (mallory, [str(hers.pk)], 'attempt:1 queue:"q0"'),
+    ]
+    assert told[3:] == [(alice, [str(mine[1].pk)], "")]
+
+
 def test_a_redrive_of_nothing_in_particular_is_a_wrong_use(db: None) -> None:
     refused = refusal("redrive")
     assert (refused.returncode, "--all" in str(refused)) == (2, True)
@@ -191,7 +212,7 @@ def test_purge_deletes_what_the_settings_and_the_tenant_say(alice: Tenant, mallo
     assert Job.objects.filter(tenant=mallory).count() == 3
     entry = AuditEntry.objects.get(action="purge")
     assert (entry.tenant, entry.target) == (alice, "2 jobs")
-    assert entry.details == {"finished": 7 * 86_400, "dead": None}
+    assert entry.details == {"count": 2, "finished": 7 * 86_400, "dead": None}
 
 
 def test_purge_of_what_is_older_than_asked_for(alice: Tenant, mallory: Tenant) -> None:
@@ -205,6 +226,23 @@ def test_purge_of_what_is_older_than_asked_for(alice: Tenant, mallory: Tenant) -
         "alice": 1, "mallory": 2,
     }  # fmt: skip
     assert Job.objects.filter(tenant=mallory).count() == 5
+
+
+def test_what_was_purged_before_somebody_broke_it_off_is_written_down(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_jobs(alice, Status.DONE, Status.DONE)
+    one_by_one = retention.purge
+
+    def broken_off(*arguments: Any) -> Iterator[int]:
+        yield next(one_by_one(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(retention, "purge", broken_off)
+    with override_settings(JOBQUEUE={"purge_batch": 1}), pytest.raises(KeyboardInterrupt):
+        run("purge")
+    assert AuditEntry.objects.get(action="purge").details["count"] == 1
+    assert Job.objects.count() == 1
 
 
 def test_purge_shows_its_progress_to_people(

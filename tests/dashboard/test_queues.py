@@ -46,7 +46,8 @@ def test_a_pause_needs_a_reason_which_everybody_reads(
     assert (lane.is_paused, lane.paused_by, lane.pause_reason) == (True, "user:ann", REASON)
     assert lane.paused_at
     entry = AuditEntry.objects.get()
-    assert (entry.action, entry.details) == ("pause", {"reason": REASON})
+    after = {"paused": True, "reason": REASON}
+    assert (entry.action, entry.details["after"]) == ("pause", after)
     for page in (reverse("queues"), reverse("overview"), reverse("job", args=[job.pk])):
         shown = viewer.get(page).text
         assert "the provider is &lt;b&gt;down&lt;/b&gt;" in shown

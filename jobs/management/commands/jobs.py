@@ -4,17 +4,19 @@ import math
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Count, QuerySet
 
 from jobs import retention, services
 from jobs.access import get_job, jobs_of_tenant
+from jobs.audit import audit
 from jobs.conf import conf
 from jobs.exact_json import loads
 from jobs.fields import read_fields
+from jobs.filters import spelled
 from jobs.instants import example, instant
 from jobs.job_filters import DEAD_LETTER_FILTERS, JOB_FILTERS, all_of, filtered, read_parameter
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
@@ -147,11 +149,14 @@ class Command(DomainCommand):
     def redrive(self, options: dict[str, Any]) -> None:
         """The dead letters given, or those that match, each once."""
         chosen = self._to_redrive(options)
-        moved: list[str] = []
-        for start in range(0, len(chosen), REDRIVE_BATCH):
-            batch = chosen[start : start + REDRIVE_BATCH]
-            moved += map(str, services.redrive(batch, actor=self.actor, tenant=None))
-            self.progress(len(moved), len(chosen))
+        found_by = None if options["ids"] else _in_words(options)
+        total, moved = sum(map(len, chosen.values())), list[str]()
+        for tenant, ids in chosen.items():
+            for start in range(0, len(ids), REDRIVE_BATCH):
+                batch = ids[start : start + REDRIVE_BATCH]
+                sent = services.redrive(batch, actor=self.actor, tenant=tenant, found_by=found_by)
+                moved += map(str, sent)
+                self.progress(len(moved), total)
         letters = f"dead letter{'' if len(moved) == 1 else 's'}"
         self.answer({"count": len(moved), "ids": moved}, f"Sent {len(moved)} {letters} back.")
 
@@ -181,12 +186,18 @@ class Command(DomainCommand):
             return
         purged: Counter[str] = Counter()
         for tenant, ages in plan:
-            for count in retention.resting(retention.purge(tenant, ages)):
-                purged[tenant.slug] += count
-                self.progress(purged.total(), sum(old.values()))
-            if gone := purged[tenant.slug]:
-                services.audit(self.actor, "purge", tenant.pk, f"{gone} jobs", **ages._asdict())
+            try:
+                for count in retention.resting(retention.purge(tenant, ages)):
+                    purged[tenant.slug] += count
+                    self.progress(purged.total(), sum(old.values()))
+            finally:  # also what was deleted before somebody broke it off
+                self._audit_purge(tenant, ages, purged[tenant.slug])
         self._tell_purged(purged, "deleted")
+
+    def _audit_purge(self, tenant: Tenant, ages: Ages, count: int) -> None:
+        if count:
+            details = {"count": count, **ages._asdict()}
+            audit(self.actor, "purge", tenant.pk, f"{count} jobs", **details)
 
     def _tell_purged(self, counts: Mapping[str, int], what: str) -> None:
         found = {slug: count for slug, count in counts.items() if count}
@@ -195,14 +206,14 @@ class Command(DomainCommand):
         answer = {"count": sum(found.values()), "tenants": found}
         self.answer(answer, "\n".join(lines))
 
-    def _to_redrive(self, options: dict[str, Any]) -> Sequence[Any]:
-        """Their ids, read before any is sent back: what dies again is not redriven again."""
+    def _to_redrive(self, options: dict[str, Any]) -> Mapping[Tenant, Sequence[Any]]:
+        """Their ids by tenant, all read before any is sent back: what dies again stays dead."""
         if options["ids"]:
-            return [job.pk for job in _jobs(options["ids"])]
+            return _by_tenant((job.tenant_id, job.pk) for job in _jobs(options["ids"]))
         if not options["all"] and not any(options[name] for name in ("tenant", *_given(options))):
             self.refuse("Give ids, a filter, or --all.", USAGE)
         dead = in_status(self._matching(options), Status.DLQ)
-        return list(dead.order_by("pk").values_list("pk", flat=True))
+        return _by_tenant(dead.order_by("pk").values_list("tenant_id", "pk"))
 
     def _matching(self, options: dict[str, Any]) -> QuerySet[Job]:
         tenant = self.tenant(options["tenant"]) if options["tenant"] else None
@@ -287,6 +298,21 @@ def _ages(tenant: Tenant, options: dict[str, Any]) -> Ages:
 
 def _given(options: dict[str, Any]) -> list[str]:
     return [name for name in FILTERS if options.get(name) is not None]
+
+
+def _in_words(options: dict[str, Any]) -> str:
+    """The filters that were given, as one."""
+    given = [name for name in _given(options) if name != "filter"]
+    return " ".join(
+        [options["filter"] or "", *(spelled(one, options[one]) for one in given)]
+    ).strip()
+
+
+def _by_tenant(rows: Iterable[tuple[int, Any]]) -> Mapping[Tenant, Sequence[Any]]:
+    ids = defaultdict(list)
+    for tenant_id, job_id in rows:
+        ids[tenant_id].append(job_id)
+    return {tenant: ids[pk] for pk, tenant in Tenant.objects.in_bulk(ids).items()}
 
 
 def _body(options: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import Q
 
 from jobs import services, tenant_keys
+from jobs.errors import QueueNotFound
 from jobs.management.terminal import NOT_FOUND, WRONG_STATUS, DomainCommand, positive_or_none
 from jobs.models import Lane, TaskLimit, Tenant
 from jobs.tenants import create_tenant
@@ -102,7 +103,7 @@ class Command(DomainCommand):
         tenant, name = self.tenant(options["slug"]), options["queue"]
         lane = Lane.objects.select_related("tenant").filter(tenant=tenant, queue=name).first()
         if lane is None:
-            self.refuse(f"The tenant {tenant.slug!r} has no queue {name!r}.", NOT_FOUND)
+            raise QueueNotFound(tenant.slug, name)
         changes = _given(options, OF_QUEUE)
         if not changes:
             self.refuse(NOTHING_GIVEN)
