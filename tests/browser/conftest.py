@@ -4,12 +4,20 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from jobs.models import Role, Tenant
 
@@ -63,26 +71,34 @@ def open_page(
     """Opens pages as Ann, a member of Alice's tenant; fails if a page complained of anything."""
     rights = {"role": Role.ADMIN, "sees_payloads": True}
     _make_user("ann").tenants.add(alice, through_defaults=rights)
+    with watched(browser, server) as context:
+
+        def make(path: str = "/", prepare: Callable[[Page], None] | None = None) -> Page:
+            page = context.new_page()
+            if prepare:
+                prepare(page)
+            page.goto(path)
+            if "/login" in page.url:
+                log_in(page)
+            return page
+
+        yield make
+
+
+@contextmanager
+def watched(browser: Browser, server: str) -> Iterator[BrowserContext]:
+    """Where pages are opened; fails at the end if one of them complained of anything."""
     context = browser.new_context(base_url=server, locale="en-US")
     context.add_init_script(REPORT_VIOLATIONS)
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and "WebSocket" not in message.text:
-            complaints.append(message.text)
+            complaints.append(f"{message.text} {message.location['url']}")
 
-    def make(path: str = "/", prepare: Callable[[Page], None] | None = None) -> Page:
-        page = context.new_page()
-        page.on("console", listen)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        if prepare:
-            prepare(page)
-        page.goto(path)
-        if "/login" in page.url:
-            log_in(page)
-        return page
-
-    yield make
+    context.on("console", listen)
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    yield context
     context.close()
     assert complaints == []
 

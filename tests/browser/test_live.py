@@ -16,6 +16,7 @@ from tests.factories import make_job
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 OpenPage = Callable[..., Page]
+LIVE = re.compile("/ws/live")
 
 
 def claim(job: Job) -> store.ClaimedJob:
@@ -126,7 +127,53 @@ def without_sockets(page: Page) -> None:
     def refuse(socket: WebSocketRoute) -> None:
         socket.close(code=1011)
 
-    page.route_web_socket(re.compile("/ws/live"), refuse)
+    page.route_web_socket(LIVE, refuse)
+
+
+def test_a_socket_that_is_cut_is_opened_again(open_page: OpenPage, alice: Tenant) -> None:
+    def pass_on(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    sockets: list[WebSocketRoute] = []
+    job = make_job(alice)
+    page = open_page(
+        reverse("job", args=[job.pk]), lambda page: page.route_web_socket(LIVE, pass_on)
+    )
+    shows_live(page, "live")
+    mark(page)
+
+    sockets[-1].close(code=1012)
+    shows_live(page, "polling")
+    claimed = claim(job)
+    shows_live(page, "live")
+    finish(claimed, b"1")
+
+    expect(page.locator("h1 .badge")).to_have_text("DONE")
+    assert is_marked(page)
+
+
+BREAK = """() => {
+  window.ask = fetch;
+  fetch = async () => new Response("", { status: 503 });
+}"""
+
+
+def test_what_the_server_failed_to_answer_is_asked_for_again(
+    open_page: OpenPage, alice: Tenant
+) -> None:
+    job = make_job(alice)
+    page = open_page(reverse("job", args=[job.pk]))
+    shows_live(page, "live")
+    page.wait_for_load_state("networkidle")
+    page.evaluate(BREAK)
+
+    claim(job)
+    shows_live(page, "offline")
+    page.evaluate("() => { fetch = window.ask; }")
+
+    expect(page.locator("h1 .badge")).to_have_text("RUNNING")
+    shows_live(page, "live")
 
 
 def test_a_paused_page_stands_still_until_it_is_resumed(open_page: OpenPage, alice: Tenant) -> None:
@@ -147,7 +194,7 @@ def test_a_paused_page_stands_still_until_it_is_resumed(open_page: OpenPage, ali
 def test_a_page_that_hears_nothing_says_how_old_it_is(open_page: OpenPage) -> None:
     def prepare(page: Page) -> None:
         page.clock.install()
-        page.route_web_socket(re.compile("/ws/live"), answer_once)
+        page.route_web_socket(LIVE, answer_once)
 
     def answer_once(socket: WebSocketRoute) -> None:
         sockets.append(socket)

@@ -68,19 +68,20 @@ export const regions = {
     const asked = location.search;
     const url = new URL(location.href);
     url.searchParams.set("partial", names.join(","));
-    let response;
-    try {
-      response = await fetch(url);
-    } catch {
-      this.isReachable = false;
-      return live.tell();
-    }
-    this.isReachable = response.ok || response.status < 500;
+    const response = await fetch(url).catch(() => null);
+    this.isReachable = response !== null && response.status < 500;
     live.tell();
-    if (response.redirected || (!response.ok && response.status < 500)) return location.reload();
-    if (!response.ok || asked !== location.search) return;
+    if (!this.isReachable) return this.fetchLater(names);
+    if (response.redirected || !response.ok) return location.reload();
+    if (asked !== location.search) return;
     const html = await response.text();
     if (!live.isPaused) this.show(html); // it may have been paused meanwhile; resuming asks for all
+  },
+
+  // What could not be fetched may not change again, so nobody would ask for it once more.
+  fetchLater(names) {
+    for (const name of names) this.dirty.add(name);
+    this.notBefore = Date.now() + 1_000 * POLL_SECONDS;
   },
 
   show(html) {
