@@ -145,13 +145,21 @@ def _figures(
 
 
 def changed_regions(before: Snapshot, after: Snapshot) -> dict[str, set[int]]:
-    """The regions that look different, each with the tenants for whom it does."""
+    """The regions that look different, each with the tenants for whom it does.
+
+    All of them for a tenant that is in one snapshot alone: it came or went, or somebody watches it
+    since, and nobody can tell whether it changed between what that page shows and the snapshot.
+    """
     changed: dict[str, set[int]] = {}
-    for tenant_id, figures in after.items():
-        earlier = before.get(tenant_id)
-        if earlier is None or earlier == figures:
+    for tenant_id in before.keys() | after.keys():
+        earlier, later = before.get(tenant_id), after.get(tenant_id)
+        if earlier == later:
             continue
         for region, inputs in REGIONS.items():
-            if any(getattr(earlier, name) != getattr(figures, name) for name in inputs):
+            if _inputs_of(earlier, inputs) != _inputs_of(later, inputs):
                 changed.setdefault(region, set()).add(tenant_id)
     return changed
+
+
+def _inputs_of(figures: Figures | None, inputs: tuple[str, ...]) -> list[object]:
+    return [getattr(figures, name) for name in inputs] if figures else []

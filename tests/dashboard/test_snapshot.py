@@ -94,6 +94,18 @@ def test_nothing_new_is_no_change(world: None) -> None:
     assert changed_regions(read_snapshot(None), read_snapshot(None)) == {}
 
 
+def test_a_tenant_that_comes_or_goes_is_news(
+    world: None, alice: Tenant, make_tenant: Callable[..., Tenant]
+) -> None:
+    before = read_snapshot(None)
+    late = make_tenant("late")
+    after = read_snapshot(None)
+
+    everything = {region: {late.pk} for region in REGIONS}
+    assert changed_regions(before, after) == everything
+    assert changed_regions(after, before) == everything
+
+
 def test_a_worker_that_comes_is_noticed(world: None) -> None:
     before, now = read_snapshot(None), timezone.now()
 

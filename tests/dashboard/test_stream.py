@@ -28,7 +28,8 @@ class Source:
         self.reads.append(None if tenant_ids is None else frozenset(tenant_ids))
         if self.error:
             raise self.error
-        return dict(self.now)
+        asked = self.now if tenant_ids is None else self.now.keys() & tenant_ids
+        return {tenant_id: self.now[tenant_id] for tenant_id in asked}
 
 
 @pytest.fixture
@@ -92,6 +93,8 @@ async def test_news_goes_to_the_tenants_it_is_about(source: Source, watcher: Wat
     for one in (hers, theirs, operators):
         watcher.join(one)
     await reads(source, 2)
+    for one in (hers, theirs, operators):
+        one.take()
 
     source.now[1] = figures(1)
     await reads(source, 2)
@@ -133,6 +136,7 @@ async def test_a_database_that_is_away_is_told_and_survived(
     one = subscriber(1)
     watcher.join(one)
     await reads(source, 1)
+    one.take()
 
     source.error = OperationalError("the database is starting up")
     await asyncio.wait_for(one.news.wait(), 2)
@@ -154,3 +158,19 @@ async def test_it_starts_again_after_everybody_left(source: Source, watcher: Wat
         watcher.join(one)
         await reads(source, 1)
         watcher.leave(one)
+
+
+async def test_what_changed_before_a_tenant_was_first_read_is_told(
+    source: Source, watcher: Watcher
+) -> None:
+    hers, theirs = subscriber(1), subscriber(2)
+    watcher.join(theirs)
+    await reads(source, 2)
+
+    watcher.join(hers)  # the page shows what there is now
+    source.now[1] = figures(1)
+    await reads(source, 2)
+    for one in (hers, theirs):
+        watcher.leave(one)
+
+    assert set(hers.take()) == set(REGIONS)
