@@ -6,9 +6,12 @@ Not a part of `jobs.admin`, whose modules register themselves with this site as 
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 
 from jobs.models import DeadLetter
 
@@ -22,6 +25,17 @@ class JobQueueAdminSite(admin.AdminSite):
     site_title = "Job queue"
     index_title = "Operations"
     site_url = reverse_lazy("overview")  # type: ignore[assignment]
+
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """On to the login page of all, which counts the attempts; a 403 for who is no staff."""
+        if self.has_permission(request):
+            return HttpResponseRedirect(reverse("admin:index"))
+        if request.user.is_authenticated:
+            raise PermissionDenied
+        there = request.GET.get(REDIRECT_FIELD_NAME) or reverse("admin:index")
+        return redirect_to_login(there, reverse("login"))
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """The apps with jobs first, and among them the dead letters first."""

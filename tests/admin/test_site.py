@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 
 from jobs.models import Tenant
 from jobs.statuses import Status
@@ -36,6 +38,22 @@ def test_who_may_not_see_jobs_sees_no_count(staff: Callable[..., Client]) -> Non
 def test_only_those_who_may_see_jobs_see_dead_letters_listed(staff: Callable[..., Client]) -> None:
     page = staff("view_job").get("/admin/")
     assert "/admin/jobs/deadletter/" in page.text
+
+
+def test_the_admin_has_no_login_of_its_own(client: Client, db: None) -> None:
+    for answer in (client.get("/admin/jobs/job/"), client.post("/admin/login/?next=/admin/jobs/")):
+        while answer["Location"].startswith("/admin/"):
+            answer = client.get(answer["Location"])
+        assert answer["Location"].startswith(f"{reverse('login')}?next=/admin/jobs/")
+
+
+def test_who_is_logged_in_and_no_staff_is_told_so(client: Client, db: None) -> None:
+    client.force_login(User.objects.create_user("ann"))
+    assert client.get("/admin/jobs/job/", follow=True).status_code == 403
+
+
+def test_who_is_logged_in_already_is_let_in(operator: Client) -> None:
+    assert operator.get("/admin/login/")["Location"] == "/admin/"
 
 
 def test_pages_that_name_no_icon_have_one(client: Client) -> None:
