@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from jobs.access import actor_of
+from jobs.admin.jobs import may_read_payloads
 from jobs.admin.lists import BoundedList, instant
 from jobs.audit import audit
 from jobs.errors import StatusConflict
@@ -45,6 +46,10 @@ class MembershipInline(admin.TabularInline):
     autocomplete_fields = ["user"]
     extra = 0
     verbose_name, verbose_name_plural = "member", "people"
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        """Who may not read payloads lets nobody read them."""
+        return [] if may_read_payloads(request) else ["sees_payloads"]
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """As for the tenant."""

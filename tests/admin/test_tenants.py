@@ -78,6 +78,18 @@ def test_members_are_set_and_on_record(operator: Client, alice: Tenant) -> None:
     assert (entry.action, entry.details) == ("set_members", {"before": {}, "after": members})
 
 
+@pytest.mark.parametrize(("more", "sees"), [((), False), (("view_payload",), True)])
+def test_who_may_not_see_payloads_lets_nobody_see_them(
+    staff: Callable[..., Client], alice: Tenant, more: tuple[str, ...], sees: bool
+) -> None:
+    bob = User.objects.create_user("bob")
+    member = {"memberships-0-user": str(bob.pk), "memberships-0-role": "viewer"}
+    wanted = {"memberships-0-sees_payloads": "on", "memberships-TOTAL_FORMS": 1}
+    client = staff("view_tenant", "change_tenant", "view_user", *more)
+    _change(client, alice, is_active="on", weight="1", **member, **wanted)
+    assert alice.memberships.get().sees_payloads is sees
+
+
 def test_who_may_only_look_at_tenants_sets_no_members(
     staff: Callable[..., Client], alice: Tenant
 ) -> None:
