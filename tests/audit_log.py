@@ -13,6 +13,7 @@ TOLD: Mapping[str, Set[str]] = {
     "retry": CHANGE,
     "redrive": SEVERAL,
     "discard": SEVERAL,
+    "export": {"filter"},
     "purge": {"count", "finished", "dead"},
     "pause": CHANGE,
     "resume": CHANGE,

@@ -11,6 +11,8 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
+from jobs.access import actor_of
+from jobs.audit import audit
 from jobs.errors import InvalidInput, TooManyExports
 from jobs.exports import Form, chunks
 from jobs.filters import spelled
@@ -52,20 +54,24 @@ def whole_list(parameters: Mapping[str, Any]) -> WholeList | None:
 
 
 def export(request: HttpRequest) -> HttpResponseBase:
-    """All that match `?filter=`, of `?tenant=` or of all, as CSV: for who may read payloads."""
+    """All that match `?filter=`, of `?tenant=` or of all, as CSV: for who may read payloads.
+
+    Who took them away is in the audit log.
+    """
     if not request.user.has_perms(["jobs.view_job", "jobs.view_payload"]):
         raise PermissionDenied
     slug = request.GET.get("tenant", "")
     tenant = Tenant.objects.filter(slug=slug).first()
     if slug and tenant is None:
         raise Http404("There is no such tenant.")
+    text = request.GET.get("filter", "status:DLQ")
     try:
-        search = Search(tenant, written(request.GET.get("filter", "status:DLQ")))
+        search = Search(tenant, written(text))
     except InvalidInput as error:
         raise BadRequest(f"The filter {error.detail}") from error
     name = f"dead-letters-{slug or 'all'}-{timezone.now():%Y%m%dT%H%M%SZ}.csv"
     try:
-        return File(
+        file = File(
             request,
             chunks(search, Form.CSV),
             whose=f"user {request.user.pk}",
@@ -75,3 +81,5 @@ def export(request: HttpRequest) -> HttpResponseBase:
     except TooManyExports as error:
         waits = {"Retry-After": str(error.retry_after)}
         return HttpResponse(error.detail, "text/plain; charset=utf-8", error.status, headers=waits)
+    audit(actor_of(request), "export", tenant.pk if tenant else None, name, filter=text)
+    return file

@@ -136,6 +136,7 @@ AuditAction = Literal[
     "retry",
     "redrive",
     "discard",
+    "export",
     "purge",
     "pause",
     "resume",

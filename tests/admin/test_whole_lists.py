@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from jobs.admin.whole_lists import whole_list
-from jobs.models import Tenant
+from jobs.models import AuditEntry, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
@@ -60,6 +60,19 @@ def test_the_export_has_what_matches_and_no_more(operator: Client, dead: None) -
 
     assert len(_rows(operator, everything)) == 3
     assert {row["task"] for row in _rows(operator, of_alice)} == {"echo", "fetch"}
+
+
+def test_who_took_an_export_away_is_on_record(operator: Client, dead: None) -> None:
+    page = operator.get(f"{LIST}?tenant=alice&task=fetch")
+    _rows(operator, page.context["whole"].export)
+
+    entry = AuditEntry.objects.get()
+    assert (entry.actor, entry.action, entry.tenant) == ("user:olga", "export", _alice())
+    assert entry.details == {"filter": 'status:DLQ task:"fetch"'}
+
+
+def _alice() -> Tenant:
+    return Tenant.objects.get(slug="alice")
 
 
 def _rows(client: Client, address: str) -> list[dict[str, str]]:
