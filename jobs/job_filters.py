@@ -32,6 +32,7 @@ from jobs.filters import (
 from jobs.fingerprint import SEALED, pattern
 from jobs.lookup import in_status
 from jobs.models import Job, JobTag, Tenant
+from jobs.uuid7 import first_id
 
 _BEGINNING_OF_ID = re.compile(r"\A[0-9a-f]{8,32}\Z", re.IGNORECASE)
 WITHHELD = "…"
@@ -261,9 +262,8 @@ def _compared(term: Term) -> Q:
 
 
 def _first_id(moment: datetime, away: timedelta) -> uuid.UUID:
-    """The smallest UUIDv7 so far from that moment: a time bounds a walk along the primary key.
+    """The lowest id so far from that moment: a time bounds a walk along the primary key.
 
     Counted in numbers, because the sum may be a time that a `datetime` cannot hold.
     """
-    milliseconds = int((moment.timestamp() + away.total_seconds()) * 1_000)
-    return uuid.UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)
+    return first_id(moment.timestamp() + away.total_seconds())

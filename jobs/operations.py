@@ -169,7 +169,7 @@ def step(runner: str) -> float:
 
     Infinity if no operation runs.
     """
-    wait = bulk.step_in()
+    wait = bulk.step_in(runner, conf().lease_seconds)
     if wait > 0:
         return wait
     held = bulk.hold_operation(runner, conf().lease_seconds)

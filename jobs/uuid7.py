@@ -44,6 +44,15 @@ def uuid7s(count: int) -> list[uuid.UUID]:
     return [_uuid7(first + n, noise[8 * n : 8 * n + 8]) for n in range(count)]
 
 
+def first_id(moment: float) -> uuid.UUID:
+    """What is lower than all ids of a moment, in seconds since 1970, and higher than those before.
+
+    Of a time that no id can be of, the first or the last that there is.
+    """
+    milliseconds = max(0, min(int(moment * 1_000), 2**48 - 1))
+    return uuid.UUID(int=milliseconds << 80)
+
+
 def _take_noise(size: int) -> bytes:
     global _noise  # noqa: PLW0603
     if len(_noise) < size:

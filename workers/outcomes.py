@@ -115,8 +115,8 @@ def _described(error: BaseException) -> dict[str, Any]:
     return {
         "attempt_outcome": AttemptOutcome.TIMED_OUT if timed_out else AttemptOutcome.FAILED,
         "error_type": f"{kind.__module__}.{kind.__qualname__}"[:200],
-        "error_message": _storable(_message(error), conf().max_error_message),
-        "traceback": _storable(text, conf().max_traceback),
+        "error_message": _shortened(_message(error), conf().max_error_message),
+        "traceback": _shortened(text, conf().max_traceback),
     }
 
 
@@ -127,9 +127,8 @@ def _message(error: BaseException) -> str:
         return f"<its message raised {type(unprintable).__name__}>"
 
 
-def _storable(text: str, limit: int) -> str:
-    """The text as any database takes it, its middle cut out where it is too long."""
-    text = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+def _shortened(text: str, limit: int) -> str:
+    """The text, its middle cut out where it is too long."""
     if len(text) <= limit:
         return text
     half = limit // 2 - 20

@@ -17,18 +17,31 @@ from jobs.statuses import BulkAction, OperationState
 from jobs.store.control import cancel, discard, redrive, retry
 from jobs.store.dialect import as_uuid, fetch, is_postgresql, scalar, sql, unless_frozen
 
+AGAIN_SECONDS = 2.0
+"""So soon a runner may take a step again that it holds: its last try failed, or it would not ask.
+Others have their turn before, so that one which always fails holds up nobody."""
+
+# What this runner holds is due earlier, by `own`.
 _STEP_IN = f"""
-SELECT SECONDS(NOW(), due_at) FROM (
-    SELECT LATER(next_at, coalesce(held_until, next_at)) AS due_at FROM jobs_operation
-    WHERE state = '{OperationState.RUNNING}'
-) AS waiting
-ORDER BY due_at LIMIT 1"""
+SELECT LATER(SECONDS(NOW(), next_at), coalesce(
+    SECONDS(NOW(), held_until) - CASE WHEN runner = %(runner)s THEN %(own)s ELSE 0 END, 0
+)) AS due_in
+FROM jobs_operation WHERE state = '{OperationState.RUNNING}'
+ORDER BY due_in LIMIT 1"""
 
 
-def step_in() -> float:
-    """Seconds until a step is due: 0 or less if one is, infinity if no operation runs."""
-    rows = fetch(_STEP_IN, {})
+def step_in(runner: str, seconds: float) -> float:
+    """Seconds until a step is due: 0 or less if one is, infinity if no operation runs.
+
+    For a runner that holds steps for so long.
+    """
+    rows = fetch(_STEP_IN, {"runner": runner, "own": _own(seconds)})
     return rows[0][0] if rows else math.inf
+
+
+def _own(seconds: float) -> float:
+    """By how much earlier than others a runner may take what it holds for so long."""
+    return max(0.0, seconds - AGAIN_SECONDS)
 
 
 _ONE_STATE = {True: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", False: "BEGIN"}
@@ -57,7 +70,8 @@ SET runner = %(runner)s, fence = fence + 1, held_until = IN_SECONDS(%(seconds)s)
 WHERE id = (
     SELECT id FROM jobs_operation
     WHERE state = '{OperationState.RUNNING}' AND next_at <= NOW()
-        AND (held_until IS NULL OR held_until <= NOW())
+        AND (held_until IS NULL OR held_until <= NOW()
+            OR (runner = %(runner)s AND held_until <= IN_SECONDS(%(own)s)))
     ORDER BY next_at LIMIT 1 LOCK SKIPPING ROWS
 )
 RETURNING id, fence"""
@@ -75,8 +89,9 @@ def hold_operation(runner: str, seconds: float) -> Held | None:
 
     None if there is none left.
     """
+    held = {"runner": runner, "seconds": seconds, "own": _own(seconds)}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(sql(_HOLD), {"runner": runner, "seconds": seconds})
+        cursor.execute(sql(_HOLD), held)
         row = cursor.fetchone()
     return Held(as_uuid(row[0]), row[1]) if row else None
 

@@ -24,6 +24,7 @@ from jobs.store.dialect import (
     sql,
 )
 from jobs.store.minutes import LaneKey, count_purged
+from jobs.uuid7 import first_id
 
 FIRST_ID = uuid.UUID(int=0)
 _NEVER = 1e10
@@ -85,7 +86,7 @@ def find_old(
 def horizon(age: float) -> uuid.UUID:
     """An id that is larger than those of all jobs that ended so many seconds ago."""
     ((now,),) = fetch("SELECT MOMENT()", {})
-    return uuid.UUID(int=max(0, int((now - age) * 1_000)) << 80)
+    return first_id(now - age)
 
 
 # Looked at once more, as a dead letter may have been sent back since.

@@ -2,8 +2,10 @@
 
 import math
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from jobs import operations
 from jobs.errors import StatusConflict
@@ -77,6 +79,30 @@ def test_a_runner_acts_under_the_fence_that_it_got_however_late_it_looks(
     operation.refresh_from_db()
     assert counts(operation) == (0, 0, 0)
     assert take(seconds[0], *jobs)
+
+
+def test_a_runner_whose_step_failed_takes_it_again_soon_and_nobody_else_does(
+    alice: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.JOBQUEUE = {"lease_seconds": 3_600}
+    monkeypatch.setattr(bulk, "AGAIN_SECONDS", 1_000)
+    (job,) = make_dead(alice, 1)
+    begin(alice, BulkAction.REDRIVE, "task:echo")
+    with monkeypatch.context() as failing:
+        failing.setattr(bulk, "take_step", fail)
+        with pytest.raises(OperationalError):
+            operations.step("first")
+    assert bulk.hold_operation("second", 3_600) is None
+    assert operations.step("second") > 1_000
+    assert 0 < operations.step("first") <= 1_000
+    assert bulk.hold_operation("first", 3_600) is None, "others have their turn before"
+    monkeypatch.setattr(bulk, "AGAIN_SECONDS", 0)
+    assert operations.step("first") == 0
+    assert statuses([job]) == [Status.PENDING]
+
+
+def fail(*step: object, **more: object) -> bool:
+    raise OperationalError("the database is away")
 
 
 def test_a_step_is_taken_once_under_a_fence(alice: Tenant) -> None:

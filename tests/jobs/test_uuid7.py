@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs import uuid7 as module
-from jobs.uuid7 import uuid7
+from jobs.uuid7 import first_id, uuid7
 
 
 def test_is_a_uuid_of_version_7() -> None:
@@ -21,6 +21,17 @@ def test_begins_with_the_milliseconds_since_1970() -> None:
     before = time.time_ns() // 1_000_000
     milliseconds = uuid7().int >> 80
     assert before <= milliseconds <= time.time_ns() // 1_000_000 + 1
+
+
+def test_the_first_id_of_a_moment_lies_before_all_that_are_made_then() -> None:
+    before = first_id(time.time() - 1)
+    made = uuid7()
+    assert before < made < first_id(time.time() + 1)
+
+
+def test_times_without_ids_have_the_nearest() -> None:
+    assert first_id(-1e12).int == 0
+    assert first_id(1e15) == first_id(1e16) > uuid7()
 
 
 def test_each_is_larger_than_the_one_before() -> None:
