@@ -181,7 +181,8 @@ document.addEventListener("click", (event) => {
   const row = event.target.closest("tr[data-href]");
   if (row && !event.target.closest("a, button, form, summary") && !String(getSelection())) openRow(row);
 });
-document.querySelector(".bar nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // a phone's row goes sideways
+// On a phone these rows go sideways.
+for (const chosen of all(".bar nav [aria-current], .facets [aria-current]")) chosen.scrollIntoView({ block: "nearest", inline: "nearest" });
 document.addEventListener("change", (event) => event.target.closest("[data-submit-on-change]")?.requestSubmit());
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   for (const [name, value] of [...detail.formData.entries()]) if (value === "") detail.formData.delete(name);
