@@ -5,6 +5,7 @@ None of them is exposed over REST: they are called from Python, by import path.
 
 import asyncio
 import hashlib
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from jobs.tasksapi import TaskContext, task
 
 READABLE = {".py", ".md", ".html", ".css", ".js", ".txt", ".toml"}
 SOON = Backoff(base_seconds=4, max_seconds=20)
+SHELVES = 8
+log = logging.getLogger(__name__)
 
 
 class PaymentDeclined(Exception):
@@ -49,8 +52,10 @@ async def send_receipt(order: int) -> str:
 
 @task
 async def sync_inventory(warehouse: str, seconds: float) -> str:
-    """A slow job."""
-    await asyncio.sleep(seconds)
+    """A slow job that says how far it is."""
+    for shelf in range(1, SHELVES + 1):
+        await asyncio.sleep(seconds / SHELVES)
+        log.info("%s: shelf %d of %d", warehouse, shelf, SHELVES)
     return f"{warehouse} synced in {seconds:g} s"
 
 
@@ -59,6 +64,7 @@ async def charge_card(context: TaskContext, order: int, declines: int) -> str:
     """Is declined so many times, then succeeds."""
     await asyncio.sleep(0.1)
     if context.attempt <= declines:
+        log.warning("the bank declines order %d", order)
         raise PaymentDeclined(f"order {order}: declined, attempt {context.attempt}")
     return f"order {order} charged at attempt {context.attempt}"
 

@@ -12,6 +12,7 @@ from demo import tasks
 from jobs.errors import TenantInactive, TooManyRequests
 from jobs.models import Job, Tenant
 from jobs.store import count_waiting
+from jobs.tasks import sum_to
 from jobs.tenants import create_tenant
 
 JOBS_A_TICK = 3
@@ -128,6 +129,11 @@ def _feed(load: Workload, tenant: str) -> None:
     task.enqueue(supplier=load.random.choice(["Initech", "Umbrella", "Hooli"]))
 
 
+def _report(load: Workload, tenant: str) -> None:
+    """A task that tenants may call over REST as well."""
+    sum_to.using(tenant=tenant, queue_name="reports").enqueue(n=load.next_order())
+
+
 def _upload(load: Workload, tenant: str) -> None:
     task = tasks.validate_upload.using(tenant=tenant, queue_name="files")
     task.enqueue(name=f"scan-{load.next_order()}.bmp")
@@ -140,6 +146,7 @@ KINDS: dict[Submit, int] = {
     _charge: 15,
     _sync: 10,
     _later: 7,
+    _report: 4,
     _feed: 2,
     _upload: 1,
 }
