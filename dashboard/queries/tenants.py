@@ -4,13 +4,12 @@ A tenant is due its weight among those that had work in the last hour. What it g
 that its jobs ran, as workers are shared by time, and beside it the starts.
 """
 
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.core.cache import cache
-from django.db.models import Sum
+from django.db.models import Min, Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
@@ -21,6 +20,7 @@ from jobs.models import Job, LaneMinute, Tenant
 from jobs.store import submission_window
 from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
+from jobs.uuid7 import first_id
 
 MAX_ROWS = 100
 HOUR, LATELY = timedelta(hours=1), timedelta(minutes=5)
@@ -74,6 +74,8 @@ class _Hour(NamedTuple):
     run_seconds: float = 0.0
     started: int = 0
     lately: int = 0
+    before: float | None = None
+    """What started in five minutes before those, on average; None if nobody was there for long."""
 
 
 SORTS: Mapping[str, Callable[[TenantRow], Any]] = {
@@ -147,10 +149,18 @@ def _hours(at: datetime) -> dict[int, _Hour]:
     lately = dict(
         minutes.filter(minute__gte=at - LATELY).values_list("tenant_id").annotate(Sum("started"))
     )
+    sums = list(whole.annotate(Sum("run_seconds"), Sum("started"), Min("minute")))
+    times = (at - LATELY - min((first for *_, first in sums), default=at)) / LATELY
     return {
-        tenant_id: _Hour(run_seconds, started, lately.get(tenant_id, 0))
-        for tenant_id, run_seconds, started in whole.annotate(Sum("run_seconds"), Sum("started"))
+        tenant_id: _hour(run_seconds, started, lately.get(tenant_id, 0), times)
+        for tenant_id, run_seconds, started, _ in sums
     }
+
+
+def _hour(run_seconds: float, started: int, lately: int, times: float) -> _Hour:
+    """`times`: for so many times five minutes anybody had worked before the last ones."""
+    before = (started - lately) / times if times >= 1 else None
+    return _Hour(run_seconds, started, lately, before)
 
 
 def _weights(hours: Collection[int]) -> dict[int, int]:
@@ -174,7 +184,7 @@ def _part(own: float, whole: float) -> float | None:
 def _arrived(waiting: Mapping[int, Count], at: datetime) -> dict[int, int]:
     """Jobs that came lately, of the tenants with the longest backlogs, counted to a cap."""
     fullest = sorted(waiting, key=lambda pk: -waiting[pk].value)[:SUSPECTS]
-    since = uuid.UUID(int=int((at - LATELY).timestamp() * 1_000) << 80)  # ids begin with the time
+    since = first_id((at - LATELY).timestamp())
     return {
         pk: Job.objects.filter(tenant_id=pk, pk__gte=since).order_by()[:ARRIVALS_CAP].count()
         for pk in fullest
@@ -191,9 +201,8 @@ def _noise(share: Share, hour: _Hour, arrived: int) -> list[str]:
         )
     if arrived >= MANY and arrived > 2 * hour.lately:
         noise.append(f"backlog rises: {arrived:,} jobs came in 5 minutes, {hour.lately:,} started")
-    before = (hour.started - hour.lately) / 11  # the other five minutes of the hour, on average
-    if hour.lately >= MANY and hour.lately > RISE * before:
-        noise.append(f"starts rose: {hour.lately:,} in 5 minutes, {before:,.0f} before")
+    if hour.before is not None and hour.lately >= MANY and hour.lately > RISE * hour.before:
+        noise.append(f"starts rose: {hour.lately:,} in 5 minutes, {hour.before:,.0f} before")
     return noise
 
 

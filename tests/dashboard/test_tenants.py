@@ -99,10 +99,29 @@ def test_a_backlog_that_rises_is_noise(
 
 
 def test_starts_that_rise_are_noise(operator: Client, alice: Tenant) -> None:
-    counted(alice, started=11 * 10)
+    counted(alice, started=100, ago=timedelta(minutes=55))
     counted(alice, started=60, ago=timedelta(minutes=1))
     (row,) = rows(operator)
     assert row.noise == ["starts rose: 60 in 5 minutes, 10 before"]
+
+
+@pytest.mark.parametrize("minutes", [1, 8, 20])
+def test_who_has_just_begun_is_no_noise(
+    operator: Client, alice: Tenant, mallory: Tenant, minutes: int
+) -> None:
+    for tenant in (alice, mallory):
+        counted(tenant, started=60, run_seconds=9, ago=timedelta(minutes=1))
+        for ago in range(2, minutes):
+            counted(tenant, started=60, run_seconds=9, ago=timedelta(minutes=ago))
+    assert slugs(operator, state="noisy") == []
+
+
+def test_who_begins_while_others_work_is_noise(
+    operator: Client, alice: Tenant, mallory: Tenant
+) -> None:
+    counted(alice, started=1, ago=timedelta(minutes=55))
+    counted(mallory, started=60, ago=timedelta(minutes=1))
+    assert slugs(operator, state="noisy") == ["mallory"]
 
 
 def test_use_is_told_of_today_and_of_30_days(operator: Client, alice: Tenant) -> None:
