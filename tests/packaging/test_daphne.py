@@ -12,6 +12,7 @@ import pytest
 from jobs.keys import create_api_key
 from jobs.models import ApiKey, Tenant
 from tests.factories import make_job
+from tests.harness import wait_until
 from tests.live_server import live_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,6 +35,16 @@ def test_a_body_is_not_read_as_a_form_before_the_key(server: str, alice: Tenant)
     for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         assert posted(server, kind) == (401, "not_authenticated")
         assert posted(server, kind, key) == (415, "unsupported_media_type")
+
+
+def test_its_access_log_has_no_queries() -> None:
+    with live_server() as (address, process):
+        server = HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE_SECONDS)
+        server.request("GET", "/api/v1/jobs?key=canary&filter=canary")
+        assert server.getresponse().status == 401
+        server.close()
+        wait_until(lambda: '"GET /api/v1/jobs" 401' in process.output, PATIENCE_SECONDS)
+        assert "canary" not in process.output
 
 
 def test_an_export_that_cannot_go_on_is_cut_off_and_the_next_one_too(alice: Tenant) -> None:
