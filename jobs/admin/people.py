@@ -49,7 +49,8 @@ class Audited(admin.ModelAdmin):
                 self.delete_model(request, one)
 
 
-admin.site.unregister([User, Group])
+# A project with a user model of its own has no page for Django's.
+admin.site.unregister([model for model in (User, Group) if admin.site.is_registered(model)])
 
 
 @admin.register(User)
