@@ -1,5 +1,7 @@
-"""daphne's requests without what stops a process that serves many (daphne 4.2.3, Twisted 26.10), and
-its log without what is nobody's to read."""
+"""daphne's requests without what stops a process that serves many, its log without what is secret.
+
+Of daphne 4.2.3 with Twisted 26.10.
+"""
 
 from typing import Any
 
