@@ -82,7 +82,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     if not scope.tenants:
         return redirect("overview")
     if not scope.operable:
-        raise PermissionDenied
+        raise PermissionDenied("This needs the role of an operator.")
     like = _like(request, scope)
     form = SubmitForm(scope, request.POST or None, like=like)
     if request.method == "POST" and form.is_valid():

@@ -92,7 +92,7 @@ def _readable(request: HttpRequest, job_id: str) -> Job:
     scope = scope_of(request)
     found = scope.job(job_id)
     if found.tenant_id not in scope.readable:
-        raise PermissionDenied
+        raise PermissionDenied("This needs the right to read payloads.")
     return found
 
 

@@ -111,3 +111,16 @@ def test_an_operator_reads_and_acts(operator: Client, job: Job) -> None:
 
 def _page(job: Job) -> str:
     return reverse("job", args=[job.pk])
+
+
+@pytest.mark.django_db
+def test_a_refusal_says_what_it_needs(viewer: Client, job: Job) -> None:
+    needed = {
+        reverse("submit"): "the role of an operator",
+        reverse("act-on-job", args=[job.pk, "cancel"]): "the role of an operator",
+        reverse("keys"): "the role of an admin",
+        reverse("stored-json", args=[job.pk, "payload"]): "the right to read payloads",
+    }
+
+    for page, need in needed.items():
+        assert f"This needs {need}." in viewer.get(page).text
