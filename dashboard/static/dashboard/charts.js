@@ -2,12 +2,9 @@
 
 import { exactDuration } from "./duration.js";
 
-// Where the marks of an axis of seconds may stand: round in seconds, minutes, hours or days.
-const ROUND_TIMES = [
-  ...[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30],
-  ...[60, 120, 300, 600, 1_200, 1_800],
-  ...[3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000],
-];
+// Where the marks of the axis of waits may stand. It is logarithmic: where one queue stands still, its
+// oldest job has waited for hours, and the p95 of the others is still told from twice as much.
+const ROUND_TIMES = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000];
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -18,7 +15,7 @@ export const charts = {
     const holder = document.querySelector("[data-chart]");
     if (!holder || !window.uPlot) return;
     const series = JSON.parse(holder.dataset.chart);
-    const data = [endedData(series), [series.at, series.wait_p95, series.oldest]];
+    const data = [endedData(series), [series.at, series.wait_p95.map(atLeastOne), series.oldest.map(atLeastOne)]];
     if (this.plots.length && this.step === holder.dataset.step) {
       return this.plots.forEach((plot, index) => plot.setData(data[index]));
     }
@@ -39,18 +36,35 @@ function endedData({ at, done, failed, dead }) {
   return [at, done.map((count, index) => count + bad[index]), bad, dead];
 }
 
+const atLeastOne = (seconds) => (seconds == null ? null : Math.max(seconds, ROUND_TIMES[0]));
+
+// From mark to mark, and two of them at least.
+function rangeOfTimes(_, least, most) {
+  const from = Math.max(ROUND_TIMES.findLastIndex((time) => time <= (least ?? 0.01)), 0);
+  const to = ROUND_TIMES.findIndex((time) => time >= (most ?? 1));
+  return [ROUND_TIMES[from], ROUND_TIMES[Math.max(to, from + 1)] ?? ROUND_TIMES.at(-1)];
+}
+
+// The newest one is not over, and paler.
+function barsOf(name) {
+  const [full, pale] = [`var(--${name})`, `color-mix(in srgb, var(--${name}) 50%, var(--card))`].map(colour);
+  const values = (plot, index) => plot.data[index].map((_, at, whole) => (at < whole.length - 1 ? full : pale));
+  return uPlot.paths.bars({ size: [0.8, 24], align: 1, disp: { fill: { unit: 3, values } } });
+}
+
 function makePlot(mount, data) {
   const isEnded = mount.dataset.plot === "ended";
-  const bars = uPlot.paths.bars({ size: [0.8, 24], align: 1 });
-  const filled = (name) => ({ fill: colour(name), width: 0, paths: bars, points: { show: false } });
-  const line = (name, width) => ({ stroke: colour(name), width, points: { show: true, size: 4 } });
+  const filled = (name) => ({ fill: colour(`var(--${name})`), width: 0, paths: barsOf(name), points: { show: false } });
+  const line = (name, width) => ({ stroke: colour(`var(--${name})`), width, points: { show: true, size: 4 } });
   const series = isEnded
     ? [filled("done"), filled("failed"), filled("dlq")]
     : [line("pending", 2), line("failed", 1)];
-  const axis = { stroke: colour("soft"), font: "11px system-ui", ticks: { show: false }, grid: { stroke: colour("line"), width: 1 } };
-  const unit = isEnded ? (value) => value : (value) => (value ? exactDuration(value) : "0");
+  const axis = { stroke: colour("var(--soft)"), font: "11px system-ui", ticks: { show: false }, grid: { stroke: colour("var(--line)"), width: 1 } };
+  const between = (_, __, from, to) => ROUND_TIMES.filter((one) => from <= one && one <= to);
   const time = isOfDays(data[0]) ? day : clock;
-  const marks = isEnded ? { size: 52 } : { size: 66, incrs: ROUND_TIMES };
+  const marks = isEnded
+    ? { size: 52 }
+    : { size: 66, splits: between, filter: (_, ticks) => ticks, values: (_, ticks) => ticks.map(exactDuration) };
   const plot = new uPlot(
     {
       width: mount.clientWidth,
@@ -59,8 +73,8 @@ function makePlot(mount, data) {
       cursor: { y: false, sync: { key: "time" }, drag: { x: false, y: false }, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
       // Each bucket is drawn from its beginning on, the newest as well.
-      scales: { x: { range: ({ data: [at] }, first, last) => [first, last + at[1] - at[0]] }, y: { range: (_, __, top) => [0, Math.max(top || 0, isEnded ? 4 : 0.1) * 1.08] } },
-      axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(time) }, { ...axis, ...marks, values: (_, ticks) => ticks.map(unit) }],
+      scales: { x: { range: ({ data: [at] }, first, last) => [first, last + at[1] - at[0]] }, y: isEnded ? { range: (_, __, top) => [0, Math.max(top || 0, 4) * 1.08] } : { distr: 3, range: rangeOfTimes } },
+      axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(time) }, { ...axis, ...marks }],
       series: [{}, ...series],
       hooks: { setCursor: [(plot) => tell(plot, isEnded)] },
     },
@@ -90,10 +104,10 @@ const day = (at) => new Date(at * 1_000).toISOString().slice(5, 10);
 // Hours and minutes, in UTC like every exact time on the pages.
 const clock = (at) => new Date(at * 1_000).toISOString().slice(11, 16);
 
-// The colour that a custom property has now, in the theme in force.
-function colour(name) {
+// What a colour of the stylesheet is now, in the theme in force.
+function colour(written) {
   const probe = document.createElement("i");
-  probe.style.color = `var(--${name})`;
+  probe.style.color = written;
   document.body.append(probe);
   const found = getComputedStyle(probe).color;
   probe.remove();
