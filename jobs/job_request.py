@@ -10,7 +10,13 @@ from typing import Any
 from django.utils import timezone
 
 from jobs.conf import conf
-from jobs.errors import ForeignTenant, InvalidFields, InvalidInput, UnknownTask
+from jobs.errors import (
+    ForeignTenant,
+    IdempotencyMismatch,
+    InvalidFields,
+    InvalidInput,
+    UnknownTask,
+)
 from jobs.exact_json import Raw, canonical
 from jobs.fields import (
     Field,
@@ -58,6 +64,21 @@ def _tenant(value: Any) -> str:
 
 _NAME_SCHEMA = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 
+
+def _tags(limit: str, description: str) -> Field:
+    """A list of tags, no longer than this tunable says, whatever it repeats."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        found = texts(value)
+        if len(value) > getattr(conf(), limit):
+            raise InvalidInput(f"may hold {getattr(conf(), limit)} tags.")
+        return found
+
+    most = getattr(conf(), limit)
+    schema = {"type": "array", "items": _NAME_SCHEMA, "maxItems": most, "description": description}
+    return Field(read, schema)
+
+
 JOB_FIELDS: Mapping[str, Field] = {
     "task": Field(text, {**_NAME_SCHEMA, "default": DEFAULT_TASK}),
     "payload": Field(_payload, {"description": "Any JSON; kept byte for byte.", "default": None}),
@@ -79,16 +100,9 @@ JOB_FIELDS: Mapping[str, Field] = {
     "idempotency_key": Field(
         optional(text), {"type": ["string", "null"], "pattern": "^[ -~]{1,255}$"}
     ),
-    "tags": Field(
-        texts, {"type": "array", "items": _NAME_SCHEMA, "description": "Repeated ones count once."}
-    ),
-    "worker_tags": Field(
-        texts,
-        {
-            "type": "array",
-            "items": _NAME_SCHEMA,
-            "description": "Only workers with all of these tags run it. Default: the task's own.",
-        },
+    "tags": _tags("max_tags", "Repeated ones are stored once."),
+    "worker_tags": _tags(
+        "max_worker_tags", "Only workers with all of these tags run it. Default: the task's own."
     ),
     "tenant_id": Field(
         _tenant,
@@ -102,7 +116,8 @@ BULK_FIELDS: Mapping[str, Field] = {"jobs": Field(_payload, {"type": "array"})}
 def read_job(body: Any, tenant: Tenant, *, header_key: str | None = None) -> NewJob:
     """The job that a body asks for; `header_key` is the `Idempotency-Key` header.
 
-    Raises `InvalidInput`, `UnknownTask`, `PayloadTooLarge` or `ForeignTenant`.
+    Raises `InvalidInput`, `UnknownTask`, `PayloadTooLarge`, `ForeignTenant` or, for a header and a
+    field that differ, `IdempotencyMismatch`.
     """
     given, task = _read(body)
     _require_own(tenant, given.get("tenant_id"))
@@ -186,8 +201,8 @@ def _one_key(in_body: str | None, in_header: str | None) -> str | None:
     if in_header is not None:
         _refuse_several(in_header)
     if in_body is not None and in_header is not None and in_body != in_header:
-        raise InvalidInput(
-            "The Idempotency-Key header and idempotency_key differ.", pointer="idempotency_key"
+        raise IdempotencyMismatch(
+            "The Idempotency-Key header and idempotency_key differ; give one."
         )
     return _first(in_body, in_header)
 

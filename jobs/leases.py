@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from jobs import store, wakeup
@@ -23,7 +23,7 @@ from jobs.conf import conf
 from jobs.encryption import BROKEN, needs_seal, why_unreadable
 from jobs.errors import InvalidInput, SealBroken, TenantInactive
 from jobs.job_rows import find_jobs
-from jobs.models import Job, Tenant, Worker
+from jobs.models import Job, Lane, Tenant, Worker
 from jobs.registry import is_for_tenants
 from jobs.shares import FairShares
 from jobs.statuses import AttemptOutcome, Reason, Status
@@ -41,6 +41,7 @@ _ID_PREFIX = "rest/"
 """Ids of our own workers begin with a host's name, which has no slash."""
 MAX_NAME = 50
 COUNTED_EVERY_SECONDS = 1.0
+ALL_PAUSED = "queue_paused"
 MAX_WORKERS = 1_000
 """So many names a tenant's workers may have within `worker_retention_seconds`."""
 waits = store.Waits()
@@ -204,6 +205,18 @@ def _within_bytes(claimed: Sequence[ClaimedJob]) -> list[ClaimedJob]:
             give_back(claimed[index:])
             return list(claimed[:index])
     return list(claimed)
+
+
+def why_none(wish: Wish) -> str | None:
+    """Why a worker gets nothing, if all that it may take from is paused: the code of `why`.
+
+    A queue that there is not yet is open.
+    """
+    named = Q(queue__in=wish.queues) if wish.queues else Q()
+    lanes = Lane.objects.filter(named, tenant=wish.tenant)
+    found = lanes.aggregate(all=Count("pk"), paused=Count("pk", filter=Q(is_paused=True)))
+    are_paused = found["paused"] == max(found["all"], len(wish.queues), 1)
+    return ALL_PAUSED if are_paused else None
 
 
 def give_back(jobs: Sequence[ClaimedJob | Job]) -> None:

@@ -17,6 +17,7 @@ from jobs.api.schema import (
     record,
 )
 from jobs.fields import Field
+from jobs.leases import ALL_PAUSED
 from jobs.leases_reported import Refusal
 from jobs.leases_requested import (
     DONE_FIELDS,
@@ -57,9 +58,14 @@ LEASE_ANSWER: Schema = {
         {
             "jobs": {"type": "array", "items": {"allOf": [JOB, record({"fence": COUNT})]}},
             "poll_after_seconds": {"type": "number", "minimum": 0},
+            "reason": nullable(
+                "string",
+                enum=[ALL_PAUSED, None],
+                description="Why there are no jobs: all of the queues are paused.",
+            ),
         }
     ),
-    "examples": [{"jobs": [_LEASED], "poll_after_seconds": 0}],
+    "examples": [{"jobs": [_LEASED], "poll_after_seconds": 0, "reason": None}],
 }
 
 

@@ -29,7 +29,7 @@ from jobs.fields import Field, read_fields
 from jobs.instants import instant
 from jobs.job_json import job_as_json
 from jobs.keys import Scope
-from jobs.leases import lease
+from jobs.leases import lease, why_none
 from jobs.leases_reported import Answer
 from jobs.leases_requested import LEASE_FIELDS, MAX_WAIT_SECONDS, lease_seconds_field
 
@@ -56,14 +56,18 @@ class Leases(TenantView):
     def post(self, request: Request) -> Response:
         """Up to `max_jobs` jobs, the best first, each with the `fence` of its lease.
 
-        Without any, the answer comes after `wait_seconds`, or as soon as there is one.
+        Without any, the answer comes after `wait_seconds`, or as soon as there is one. `reason`
+        says if all of the queues are paused.
         """
         given = read_fields(body_of(request), LEASE_FIELDS)
         wish = leases_requested.read_wish(given, self.key)
         self.require_queues(wish.queues)
         jobs = lease(wish)
         hand_out(request, jobs)
-        answer = {"jobs": [{**job_as_json(job), "fence": job.fence} for job in jobs]}
+        answer = {
+            "jobs": [{**job_as_json(job), "fence": job.fence} for job in jobs],
+            "reason": None if jobs else why_none(wish),
+        }
         wait = min(given.get("wait_seconds", 0), MAX_WAIT_SECONDS)
         if jobs or may_wait(request, wish, wait):
             return Response({**answer, "poll_after_seconds": 0})

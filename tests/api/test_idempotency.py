@@ -66,7 +66,9 @@ def test_a_bad_header_is_refused(api: Caller, key: str) -> None:
 
 
 def test_header_and_field_may_not_differ(api: Caller) -> None:
-    problem(with_key(api, "k", {"idempotency_key": "other"}), 400, "invalid_input")
+    body = {"idempotency_key": "other"}
+    problem(with_key(api, "k", body), 422, "idempotency_mismatch")
+    assert with_key(api, "other", body).status_code == 201
 
 
 def test_a_repeat_spends_nothing_of_the_rate(api: Caller, alice: Tenant) -> None:

@@ -93,7 +93,7 @@ class TestGranting:
 
     def test_a_poll_without_waiting_is_told_when_to_come_again(self, api: Caller) -> None:
         response = api.post("/leases", {"wait_seconds": 3_600})
-        assert response.json() == {"jobs": [], "poll_after_seconds": 1}
+        assert response.json() == {"jobs": [], "poll_after_seconds": 1, "reason": None}
         assert response["Retry-After"] == "1"
 
     def test_the_lease_lasts_as_long_as_asked_for(self, api: Caller) -> None:
@@ -134,6 +134,23 @@ class TestLimits:
         assert lease(api) == []
         services.set_queue_paused(alice, "default", paused=False, actor=ACTOR)
         assert len(lease(api)) == 1
+
+    def test_a_worker_whose_queues_are_all_paused_is_told(self, api: Caller, alice: Tenant) -> None:
+        for queue in ("a", "b"):
+            make_job(alice, task="remote:x", queue=queue)
+        pause = {"paused": True, "actor": ACTOR}
+        services.set_queue_paused(alice, "a", **pause)
+
+        def reason(**wish: object) -> object:
+            told = api.post("/leases", {"tasks": ["remote:y"], **wish}).json()
+            assert told["jobs"] == []
+            return told["reason"]
+
+        assert reason(queues=["a"]) == "queue_paused"
+        assert [reason(), reason(queues=["a", "b"]), reason(queues=["a", "new"])] == [None] * 3
+        services.set_queue_paused(alice, "b", **pause)
+        assert [reason(), reason(queues=["a", "b"])] == ["queue_paused"] * 2
+        assert reason(queues=["new"]) is None
 
     def test_a_tenant_that_is_switched_off_gets_nothing_and_may_finish(
         self, api: Caller, alice: Tenant

@@ -109,6 +109,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"tags": ["a b"]}, "invalid_name", "/tags"),
     ({"tags": ["x" * 1_000_000]}, "invalid_name", "/tags"),
     ({"tags": [f"t{n}" for n in range(21)]}, "invalid_input", "/tags"),
+    ({"tags": ["t"] * 21}, "invalid_input", "/tags"),
+    ({"worker_tags": ["gpu"] * 6}, "invalid_input", "/worker_tags"),
     ({"worker_tags": "gpu"}, "invalid_type", "/worker_tags"),
     ({"worker_tags": None}, "invalid_type", "/worker_tags"),
     ({"worker_tags": ["a,b"]}, "invalid_name", "/worker_tags"),
