@@ -25,8 +25,9 @@ SEARCHING_SECONDS = 0.1
 """So many steps of a search are taken at once, none after so long; a page offers to look further.
 """
 COUNTED = 1_000
-COUNTED_FIRST = tuple(sorted(Status, key=lambda status: status == Status.DONE))
-"""So many matches of a status are counted; of those that are done, most are to be looked at."""
+"""So many matches of a status are counted."""
+COUNTED_LAST = (Status.PENDING, Status.DONE)
+"""Among these, the most jobs are to be looked at."""
 PREVIEW_BYTES = 160
 MAX_OPENED_BYTES = 10_000
 """Larger payloads are not opened for their beginning, where they are encrypted."""
@@ -124,7 +125,7 @@ def counted(scope: Scope, rest: Filter, *, until: float) -> dict[Status, Count |
     if len(scope.searched) > 1 or scope.searched[0] is None:
         return None
     found: dict[Status, Count | None] = dict.fromkeys(Status)
-    for status in COUNTED_FIRST:
+    for status in sorted(Status, key=COUNTED_LAST.count):
         if time.monotonic() > until:
             break
         search = Search(scope.searched[0], rest & Filter((Term("status", (status,)),)))

@@ -1,5 +1,6 @@
 """On a large table, what is read every second is found by an index, never by a walk over jobs."""
 
+import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -74,6 +75,15 @@ def test_lists_of_rare_statuses_use_their_index(large: Tenant, status: Status) -
     read = statements_of(lambda: job_list.page(scope, parse(f"status:{status}")))
 
     assert walked(read) == []
+
+
+@pytest.mark.parametrize("text", ["queue:dlq", "tag:vip", "error:no", "created:>1h"])
+def test_a_status_within_a_filter_is_counted_by_few_statements(large: Tenant, text: str) -> None:
+    scope = Scope(User(is_superuser=True), (large,), large)
+
+    read = statements_of(lambda: job_list.counted(scope, parse(text), until=math.inf))
+
+    assert len(read) <= 6 * len(Status)
 
 
 @pytest.mark.parametrize("text", ["tag:vip", "tag:vip error:no", "status:DLQ error:no task:echo"])
