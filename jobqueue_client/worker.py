@@ -274,12 +274,19 @@ class Worker:
 def _failure(job: LeasedJob, error: BaseException) -> Call[Sequence[Report]]:
     match error:
         case Retry():
-            return leases.fail(job, "Retry", str(error), retry_in_seconds=error.after)
+            return leases.fail(job, "Retry", _message(error), retry_in_seconds=error.after)
         case Discard():
-            return leases.fail(job, "Discard", str(error), is_retryable=False)
+            return leases.fail(job, "Discard", _message(error), is_retryable=False)
         case _:
             trace = "".join(traceback.format_exception(error))
-            return leases.fail(job, type(error).__name__, str(error), traceback=trace)
+            return leases.fail(job, type(error).__name__, _message(error), traceback=trace)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as unprintable:  # the error is a user's class
+        return f"<its message raised {type(unprintable).__name__}>"
 
 
 def _unfit(job: LeasedJob, code: str, detail: str) -> Call[Sequence[Report]]:

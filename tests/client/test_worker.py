@@ -69,6 +69,13 @@ def test_a_handler_answers_the_result(live: Client) -> None:
     assert (seen[0].id, seen[0].payload_text, seen[0].fence > 0) == (done.id, "[1, 2, 3.5]", True)
 
 
+class Unprintable(Exception):
+    """An error of a program that has one more."""
+
+    def __str__(self) -> str:
+        raise OSError
+
+
 def raising(error: BaseException) -> Handler:
     def handler(job: LeasedJob) -> None:
         raise error
@@ -85,6 +92,7 @@ def raising(error: BaseException) -> Handler:
         (asyncio.CancelledError(), "FAILED", "CancelledError"),
         (Retry(after=600, message="later"), "FAILED", "Retry"),
         (Discard("nobody wants it"), "DLQ", "Discard"),
+        (Unprintable(), "FAILED", "Unprintable"),
     ],
 )
 def test_what_a_handler_raises_decides(
