@@ -4,7 +4,8 @@ DATABASE_URL   default SQLite in var/; postgres://user:password@host/name for Po
 CACHE_URL      default files in var/cache; redis://… when web processes run on several machines
 SECRET_KEY     default: made once and kept in var/secret-key
 ALLOWED_HOSTS  default localhost; comma separated
-HTTPS          1: secure cookies, HSTS and redirect to https
+HTTPS          1: a proxy of ours ends TLS and says so by X-Forwarded-Proto: secure cookies, redirect to
+               https, HSTS for a year (for subdomains too, and browsers may ship it: `preload`)
 PROXIES        how many proxies of ours are in front, whose X-Forwarded-For is believed; default 0
 DEBUG          1: Django's debug pages
 ENCRYPTION_KEYS  id:base64 of 32 bytes, several with commas between: they wrap the keys of tenants
