@@ -4,8 +4,8 @@ DATABASE_URL   default SQLite in var/; postgres://user:password@host/name for Po
 CACHE_URL      default files in var/cache; redis://… when web processes run on several machines
 SECRET_KEY     default: made once and kept in var/secret-key
 ALLOWED_HOSTS  default localhost; comma separated
-HTTPS          1: a proxy of ours ends TLS and says so by X-Forwarded-Proto: secure cookies, redirect to
-               https, HSTS for a year (for subdomains too, and browsers may ship it: `preload`)
+HTTPS          1: a proxy of ours ends TLS and says so by X-Forwarded-Proto: secure cookies,
+               redirect to https, HSTS for a year (for subdomains, too, and with `preload`)
 PROXIES        how many proxies of ours are in front, whose X-Forwarded-For is believed; default 0
 DEBUG          1: Django's debug pages
 ENCRYPTION_KEYS  id:base64 of 32 bytes, several with commas between: they wrap the keys of tenants
@@ -210,6 +210,8 @@ TASKS = {
     }
 }
 JOBQUEUE = env_object("JOBQUEUE")
+# Forms take the largest payload, each byte of which may be written as three.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 3 * int(str(JOBQUEUE.get("max_payload_bytes", 1_000_000))) + 500_000
 ENCRYPTION_KEYS = os.environ.get("ENCRYPTION_KEYS", "")
 
 REST_FRAMEWORK = {
