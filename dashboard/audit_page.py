@@ -95,17 +95,19 @@ def _wanted(asked: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
                 wrong.append(f"“{text}” is no time; write 2026-01-31 or 2026-01-31T18:00 (UTC).")
             else:
                 wanted[condition] = moment
-                asked[name] = f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M}"
+                asked[name] = f"{moment:%Y-%m-%dT%H:%M}"
     return wanted, wrong
 
 
 def _moment(text: str) -> datetime | None:
-    """A time in UTC, or the beginning of a day."""
+    """A time, or the beginning of a day, in UTC; None for what is neither."""
     try:
         moment = parse_datetime(text) or parse_datetime(f"{text}T00:00")
-    except ValueError:
+        if moment and moment.tzinfo:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return moment and moment.replace(tzinfo=UTC)
 
 
 def _actions(visible: QuerySet[AuditEntry]) -> list[str]:

@@ -30,7 +30,7 @@ def live_page(
         render_to_string(
             f"dashboard/partials/{name}.html", context | {name: regions[name]()}, request
         )
-        for name in partial.split(",")
+        for name in dict.fromkeys(partial.split(","))
         if name in regions
     ]
     return never_cached(HttpResponse("".join(fragments)))

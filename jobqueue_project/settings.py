@@ -210,8 +210,9 @@ TASKS = {
     }
 }
 JOBQUEUE = env_object("JOBQUEUE")
+_LARGEST = JOBQUEUE.get("max_payload_bytes", 1_000_000)
 # Forms take the largest payload, each byte of which may be written as three.
-DATA_UPLOAD_MAX_MEMORY_SIZE = 3 * int(str(JOBQUEUE.get("max_payload_bytes", 1_000_000))) + 500_000
+DATA_UPLOAD_MAX_MEMORY_SIZE = 3 * (_LARGEST if isinstance(_LARGEST, int) else 0) + 500_000
 ENCRYPTION_KEYS = os.environ.get("ENCRYPTION_KEYS", "")
 
 REST_FRAMEWORK = {

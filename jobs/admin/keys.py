@@ -16,6 +16,7 @@ from jobs.admin.confirmation import ActingAdmin, Deed
 from jobs.admin.jobs import may_read_payloads
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import BoundedList, instant
+from jobs.admin.service_forms import ServiceForms
 from jobs.errors import InvalidInput
 from jobs.keys import Scope, create_api_key, queue_names, revoke_api_key
 from jobs.models import ApiKey
@@ -68,7 +69,7 @@ def revoke(ids: Sequence[Any], actor: str) -> int:
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ActingAdmin, BoundedList):
+class ApiKeyAdmin(ServiceForms, ActingAdmin, BoundedList):
     """Bearer keys of tenants. The text of a key is in one answer and nowhere else."""
 
     form = ApiKeyForm

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from jobs.access import actor_of
 from jobs.admin.confirmation import ActingAdmin, Deed
 from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, instant
+from jobs.admin.service_forms import ServiceForms
 from jobs.models import Lane, Tenant
 from jobs.services import change_limits, set_queue_paused
 
@@ -62,7 +63,7 @@ def resume(ids: Sequence[Any], actor: str) -> int:
 
 
 @admin.register(Lane)
-class LaneAdmin(ActingAdmin, BoundedList):
+class LaneAdmin(ServiceForms, ActingAdmin, BoundedList):
     """Limits, weight and pause of a tenant's queue."""
 
     list_display = [

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from jobs.access import actor_of
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import BoundedList
+from jobs.admin.service_forms import ServiceForms
 from jobs.models import TaskLimit
 from jobs.services import NEEDS_A_LIMIT, remove_task_limit, set_task_limit
 
@@ -29,7 +30,7 @@ class TaskLimitForm(forms.ModelForm):
 
 
 @admin.register(TaskLimit)
-class TaskLimitAdmin(BoundedList):
+class TaskLimitAdmin(ServiceForms, BoundedList):
     """How much of a task may run, and how often it may start."""
 
     form = TaskLimitForm

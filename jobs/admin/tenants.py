@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from jobs.access import actor_of
 from jobs.admin.jobs import may_read_payloads
 from jobs.admin.lists import BoundedList, instant
+from jobs.admin.service_forms import ServiceForms
 from jobs.audit import audit
 from jobs.errors import StatusConflict
 from jobs.lookup import in_status
@@ -69,7 +70,7 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Tenant)
-class TenantAdmin(BoundedList):
+class TenantAdmin(ServiceForms, BoundedList):
     """Who owns jobs, keys and limits."""
 
     list_display = [

@@ -1,6 +1,7 @@
 """Limits of tasks are set and lifted through the services, by those who may."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -41,6 +42,8 @@ def test_a_limit_of_one_tenant_and_one_of_all_are_set(operator: Client, alice: T
         {"start_burst": "0"},
         {"task": "e o"},
         {"tenant": "0"},
+        {"tenant": "x"},
+        {"tenant": "9" * 30},
     ],
     ids=str,
 )
@@ -50,6 +53,18 @@ def test_an_impossible_limit_is_refused(
     page = operator.post(ADD, FORM | wrong)
     assert page.context["errors"]
     assert not TaskLimit.objects.exists()
+
+
+@pytest.mark.usefixtures("limit")
+def test_what_the_services_refuse_is_said_on_the_page(
+    operator: Client, alice: Tenant, settings: Any
+) -> None:
+    settings.JOBQUEUE = {"max_task_limits_per_tenant": 1}
+    page = operator.post(ADD, FORM | {"tenant": str(alice.pk), "task": "sleep"}, follow=True)
+    assert page.redirect_chain == [(ADD, 302)]
+    assert "limits" in page.text
+    assert [str(one.level_tag) for one in page.context["messages"]] == ["error"]
+    assert TaskLimit.objects.count() == 1
 
 
 @pytest.mark.usefixtures("limit")

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
@@ -166,6 +167,15 @@ def test_the_form_takes_all_that_the_api_takes(ann: Client, alice: Tenant) -> No
     refused = ann.post(reverse("submit"), given | {"payload": "[]"})
     assert "used before with another request" in refused.content.decode()
     assert Job.objects.count() == 1
+
+
+def test_the_form_takes_the_largest_payload_that_rest_takes(ann: Client, alice: Tenant) -> None:
+    """Written as a browser writes it each byte of this one takes three characters."""
+    typed = f'"{"é" * 450_000}"'
+    body = urlencode(FORM | {"tenant": alice.slug, "payload": typed})
+    form = "application/x-www-form-urlencoded"
+    assert ann.generic("POST", reverse("submit"), body, content_type=form).status_code == 302
+    assert bytes(Job.objects.get().payload) == typed.encode()
 
 
 def test_a_remote_task_is_submitted_and_offered_from_then_on(

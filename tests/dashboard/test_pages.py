@@ -120,6 +120,14 @@ def test_a_region_is_answered_alone(
     assert "<html" not in fragment
 
 
+def test_a_region_that_is_named_often_is_answered_once(operator: Client, alice: Tenant) -> None:
+    once, often = (
+        operator.get(reverse("dead"), {"partial": ",".join(["dead"] * times)}).text
+        for times in (1, 500)
+    )
+    assert once == often
+
+
 def test_an_unknown_region_is_an_empty_answer(operator: Client, alice: Tenant) -> None:
     answer = operator.get(reverse("overview"), {"partial": "nothing,../base"})
 
