@@ -89,7 +89,7 @@ def hold_operation(runner: str, seconds: float) -> Held | None:
 
     None if there is none left.
     """
-    held = {"runner": runner, "seconds": seconds, "own": _own(seconds)}
+    held: dict[str, Any] = {"runner": runner, "seconds": seconds, "own": _own(seconds)}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql(_HOLD), held)
         row = cursor.fetchone()
