@@ -138,11 +138,15 @@ class AskingAdmin(admin.ModelAdmin):
         return TemplateResponse(request, "admin/jobs/confirm.html", context, status=status)
 
     def _sample(self, request: HttpRequest, queryset: QuerySet[Any]) -> dict[str, Any]:
-        columns = list(self.get_list_display(request))
+        columns = {
+            label_for_field(column, self.model, self): column
+            for column in self.get_list_display(request)
+        }
         return {
-            "columns": [label_for_field(column, self.model, self) for column in columns],
+            "columns": list(columns),
             "rows": [
-                [self._cell(column, row) for column in columns] for row in queryset[:SAMPLE_ROWS]
+                [(label, self._cell(column, row)) for label, column in columns.items()]
+                for row in queryset[:SAMPLE_ROWS]
             ],
         }
 

@@ -37,12 +37,6 @@ class ApiKeyForm(forms.ModelForm):
         help_text="The only queues it may use, separated by commas. Empty for every queue.",
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if expiry := self.fields.get("expires_at"):
-            for part, name in zip(expiry.widget.widgets, ("Date", "Time"), strict=True):
-                part.attrs["aria-label"] = f"{name} of expiry"
-
     def clean_queues(self) -> list[str]:
         """The names, which have to be names of queues."""
         queues = [queue.strip() for queue in self.cleaned_data["queues"].split(",")]

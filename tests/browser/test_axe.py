@@ -1,16 +1,17 @@
-"""Every page is asked by axe-core whether everybody can use it: light and wide, dark and narrow.
+"""Every page is asked by axe-core whether everybody can use it, on screens of any width.
 
 Ann sees the pages of her tenant, Olga those of operators and the admin.
 
 `vendor/axe` is axe-core 4.14.1 as npm has it (MPL 2.0, its licence beside it). It is not shipped.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from django.conf import settings
+from django.contrib.admin.templatetags.admin_urls import admin_urlname
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -19,10 +20,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from jobs import services
 from jobs.keys import create_api_key
-from jobs.models import ApiKey, Job, Lane, Tenant, Worker
+from jobs.models import ApiKey, AuditEntry, Job, Lane, TaskLimit, Tenant, Worker
 from jobs.operations import start
 from jobs.statuses import BulkAction, Status
-from tests.browser.conftest import log_out
+from tests.browser.conftest import log_out, watched
 from tests.factories import make_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -60,7 +61,13 @@ _STATUSES = [status for status in Status if status is not Status.BLOCKED]
 _PLAIN = (
     *("/", "/?range=7d", "/jobs/", "/jobs/?filter=queue:done", "/jobs/?filter=quue:none"),
     *("/jobs/new", "/dead/", "/operations/", "/keys/", "/keys/new", "/audit/", "/settings/"),
-    *("/queues/", "/queues/alice/pending/limits", "/tenants/alice/", "/tenants/alice/limits"),
+    *(
+        "/queues/",
+        "/queues/alice/done/pause",
+        "/queues/alice/pending/limits",
+        "/tenants/alice/",
+        "/tenants/alice/limits",
+    ),
     "/operations/new?action=discard&filter=status:DLQ",
 )
 
@@ -68,21 +75,22 @@ _PLAIN = (
 def _of(made: dict[Status, Job], prefix: str, operation: object) -> list[str]:
     jobs = [reverse("job", args=[made[status].pk]) for status in (Status.DLQ, Status.RUNNING)]
     keys = [reverse(name, args=[prefix]) for name in ("rotate-key", "revoke-key")]
+    jobs.append(reverse("act-on-job", args=[made[Status.PENDING].pk, "cancel"]))
     return [*jobs, *keys, reverse("operation", args=[operation])]
 
 
 Scheme = Literal["light", "dark"]
-LOOKS: list[tuple[Scheme, int]] = [("light", 1400), ("dark", 390)]
+LOOKS: list[tuple[Scheme, tuple[int, ...]]] = [("light", (1400, 820)), ("dark", (390,))]
 
 
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.mark.parametrize(("scheme", "widths"), LOOKS)
 def test_axe_finds_nothing_serious(
-    open_page: OpenPage, paths: list[str], scheme: Scheme, width: int
+    open_page: OpenPage, paths: list[str], scheme: Scheme, widths: tuple[int, ...]
 ) -> None:
     page = open_page("/")
-    _look(page, scheme, width)
+    _look(page, scheme, widths[0])
 
-    found = {path: problems for path in paths if (problems := _problems(page, path))}
+    found = {path: problems for path in paths if (problems := _problems(page, path, widths))}
 
     assert found == {}
 
@@ -92,12 +100,16 @@ def _look(page: Page, scheme: Scheme, width: int) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
 
 
-def _problems(page: Page, path: str) -> list[dict[str, Any]]:
+def _problems(page: Page, path: str, widths: Sequence[int]) -> list[dict[str, Any]]:
     answer = page.goto(path)
     assert answer is not None
     assert answer.ok, path
     page.wait_for_function(BOXES_ARE_MADE)
-    return _ask(page)
+    found = []
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": 900})
+        found += _ask(page)
+    return found
 
 
 def _ask(page: Page, within: str = "html") -> list[dict[str, Any]]:
@@ -121,12 +133,12 @@ def test_axe_finds_nothing_serious_in_the_palette_and_before_the_login(
     assert _ask(page) == []
 
 
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.mark.parametrize(("scheme", "widths"), LOOKS)
 def test_axe_finds_nothing_serious_in_what_opens(
-    operators_page: Page, scheme: Scheme, width: int
+    operators_page: Page, scheme: Scheme, widths: tuple[int, ...]
 ) -> None:
     page = operators_page
-    _look(page, scheme, width)
+    _look(page, scheme, widths[-1])
     page.goto("/jobs/")
     for act, opened in _OPENING:
         act(page)
@@ -155,11 +167,11 @@ def operators_page(browser: Browser, server: str, paths: list[str]) -> Iterator[
     client = Client()
     client.force_login(User.objects.create_superuser("olga"))
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
-    context = browser.new_context(base_url=server, locale="en-US")
-    context.set_default_timeout(60_000)
-    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": server}])
-    yield context.new_page()
-    context.close()
+    with watched(browser, server) as context:
+        context.set_default_timeout(60_000)
+        name = settings.SESSION_COOKIE_NAME
+        context.add_cookies([{"name": name, "value": session, "url": server}])
+        yield context.new_page()
 
 
 @pytest.fixture
@@ -172,28 +184,40 @@ def operators_paths(paths: list[str], alice: Tenant, mallory: Tenant) -> list[st
     letters = reverse("admin:jobs_deadletter_changelist")
     letter = f"{letters}{dead.pk}/"
     asked = f"{letters}confirm/discard/?ids={dead.pk}"
-    rows = [dead, alice, Lane.objects.latest("pk"), ApiKey.objects.latest("pk")]
-    changed = [reverse(f"admin:jobs_{row._meta.model_name}_change", args=[row.pk]) for row in rows]
+    rows: list[Any] = [
+        User.objects.get(username="olga"),
+        dead,
+        alice,
+        TaskLimit.objects.get(),
+        AuditEntry.objects.latest("pk"),
+        Lane.objects.latest("pk"),
+        ApiKey.objects.latest("pk"),
+    ]
+    changed = [reverse(admin_urlname(row._meta, "change"), args=[row.pk]) for row in rows]  # type: ignore[arg-type]
     return [*_OPERATORS, *_LISTS, *changed, asked, f"{letter}change/", f"{letter}edit/"]
 
 
 _OPERATORS = (
     *("/tenants/", "/tenants/mallory/suspend", "/workers/", "/workers/w1/stop", "/queues/"),
     *("/keys/", "/audit/", "/settings/", "/jobs/", "/admin/", "/admin/jobs/apikey/add/"),
+    *("/admin/jobs/tasklimit/add/", "/admin/auth/user/", "/admin/auth/group/add/"),
+    *("/admin/auth/user/add/", "/admin/password_change/", "/admin/jobs/worker/w1/change/"),
     "/admin/jobs/deadletter/?tenant=mallory",
 )
 _NAMES = ("deadletter", "job", "tenant", "lane", "tasklimit", "apikey", "worker", "auditentry")
 _LISTS = tuple(f"/admin/jobs/{name}/" for name in _NAMES)
 
 
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.mark.parametrize(("scheme", "widths"), LOOKS)
 def test_axe_finds_nothing_serious_for_operators_and_in_the_admin(
-    operators_page: Page, operators_paths: list[str], scheme: Scheme, width: int
+    operators_page: Page, operators_paths: list[str], scheme: Scheme, widths: tuple[int, ...]
 ) -> None:
     page = operators_page
-    _look(page, scheme, width)
+    _look(page, scheme, widths[0])
 
-    found = {path: problems for path in operators_paths if (problems := _problems(page, path))}
+    found = {
+        path: problems for path in operators_paths if (problems := _problems(page, path, widths))
+    }
     assert found == {}
     page.goto(operators_paths[-1])
     page.get_by_label("Payload").fill("[1]")
