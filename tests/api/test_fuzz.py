@@ -99,14 +99,10 @@ def is_endless(context: Any) -> bool:
 
 
 def map_body(context: Any, body: Any) -> Any:
-    """Mend what no schema forbids: 1.0 is an integer to it, and tasks want their own payloads.
-
-    Nothing waits for jobs: that would only take long.
-    """
+    """Mend what no schema forbids: 1.0 is an integer to it, and tasks want their own payloads."""
     match body:
         case dict():
             mended = {name: map_body(context, value) for name, value in body.items()}
-            mended |= {"wait_seconds": 0} if "wait_seconds" in mended else {}
             task = mended.get("task")
             fitting = PAYLOADS.get(task) if isinstance(task, str) else None
             return mended if fitting is None else {**mended, "payload": fitting}
