@@ -250,11 +250,18 @@ def test_a_tag_is_found_among_all_tenants(operator: Client, alice: Tenant, mallo
     assert {row.pk for row in page.rows} == {job.pk for job in jobs}
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list whose search is never cut short by a slow machine."""
+    monkeypatch.setattr(job_list, "SEARCHING_SECONDS", 600)
+
+
 def _numbers(client: Client, text: str, **query: str) -> dict[str, str]:
     facets = client.get(reverse("jobs"), {"filter": text, **query}).context["jobs"]["facets"]
     return {status.value: str(count) for status, _, count in facets if count is None or count}
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_numbers_are_of_what_the_rest_of_the_filter_matches(
     ann: Client, alice: Tenant, mallory: Tenant
 ) -> None:
@@ -271,6 +278,7 @@ def test_the_numbers_are_of_what_the_rest_of_the_filter_matches(
     assert _numbers(ann, "status:DLQ")["DLQ"] == "2"
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_takes_long_to_count_is_said_to_be_more_or_not_known(
     ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +294,7 @@ def test_what_takes_long_to_count_is_said_to_be_more_or_not_known(
     assert "would take too long" in ann.get(reverse("jobs"), {"filter": "queue:mail"}).text
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("query", "is_said"),
     [({}, True), ({"tenant": "alice"}, False), ({"filter": "status:DLQ"}, False)],
