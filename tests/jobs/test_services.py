@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError
 from django.test import override_settings
 
 from jobs import services, store, wakeup
@@ -17,7 +18,7 @@ from jobs.errors import (
     TenantInactive,
     TooManyRequests,
 )
-from jobs.models import AuditEntry, Job, Lane, LaneMinute, SubmissionSecond, Tenant
+from jobs.models import AuditEntry, Job, JobTag, Lane, LaneMinute, SubmissionSecond, Tenant
 from jobs.statuses import TERMINAL, WAITING, Status
 from jobs.submission import NewJob
 from tests.store.steps import job_in, lane_of, row, status_of
@@ -64,6 +65,17 @@ class TestSubmit:
         with django_capture_on_commit_callbacks(execute=True):
             assert not services.submit(tenant, keyed).created
         assert (woken, SubmissionSecond.objects.get().submitted) == ([], 1)
+
+    def test_job_is_not_there_without_its_tags(
+        self, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*rows: object, **options: object) -> None:
+            raise DatabaseError("the connection was cut")
+
+        monkeypatch.setattr(JobTag.objects, "bulk_create", fail)
+        with pytest.raises(DatabaseError):
+            services.submit(alice, NewJob(task="echo", tags=("red",)))
+        assert not Job.objects.exists()
 
     def test_tenant_that_is_switched_off_is_refused(self, alice: Tenant) -> None:
         alice.is_active = False

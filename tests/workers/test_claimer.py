@@ -1,6 +1,8 @@
 """What the claimer asks the store for."""
 
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -27,6 +29,12 @@ class Slots:
     def tick_until_idle(self) -> None:
         while self.claimer.tick() <= START_SECONDS:
             pass
+
+    def hold(self, seconds: Mapping[str, float]) -> None:
+        """Let what has started have run for so long, by tenant."""
+        for one in self.started:
+            one.ended_at = time.monotonic()
+            one.started_at = one.ended_at - seconds[one.job.tenant]
 
     def end_all(self) -> None:
         store.finish(WORKER, [outcome(one.job, Status.DONE) for one in self.started])
@@ -92,3 +100,20 @@ def test_lane_that_was_paused_meanwhile_gives_nothing(alice: Tenant, slots: Slot
     slots.claimer.hear()
     assert slots.claimer.tick() > 0
     assert slots.started == []
+
+
+def test_long_jobs_count_by_the_slots_they_hold(
+    alice: Tenant, mallory: Tenant, slots: Slots
+) -> None:
+    submit(alice, 400)
+    submit(mallory, 1_200)
+    seconds, taken = {"alice": 0.2, "mallory": 0.02}, Counter[str]()
+    for _ in range(40):
+        slots.tick_until_idle()
+        slots.hold(seconds)
+        for one in slots.started:
+            taken[one.job.tenant] += 1
+        slots.end_all()
+    held = [taken[tenant] * seconds[tenant] for tenant in seconds]
+    assert min(taken.values()) > 20
+    assert max(held) <= 1.3 * min(held), "each had the slots for as long as the other"
