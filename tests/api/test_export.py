@@ -20,6 +20,7 @@ from jobs.exports import COLUMNS
 from jobs.filters import Filter
 from jobs.keys import create_api_key
 from jobs.models import ApiKey, Tenant
+from jobs.services import change_limits
 from jobs.statuses import Status
 from jobs.store.clock import now
 from tests.api.conftest import Caller, problem
@@ -177,11 +178,18 @@ def end_key(alice: Tenant) -> None:
     ApiKey.objects.update(revoked_at=now())
 
 
-def end_tenant(alice: Tenant) -> None:
-    Tenant.objects.filter(pk=alice.pk).update(is_active=False)
+def forget_key(alice: Tenant) -> None:
+    ApiKey.objects.all().delete()
 
 
-@pytest.mark.parametrize("end", [end_key, end_tenant])
+def test_a_tenant_that_is_switched_off_still_reads(api: Caller, alice: Tenant) -> None:
+    make_job(alice)
+    change_limits(alice, actor="command:test", is_active=False)
+    assert api.get("/jobs").status_code == 200
+    assert len(rows(api.get("/jobs/export"))) == 1
+
+
+@pytest.mark.parametrize("end", [end_key, forget_key])
 def test_an_export_stops_when_its_key_ends(
     api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch, end: Callable[[Tenant], None]
 ) -> None:
