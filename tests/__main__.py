@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from tests.chromium import MISSING, chromium
+
 WAITING = {
     " with workers": ("admin", "faults", "invariants", "properties", "workers"),
     " with programs": (
@@ -58,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     if PASSED not in codes.values():
         failed = failed or ["everything: there is no such test"]
     _say(f"FAILED on {' and on '.join(failed)}" if failed else "Passed on SQLite and on PostgreSQL")
+    if chromium() is None:
+        _say(MISSING)
     return 1 if failed else 0
 
 

@@ -55,6 +55,7 @@ from jobs.statuses import AttemptOutcome, Reason, Status  # noqa: E402
 from jobs.store.waits import EVERYBODY, bucket_of  # noqa: E402
 from jobs.submission import NewJob  # noqa: E402
 from jobs.tenants import create_tenant  # noqa: E402
+from tests.chromium import chromium  # noqa: E402
 
 LANES = {
     "acme": {"mail": 42, "reports": 9, "webhooks": 25},
@@ -70,13 +71,16 @@ ERRORS = {
 
 
 def main() -> int:
-    """Take the pictures; answers 1 if one is too large."""
+    """Take the pictures; answers 1 if one is too large, or if there is no browser."""
+    if (program := chromium()) is None:
+        sys.stdout.write("NO CHROMIUM: install one, or set CHROMIUM=/its/program.\n")
+        return 1
     try:
         call_command("migrate", interactive=False, verbosity=0)
         fill(random.Random(SEED))
         dead = Job.objects.filter(status=Status.DLQ, tenant__slug="acme").latest("pk")
         with serving() as address, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=_chromium(), args=_flags())
+            browser = playwright.chromium.launch(executable_path=program, args=_flags())
             for theme in ("light", "dark"):
                 take(browser, address, theme, f"/jobs/{dead.pk}/")
             browser.close()
@@ -286,12 +290,6 @@ def _picture(page: Page, name: str, path: str, theme: str) -> None:
     page.locator('#live[data-state="live"]').wait_for(timeout=SECONDS * 1_000)
     page.screenshot(path=PICTURES / f"{name}-{theme}.png")
     sys.stdout.write(f"{name}-{theme}.png\n")
-
-
-def _chromium() -> str | None:
-    """`$CHROMIUM`, one in the PATH, or None for the one that playwright has installed."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 def _flags() -> list[str]:

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from tests import __main__ as suite
 from tests.__main__ import ANYWHERE
 from tests.architecture.rules import ROOT
+from tests.chromium import MISSING
 
 TEST = re.compile(r"^\s*(?:async )?def (test_\w+)", re.M)
 
@@ -25,3 +27,15 @@ def test_what_runs_beside_sqlite_alone_is_a_folder_a_file_or_one_test(entry: str
     assert found
     if not entry.endswith(("/", ".py")):
         assert found == {entry}
+
+
+def test_that_there_is_no_browser_is_said_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "chromium", lambda: None)
+    monkeypatch.setattr(suite, "_started", lambda _: [])
+    monkeypatch.setattr(suite, "_pass_on_signals", lambda _: None)
+
+    suite.main([])
+
+    assert capsys.readouterr().out.splitlines()[-1] == MISSING

@@ -1,11 +1,8 @@
 """A real Chromium and a real server on the test database."""
 
 import os
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -20,11 +17,11 @@ from playwright.sync_api import (
 )
 
 from jobs.models import Role, Tenant
+from tests.chromium import MISSING, chromium
 
 # Two suites may run side by side on two cores, each with servers and browsers of its own.
 expect.set_options(timeout=20_000)
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONS = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
@@ -37,24 +34,18 @@ document.addEventListener("securitypolicyviolation", (event) =>
 """
 
 
-def chromium() -> str | None:
-    """Chromium's program: `$CHROMIUM`, one in the PATH, or one that playwright has installed."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        with sync_playwright() as playwright:
-            own = playwright.chromium.executable_path
-        found = own if Path(own).exists() else None
-    return found
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it at the end, where everybody looks."""
+    if chromium() is None:
+        terminalreporter.write_line(MISSING, red=True, bold=True)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window; the tests are skipped, loudly, where there is none."""
+    """Chromium without a window; the tests are skipped where there is none."""
     program = chromium()
     if program is None:
-        reason = "NO CHROMIUM: the browser tests did not run. Install one or set CHROMIUM=/path."
-        print(f"\n{reason}", file=sys.__stderr__)
-        pytest.skip(reason)
+        pytest.skip(MISSING)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Playwright runs an event loop in this thread, beneath which Django would refuse to query.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
