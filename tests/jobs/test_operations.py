@@ -109,7 +109,8 @@ def test_one_of_all_tenants_acts_on_all(alice: Tenant, mallory: Tenant) -> None:
 def test_jobs_that_die_later_are_none_of_it(
     alice: Tenant, small_steps: None, action: BulkAction
 ) -> None:
-    waiting, *dead = make_job(alice, queue="other"), *make_dead(alice, 3)
+    # It comes last, so that the operation has not gone past it when it dies.
+    *dead, waiting = *make_dead(alice, 3), make_job(alice, queue="other")
     operation = begin(alice, action, "task:echo")
     operations.step(WORKER)
     died = {"status": Status.DLQ, "finished_at": now() + timedelta(seconds=1)}
@@ -119,14 +120,23 @@ def test_jobs_that_die_later_are_none_of_it(
     assert Status.DLQ not in statuses(dead)
 
 
-def test_jobs_that_came_later_are_none_of_it(alice: Tenant, small_steps: None) -> None:
-    before = make_dead(alice, 3)
-    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
+@pytest.mark.parametrize(
+    ("action", "status", "moved"),
+    [
+        (BulkAction.REDRIVE, Status.DLQ, Status.PENDING),
+        (BulkAction.CANCEL, Status.PENDING, Status.CANCELLED),
+    ],
+)
+def test_jobs_that_came_later_are_none_of_it(
+    alice: Tenant, small_steps: None, action: BulkAction, status: Status, moved: Status
+) -> None:
+    before = [make_job(alice, status) for _ in range(3)]
+    operation = begin(alice, action, "task:echo")
     time.sleep(0.002)  # SQLite's clock counts milliseconds
-    after = make_dead(alice, 3, queue="later")
+    after = [make_job(alice, status, queue="later") for _ in range(3)]
     assert counts(finish(operation)) == (3, 3, 0)
-    assert set(statuses(before)) == {Status.PENDING}
-    assert set(statuses(after)) == {Status.DLQ}
+    assert set(statuses(before)) == {moved}
+    assert set(statuses(after)) == {status}
 
 
 def test_ages_count_from_when_it_was_made(alice: Tenant) -> None:

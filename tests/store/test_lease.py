@@ -1,17 +1,20 @@
 """Leases are extended and given back by their holder, and taken away when they ran out."""
 
+import math
 import uuid
+from datetime import timedelta
 
 import pytest
 
 from jobs import store
-from jobs.models import Attempt, Job, LaneMinute, Tenant
+from jobs.models import Attempt, Job, LaneMinute, Tenant, Worker
 from jobs.statuses import AttemptOutcome, Reason, Status
 from jobs.store import Lease
 from tests.store.steps import (
     WORKER,
     claim,
     claim_one,
+    database_time,
     expire,
     finish,
     job_in,
@@ -223,6 +226,40 @@ class TestPromote:
             Job.objects.filter(pk=job_id).update(run_at=due.replace(year=due.year - 1 - age))
         assert store.promote(limit=2) == 2
         assert [status_of(job_id) for job_id in ids] == ["SCHEDULED", "PENDING", "PENDING"]
+
+
+class TestDueIn:
+    def test_where_nothing_waits_nothing_is_due(self, alice: Tenant) -> None:
+        claim_one(alice)
+        submit(alice)
+        assert store.due_in() == math.inf
+
+    @pytest.mark.parametrize("status", [Status.SCHEDULED, Status.FAILED])
+    def test_it_is_the_time_until_the_first_of_those_that_wait(
+        self, alice: Tenant, status: Status
+    ) -> None:
+        first = job_in(status, alice)
+        (later,) = submit(alice, delay_seconds=7_200)
+        assert 0 < store.due_in() <= 3_600
+        make_due([first])
+        assert store.due_in() <= 0
+        store.cancel([first])
+        assert 3_600 < store.due_in() <= 7_200
+        store.cancel([later])
+        assert store.due_in() == math.inf
+
+
+def test_beat_is_of_one_worker(db: None) -> None:
+    long_ago = database_time() - timedelta(hours=1)
+    told = {"host": "h", "pid": 1, "slots": 4, "started_at": long_ago, "seen_at": long_ago}
+    Worker.objects.create(id="one", asked_to="quiet", **told)
+    Worker.objects.create(id="other", **told)
+    assert store.beat("one", running=3, memory_bytes=5) == "quiet"
+    assert store.beat("nobody", running=1, memory_bytes=1) is None
+    one, other = Worker.objects.order_by("pk")
+    assert (one.running, one.memory_bytes) == (3, 5)
+    assert one.seen_at > long_ago
+    assert (other.running, other.seen_at) == (0, long_ago)
 
 
 def test_ids_in_answers_are_uuids(alice: Tenant) -> None:
