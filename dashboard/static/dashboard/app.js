@@ -153,6 +153,19 @@ function openRow(row) {
   location.assign(row.dataset.href);
 }
 
+// ---- Another tenant: the same page with its filter and range, from the beginning of its list.
+
+function switchTenant(event) {
+  const form = event.target.closest(".tenant-choice");
+  if (!form) return;
+  event.preventDefault();
+  const there = new URL(form.action, location.href);
+  there.search = there.pathname === location.pathname ? location.search : "";
+  for (const name of ["before", "after", "tenant"]) there.searchParams.delete(name);
+  if (form.elements.tenant.value) there.searchParams.set("tenant", form.elements.tenant.value);
+  location.assign(there);
+}
+
 // ---- Everything together.
 
 // What scrolls sideways can be scrolled by keys, too.
@@ -184,6 +197,7 @@ document.addEventListener("click", (event) => {
 // On a phone these rows go sideways.
 for (const chosen of all(".bar nav [aria-current], .facets [aria-current]")) chosen.scrollIntoView({ block: "nearest", inline: "nearest" });
 document.addEventListener("change", (event) => event.target.closest("[data-submit-on-change]")?.requestSubmit());
+document.addEventListener("submit", switchTenant);
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   for (const [name, value] of [...detail.formData.entries()]) if (value === "") detail.formData.delete(name);
 });
