@@ -74,7 +74,8 @@ def operation_list(request: HttpRequest) -> HttpResponse:
     scope = scope_of(request)
     if not scope.tenants:
         return plain_page(request, scope, "no_tenant")
-    regions = {"operations": lambda: {"rows": operations.listed(scope)}}
+    listed = operations.LISTED
+    regions = {"operations": lambda: {"rows": operations.listed(scope), "listed": listed}}
     return live_page(request, scope, "operations", regions)
 
 

@@ -290,3 +290,15 @@ def test_open_pages_hear_of_each_step(ann: Client, alice: Tenant) -> None:
     Operation.objects.update(matched=1)
     assert changes(lambda: Operation.objects.update(matched=2)) == {"operations", "operation"}
     assert {"operations", "operation"} <= changes(carry_out)
+
+
+def test_a_list_of_operations_that_is_cut_says_so(
+    ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        operations.start(alice, BulkAction.DISCARD, "queue:none", actor="user:ann")
+    assert "The newest" not in ann.get(reverse("operations")).text
+
+    monkeypatch.setattr("dashboard.queries.operations.LISTED", 2)
+
+    assert "The newest 2." in ann.get(reverse("operations")).text
