@@ -63,6 +63,15 @@ def test_a_runner_acts_under_the_fence_that_it_got_however_late_it_looks(
 ) -> None:
     jobs = make_dead(alice, 1)
     operation = begin(alice, BulkAction.REDRIVE, "task:echo")
+    seconds = overtake_the_first(monkeypatch)
+    operations.step("first")
+    operation.refresh_from_db()
+    assert counts(operation) == (0, 0, 0)
+    assert take(seconds[0], *jobs)
+
+
+def overtake_the_first(monkeypatch: pytest.MonkeyPatch) -> list[bulk.Held]:
+    """Who holds a step is away until another has taken it; answers the steps of those."""
     seconds: list[bulk.Held] = []
 
     def held_by_two(runner: str, lease_seconds: float) -> bulk.Held:
@@ -75,10 +84,7 @@ def test_a_runner_acts_under_the_fence_that_it_got_however_late_it_looks(
 
     hold_operation = bulk.hold_operation
     monkeypatch.setattr(bulk, "hold_operation", held_by_two)
-    operations.step("first")
-    operation.refresh_from_db()
-    assert counts(operation) == (0, 0, 0)
-    assert take(seconds[0], *jobs)
+    return seconds
 
 
 def test_a_runner_whose_step_failed_takes_it_again_soon_and_nobody_else_does(
@@ -127,3 +133,15 @@ def test_one_whose_filter_nobody_can_read_any_more_fails_and_says_why(alice: Ten
     assert operations.step(WORKER) == math.inf
     with pytest.raises(StatusConflict):
         operations.cancel(operation, actor=ME)
+
+
+def test_a_runner_that_was_overtaken_fails_nothing(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
+    Operation.objects.update(filter="colour:red")
+    overtake_the_first(monkeypatch)
+    operations.step("first")
+    operation.refresh_from_db()
+    assert (operation.state, operation.reason) == (OperationState.RUNNING, "")
+    assert not AuditEntry.objects.filter(action="fail_operation").exists()

@@ -243,6 +243,7 @@ def test_a_cancelled_one_acts_on_nothing_more(alice: Tenant, small_steps: None) 
     assert operations.step(WORKER) > 1_000
     assert operations.cancel(operation, actor=ME).done == 2
     assert statuses(jobs).count("gone") == 2
+    assert AuditEntry.objects.filter(action="cancel_operation").count() == 1
 
 
 def test_the_audit_log_keeps_the_beginning_of_a_long_filter(alice: Tenant) -> None:
@@ -257,6 +258,7 @@ def test_an_ended_one_cannot_be_cancelled(alice: Tenant) -> None:
     operation = finish(begin(alice, BulkAction.DISCARD, "task:echo"))
     with pytest.raises(StatusConflict):
         operations.cancel(operation, actor=ME)
+    assert not AuditEntry.objects.filter(action="cancel_operation").exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -170,6 +170,16 @@ def test_lowered_limit_stops_new_grants_and_ends_nothing(alice: Tenant) -> None:
     assert {status_of(job.id) for job in running} == {Status.RUNNING}
 
 
+def test_lane_above_its_lowered_limit_leaves_its_tenant_no_more_places(alice: Tenant) -> None:
+    services.change_limits(alice, actor="command:test", max_running=5)
+    submit(alice, 5, queue="a")
+    submit(alice, 5, queue="b")
+    lanes = [lane_of(alice, "a"), lane_of(alice, "b")]
+    assert len(claim(lanes[0], quota=3)) == 3
+    services.change_limits(lanes[0], actor="command:test", max_running=1)
+    assert [job.queue for job in claim(*lanes)] == ["b", "b"]
+
+
 def test_limit_of_nothing_starts_nothing(alice: Tenant) -> None:
     submit(alice)
     services.change_limits(alice, actor="command:test", max_running=0)

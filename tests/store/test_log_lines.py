@@ -1,5 +1,6 @@
 """What attempts log is kept under their fences, and goes with their jobs."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_lines_under_an_old_fence_are_passed_over_and_others_kept(alice: Tenant)
 def test_lines_after_the_outcome_are_passed_over(alice: Tenant, status: Status) -> None:
     job = claim_one(alice)
     finish(job, status)
-    keep_log([logged(job)])
+    assert keep_log([logged(job)]) == set(), "its worker is told"
     assert not LogLine.objects.exists()
 
 
@@ -103,16 +104,25 @@ def test_purged_jobs_take_their_lines_along(alice: Tenant) -> None:
     assert not LogLine.objects.exists()
 
 
+def give_away(job: ClaimedJob) -> None:
+    store.release([Lease(job.id, job.fence)])
+    (successor,) = claim(lane_of(Tenant.objects.get(pk=job.tenant_id)))
+    assert successor.fence > job.fence
+
+
+def be_done(job: ClaimedJob) -> None:
+    finish(job, Status.DONE)
+
+
+@pytest.mark.parametrize("lose", [give_away, be_done])
 def test_line_of_a_lease_that_is_lost_meanwhile_is_passed_over(
-    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch, lose: Callable[[ClaimedJob], None]
 ) -> None:
     job, other = claim_one(alice), claim_one(alice, queue="other")
     openable = log_lines.openable
 
     def lose_the_lease(keys: set[int]) -> set[int]:
-        store.release([Lease(job.id, job.fence)])
-        (successor,) = claim(lane_of(alice))
-        assert successor.fence > job.fence
+        lose(job)
         return openable(keys)
 
     monkeypatch.setattr(log_lines, "openable", lose_the_lease)
