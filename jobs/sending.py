@@ -34,15 +34,20 @@ _lock = threading.Lock()
 class File(StreamingHttpResponse):
     """An answer that is sent while it is made; an empty piece says that more may follow.
 
-    It counts until it is closed or, where nobody came to close it, forgotten.
+    It counts until it is closed or, where nobody came to close it, forgotten. To a HEAD it is its
+    headers alone, and counts for nothing: who asks for no pieces would wait for them all.
     """
 
     def __init__(
         self, request: HttpRequest, pieces: Pieces, *, whose: Hashable, **options: Any
     ) -> None:
         """Raises `TooManyExports`, for this reader or for all of them."""
+        if request.method == "HEAD":
+            pieces.close()
         super().__init__(sent(request, pieces), **options)
         self.whose = whose
+        if request.method == "HEAD":
+            return
         with _lock:
             _refuse_too_many(whose, AT_ONCE if self.is_async else AT_ONCE_BY_THREAD)
             _open.add(self)

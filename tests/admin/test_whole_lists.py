@@ -71,6 +71,12 @@ def test_who_took_an_export_away_is_on_record(operator: Client, dead: None) -> N
     assert entry.details == {"filter": 'status:DLQ task:"fetch"'}
 
 
+def test_a_head_takes_nothing_away(operator: Client, dead: None) -> None:
+    assert operator.head(f"{LIST}export/")["Content-Type"] == "text/csv; charset=utf-8"
+    assert not AuditEntry.objects.exists()
+    assert len(_rows(operator, f"{LIST}export/")) == 3
+
+
 def _alice() -> Tenant:
     return Tenant.objects.get(slug="alice")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
-from django.test import AsyncClient
+from django.test import AsyncClient, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from jobs import exports, job_search
@@ -20,6 +20,7 @@ from jobs.exports import COLUMNS
 from jobs.filters import Filter
 from jobs.keys import create_api_key
 from jobs.models import ApiKey, Tenant
+from jobs.sending import File
 from jobs.services import change_limits
 from jobs.statuses import Status
 from jobs.store.clock import now
@@ -165,6 +166,22 @@ def test_a_thread_is_left_to_others_while_one_sends_an_export(
         assert int(refused["Retry-After"]) > 0
     assert rows(first) == []
     assert rows(stranger.get("/jobs/export")) == []
+
+
+def test_a_head_has_the_headers_and_reads_nothing(api: Caller, alice: Tenant) -> None:
+    make_job(alice)
+    sending = api.get("/jobs/export")
+    heads = [api.call("HEAD", "/jobs/export") for _ in range(2)]
+    assert [head["Content-Type"] for head in heads] == [sending["Content-Type"]] * 2
+    assert len(rows(sending)) == 1
+    assert len(rows(api.get("/jobs/export"))) == 1
+
+
+def test_whoever_sends_the_answer_to_a_head_comes_to_its_end_at_once() -> None:
+    factory, pieces = RequestFactory(), (piece for piece in [b"a", b"b"])
+    assert list(File(factory.head("/"), pieces, whose=1)) == []
+    assert list(pieces) == []
+    assert list(File(factory.get("/"), (piece for piece in [b"a"]), whose=1)) == [b"a"]
 
 
 def test_an_answer_that_nobody_closed_does_not_count_for_ever(api: Caller) -> None:
