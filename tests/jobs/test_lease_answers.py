@@ -1,11 +1,13 @@
 """What is told of several leases on one job at once: each is judged on its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
-from jobs import leases, services
+from jobs import leases, services, store
 from jobs.conf import conf
+from jobs.errors import EncryptionKeyMissing
 from jobs.keys import create_api_key
 from jobs.leases_reported import (
     Answer,
@@ -18,8 +20,10 @@ from jobs.leases_reported import (
     release,
 )
 from jobs.models import ApiKey, Job, Tenant
+from jobs.statuses import Status
 from jobs.store import Lease
 from jobs.submission import NewJob
+from tests.store.steps import claim, lane_of
 
 pytestmark = pytest.mark.django_db
 
@@ -65,3 +69,48 @@ def test_large_result_of_a_lost_lease_does_not_refuse_that_of_the_current_one(
     answers = acknowledge(key, [Done(*lost, result=large), Done(*current, result=b"2")])
     assert [answer.refusal for answer in answers] == [Refusal.LEASE_LOST, None]
     assert bytes(Job.objects.get().result or b"") == b"2"
+
+
+def wish(tenant: Tenant, **fields: int) -> leases.Wish:
+    """Of a worker over REST."""
+    return leases.Wish(tenant=tenant, worker=leases.worker_id("prefix", "w"), **fields)
+
+
+def test_lease_that_is_lost_on_its_way_is_told_with_its_own_fence(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With that of the next holder, its worker could act for that one."""
+    job_id = services.submit(alice, NewJob(task="remote:resize")).job_id
+    find_jobs = leases.find_jobs
+
+    def give_to_another(tenant_id: int, ids: Sequence[Any]) -> dict[Any, Job]:
+        store.release([Lease(job_id, 1)])
+        (other,) = claim(lane_of(alice), worker="other")
+        assert other.fence == 2
+        return find_jobs(tenant_id, ids)
+
+    monkeypatch.setattr(leases, "find_jobs", give_to_another)
+    (job,) = leases.lease(wish(alice))
+    assert (job.pk, job.fence) == (job_id, 1)
+
+
+def test_payload_that_is_more_than_one_answer_may_hold_is_handed_out_alone(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be claimed and given back for ever."""
+    monkeypatch.setattr(leases, "MAX_PAYLOADS_BYTES", 5)
+    services.submit_many(alice, [NewJob(task="remote:resize", payload=b"1234567")] * 2)
+    (job,) = leases.lease(wish(alice, max_jobs=2))
+    assert bytes(job.payload) == b"1234567"
+    assert Job.objects.get(status=Status.PENDING).attempt == 0
+
+
+def test_job_whose_key_has_just_gone_goes_back_unspent(
+    alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.submit(alice, NewJob(task="remote:resize"))
+    gone = EncryptionKeyMissing.code
+    monkeypatch.setattr(leases, "why_unreadable", lambda job, fields: gone)
+    assert leases.lease(wish(alice)) == []
+    job = Job.objects.get()
+    assert (job.status, job.attempt, job.worker) == (Status.PENDING, 0, "")
