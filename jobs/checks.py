@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
+from django.core.cache import caches
 
 from jobs import data_keys
 from jobs.conf import conf, known_keys
@@ -39,3 +40,19 @@ def check_encryption_keys(app_configs: Any, **kwargs: Any) -> Sequence[checks.Ch
         )
         for text in data_keys.problems()
     ]
+
+
+@checks.register(TAG)
+def check_cache(app_configs: Any, **kwargs: Any) -> Sequence[checks.CheckMessage]:
+    """What the cache is reached by is installed; its server may be away."""
+    try:
+        getattr(caches["default"], "_cache", None)  # Redis has its driver imported no earlier
+    except ImportError as error:
+        return [
+            checks.Error(
+                f"CACHE_URL: {error}.",
+                hint="Install what requirements.txt names.",
+                id="jobs.E004",
+            )
+        ]
+    return []
