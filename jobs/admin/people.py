@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from jobs.access import actor_of
 from jobs.audit import audit
-from jobs.models import AuditAction
+from jobs.models import AuditAction, Membership
 
 ACTIONS: dict[type[User | Group], tuple[AuditAction, AuditAction, AuditAction]] = {
     User: ("create_user", "change_user", "delete_user"),
@@ -78,11 +78,13 @@ def rights_of(whom: User | Group) -> dict[str, Any]:
     """What a user or a group may do."""
     if isinstance(whom, Group):
         return {"name": whom.name, "permissions": _names(whom.permissions.all())}
+    memberships = Membership.objects.filter(user=whom).order_by("tenant__slug")
     flags = ("username", "is_active", "is_staff", "is_superuser")
     return {
         **{name: getattr(whom, name) for name in flags},
         "groups": [group.name for group in whom.groups.order_by("name")],
         "permissions": _names(whom.user_permissions.all()),
+        "tenants": {x.tenant.slug: x.role for x in memberships.select_related("tenant")},
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from jobs.models import AuditEntry
+from jobs.models import AuditEntry, Membership, Role, Tenant
 from tests.audit_log import last_entry, new_entry
 
 ME, HERE = "user:olga", "127.0.0.1"
@@ -68,11 +68,13 @@ def test_groups_are_made_and_changed(operator: Client) -> None:
     }
 
 
-def test_who_is_deleted_is_told_with_what_they_could(operator: Client) -> None:
+def test_who_is_deleted_is_told_with_what_they_could(operator: Client, alice: Tenant) -> None:
     user, group = bob(is_staff=True), Group.objects.create(name="lookers")
+    Membership.objects.create(tenant=alice, user=user, role=Role.ADMIN)
     operator.post(f"/admin/auth/user/{user.pk}/delete/", {"post": "yes"})
     gone = new_entry("delete_user", actor=ME, address=HERE, after=0)
-    assert gone.details["before"]["is_staff"]
+    before = gone.details["before"]
+    assert (before["is_staff"], before["tenants"]) == (True, {"alice": "admin"})
     chosen = {"action": "delete_selected", "_selected_action": [group.pk], "post": "yes"}
     operator.post("/admin/auth/group/", chosen)
     entry = new_entry("delete_group", actor=ME, address=HERE, after=gone.pk)
