@@ -120,6 +120,35 @@ def test_a_step_is_taken_once_under_a_fence(alice: Tenant) -> None:
     assert statuses([once, again]) == [Status.PENDING, Status.DLQ]
 
 
+def test_no_step_is_taken_before_the_pace_allows_it(alice: Tenant) -> None:
+    (job,) = make_dead(alice, 1)
+    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
+    held = hold(WORKER)
+    assert bulk.take_step(
+        held, BulkAction.REDRIVE, [job.pk], position=job.pk, seconds_per_job=3_600
+    )
+    assert bulk.hold_operation(WORKER, 3_600) is None
+    Operation.objects.filter(pk=operation.pk).update(next_at=now() - timedelta(seconds=1))
+    assert hold(WORKER).operation_id == operation.pk
+
+
+def test_only_its_runner_takes_a_step_again_before_its_time_is_over(alice: Tenant) -> None:
+    begin(alice, BulkAction.REDRIVE, "task:echo")
+    first = hold("first")
+    Operation.objects.update(held_until=now() + timedelta(seconds=3_000))
+    assert bulk.hold_operation("second", 3_600) is None
+    assert hold("first").fence > first.fence
+
+
+def test_one_that_was_cancelled_does_not_fail_any_more(alice: Tenant) -> None:
+    operation = begin(alice, BulkAction.REDRIVE, "task:echo")
+    held = hold(WORKER)
+    operations.cancel(operation, actor=ME)
+    assert not bulk.give_up(held, "nobody can read its filter")
+    operation.refresh_from_db()
+    assert (operation.state, operation.reason) == (OperationState.CANCELLED, "")
+
+
 def test_one_whose_filter_nobody_can_read_any_more_fails_and_says_why(alice: Tenant) -> None:
     jobs = make_dead(alice, 1)
     operation = begin(alice, BulkAction.REDRIVE, "task:echo")

@@ -1,5 +1,6 @@
 """Claims line by line and at once: best jobs of a lane, worker tags, marks, and what holds back."""
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -107,6 +108,18 @@ def test_lanes_claimed_at_once_share_what_their_tenant_may_run(alice: Tenant) ->
     shares = [seen.share(2) for seen in store.ready_lanes()]
     assert all(share.only_line for share in shares)
     assert len(store.claim(WORKER, shares, lease_seconds=30)) == 3
+
+
+def test_tenants_claimed_at_once_take_none_of_each_others_places(
+    alice: Tenant, mallory: Tenant
+) -> None:
+    for tenant in (alice, mallory):
+        services.change_limits(tenant, actor=ACTOR, max_running=3)
+        submit(tenant, 4)
+    shares = [seen.share(4) for seen in store.ready_lanes()]
+    assert all(share.only_line for share in shares)
+    claimed = store.claim(WORKER, shares, lease_seconds=30)
+    assert Counter(job.tenant for job in claimed) == {"alice": 3, "mallory": 3}
 
 
 class TestLook:
