@@ -66,8 +66,7 @@ def _whose(scope: Scope) -> Tenant | None:
 def _settled(asked: Mapping[str, str]) -> dict[str, str]:
     """The question without jobs that its filter would come to match from now on."""
     action, text = asked.get("action", ""), asked.get("filter", "").strip()
-    word = "finished" if action in {BulkAction.REDRIVE, BulkAction.DISCARD} else "created"
-    return {"action": action, "filter": f'{text} {word}:<="{instant(now())}"' if text else ""}
+    return {"action": action, "filter": text, "as_of": str(instant(now()))}
 
 
 def _ask(

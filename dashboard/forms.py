@@ -1,5 +1,6 @@
 """What people type in: the submission of a job, and a bulk action."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -10,6 +11,8 @@ from jobs import exact_json
 from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
 from jobs.errors import InvalidInput
+from jobs.fields import moment
+from jobs.instants import instant
 from jobs.job_request import JOB_FIELDS, read_job
 from jobs.models import Job, Line, Tenant, valid_name
 from jobs.pace_form import PaceForm
@@ -159,10 +162,19 @@ class OperationForm(PaceForm):
         choices=[(action.value, action.value) for action in BulkAction], widget=forms.HiddenInput
     )
     filter = forms.CharField(widget=forms.HiddenInput, error_messages={"required": "No filter."})
+    as_of = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, scope: Scope, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.scope = scope
+
+    def clean_as_of(self) -> datetime | None:
+        """Of when the question is: jobs that come, or die, later are none of it."""
+        text = str(self.cleaned_data["as_of"])
+        try:
+            return moment(text) if text else None
+        except InvalidInput as error:
+            raise forms.ValidationError(error.detail, code=error.field_code) from error
 
     def clean_action(self) -> BulkAction:
         """The action."""
@@ -181,12 +193,15 @@ class OperationForm(PaceForm):
     @property
     def is_askable(self) -> bool:
         """Whether it is known what to do to which jobs; the form must have been validated."""
-        return {"action", "filter"} <= self.cleaned_data.keys()
+        return {"action", "filter", "as_of"} <= self.cleaned_data.keys()
 
     @property
     def asked(self) -> tuple[BulkAction, str]:
-        """The action and the filter."""
-        return self.cleaned_data["action"], self.cleaned_data["filter"]
+        """The action and the filter, with the time that the question is of."""
+        action, text = self.cleaned_data["action"], self.cleaned_data["filter"]
+        word = "finished" if action in {BulkAction.REDRIVE, BulkAction.DISCARD} else "created"
+        as_of = instant(self.cleaned_data["as_of"])
+        return action, f'{text} {word}:<="{as_of}"' if as_of else text
 
     @property
     def pace(self) -> float | None:

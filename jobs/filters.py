@@ -24,6 +24,7 @@ MAX_CHARACTERS = 1_000
 """Of a filter that somebody typed: whatever they are, an address with them has less than the 16 KB
 that servers take. A filter of a thousand ids is longer."""
 MAX_TERMS = 30
+"""Of such a filter; what a program adds to it, such as the queues of a key, is beside that."""
 MAX_VALUES, MAX_IDS = 100, 1_000
 MAX_TEXT = 200
 """Characters of a value that is no name; text without a word may be as long as its filter."""
@@ -118,8 +119,6 @@ def parse(text: str) -> Filter:
         found = _TERM.match(text, at)
         if found is None:
             raise _malformed(text[at:])
-        if len(terms) == MAX_TERMS:
-            raise InvalidInput(f"has more than {MAX_TERMS} conditions.", code="invalid_filter")
         terms.append(_term(found))
         at = found.end()
     return Filter(tuple(terms))

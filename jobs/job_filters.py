@@ -18,6 +18,7 @@ from jobs.fields import moment
 from jobs.filters import (
     FREE_TEXT,
     MAX_CHARACTERS,
+    MAX_TERMS,
     NUMBERS,
     TIMES,
     Filter,
@@ -44,7 +45,10 @@ def written(value: str) -> Filter:
     """A filter that somebody wrote. Raises `InvalidInput`."""
     if len(value) > MAX_CHARACTERS:
         raise InvalidInput(f"may have {MAX_CHARACTERS} characters.", code="invalid_filter")
-    return parse(value)
+    wanted = parse(value)
+    if len(wanted.terms) > MAX_TERMS:
+        raise InvalidInput(f"has more than {MAX_TERMS} conditions.", code="invalid_filter")
+    return wanted
 
 
 def _term(word: str, reader: Reader, comparison: str = "") -> Reader:
@@ -133,7 +137,7 @@ def without_messages(text: str) -> str:
     Nothing of a text that cannot be read, as the audit log keeps the beginnings of long ones.
     """
     try:
-        terms = written(text).terms
+        terms = parse(text).terms
     except InvalidInput:
         return WITHHELD
     return " ".join(map(_without_messages, terms))

@@ -226,7 +226,7 @@ class Operations(OperationsView):
                 raise InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
         action, wanted = given["action"], narrowed(self.key, given["filter"])
         self.require(Scope.READ if given.get("dry_run") else SCOPES[action])
-        if searches_messages(written(wanted)):  # its count would tell what errors say
+        if searches_messages(written(given["filter"])):  # its count would tell what errors say
             self.require(Scope.READ)
         if given.get("dry_run"):
             return Response(_preview_as_json(action, wanted, self))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from jobs import operations
 from jobs.keys import create_api_key
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
@@ -78,3 +79,24 @@ def test_what_is_of_the_whole_tenant_is_not_for_it(
     mailer: Caller, method: str, path: str, body: Any
 ) -> None:
     problem(mailer.call(method, path, body), 403, "queue_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("queues", "text"),
+    [
+        (["mail"], " ".join(f"-tag:t{number}" for number in range(30))),
+        ([f"{'q' * 100}-{number}" for number in range(100)], "status:PENDING"),
+    ],
+)
+def test_an_operation_may_have_any_filter_that_a_list_may_have(
+    alice: Tenant, queues: list[str], text: str
+) -> None:
+    limited = Caller(create_api_key(alice, queues=queues, actor="command:test")[1])
+    other, own = make_job(alice, queue="other"), make_job(alice, queue=queues[0])
+    begun = limited.post("/operations", {"action": "cancel", "filter": text})
+    assert begun.status_code == 202, begun.content
+    while operations.step("w") == 0:
+        pass
+    ended = limited.get(f"/operations/{begun.json()['id']}").json()
+    assert (ended["state"], ended["done"]) == ("DONE", 1)
+    assert [Job.objects.get(pk=job.pk).status for job in (other, own)] == ["PENDING", "CANCELLED"]

@@ -14,6 +14,7 @@ from jobs.statuses import BulkAction, Status
 from tests.factories import make_job
 
 START = "start-operation"
+FIELDS = ("action", "filter", "as_of")
 
 
 def question(client: Client, action: str, text: str, **more: str):  # type: ignore[no-untyped-def]
@@ -22,7 +23,7 @@ def question(client: Client, action: str, text: str, **more: str):  # type: igno
 
 def answer(client: Client, asked, tenant: str = "", **more: str):  # type: ignore[no-untyped-def]
     """Say yes to the question that a page asked."""
-    given = {name: asked.context["form"][name].value() for name in ("action", "filter")} | more
+    given = {name: asked.context["form"][name].value() for name in FIELDS} | more
     query = f"?tenant={tenant}" if tenant else ""
     return client.post(reverse(START) + query, given, follow=True)
 
@@ -89,6 +90,25 @@ def test_what_comes_while_the_question_is_read_is_not_cancelled(ann: Client, ali
     carry_out()
 
     assert Job.objects.get(status=Status.PENDING) == late
+
+
+@pytest.mark.parametrize(
+    "text", [" ".join(f"-tag:t{n}" for n in range(30)), f"-queue:{'q' * 128} " + "x" * 864]
+)
+def test_the_longest_filter_can_be_acted_on(ann: Client, alice: Tenant, text: str) -> None:
+    make_job(alice)
+    assert ann.get(reverse("jobs"), {"filter": text}).context["asked"].error == ""
+    page = answer(ann, question(ann, "cancel", text))
+    assert page.status_code == 200
+    assert Operation.objects.get().filter.startswith(f"{text} created:<=")
+    carry_out()
+    assert Operation.objects.get().state == "DONE"
+
+
+def test_a_question_of_no_time_is_refused(ann: Client, alice: Tenant) -> None:
+    given = {"action": "cancel", "filter": "queue:default", "as_of": "yesterday"}
+    assert ann.post(reverse(START), given).status_code == 400
+    assert not Operation.objects.exists()
 
 
 def test_a_pace_is_kept_and_shown(ann: Client, alice: Tenant) -> None:
