@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from jobs import operations
 from jobs.models import Job, Tenant, WaitMinute
 from jobs.statuses import Status
+from tests.browser.conftest import log_in
 from tests.factories import make_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -157,3 +158,31 @@ def test_a_group_is_discarded_after_a_question_and_followed_to_its_end(
     expect(badge).to_have_text("done")
     assert page.evaluate("window.marked") is True
     assert not Job.objects.filter(pk=jobs[Status.DLQ].pk).exists()
+
+
+def test_the_pages_work_without_scripts(
+    browser: Browser, open_page: OpenPage, jobs: dict[Status, Job], alice: Tenant
+) -> None:
+    at = open_page("/").url
+    page = browser.new_page(java_script_enabled=False)
+
+    page.goto(f"{at}jobs/")
+    log_in(page)
+    page.locator("#search").fill("queue:failed")
+    page.get_by_role("button", name="Filter").click()
+    page.locator("#jobs").get_by_role("checkbox").last.check()
+    page.get_by_role("button", name="Retry", exact=True).click()
+    expect(page.locator("#messages")).to_contain_text("1 ready to run again")
+
+    page.goto(f"{at}queues/?name=pending")
+    page.get_by_role("link", name="Pause pending").click()
+    page.locator('[name="reason"]').fill("a move")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#queue_list")).to_contain_text("a move")
+    page.get_by_role("button", name="Resume pending").click()
+    expect(page.locator("#queue_list")).not_to_contain_text("a move")
+
+    page.locator(".menu summary").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    page.close()
