@@ -9,15 +9,14 @@ from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.templatetags.static import static
-from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
-from django_ratelimit.decorators import ratelimit
 
 from dashboard import bulk
 from dashboard.pages import live_page, plain_page
 from dashboard.queries import dead_letters, operations
 from dashboard.scope import scope_of
 from jobs.callers import counted_address
+from jobs.shared_cache import seconds_to_wait
 
 LOGINS_PER_MINUTE, LOGINS_OF_A_NAME = 60, 10
 """From one address, which may be that of an office: of all its people, and of one."""
@@ -27,14 +26,13 @@ def _who_tries(group: str, request: HttpRequest) -> str:
     return f"{counted_address(request)} {request.POST.get('username', '')[:150]}"
 
 
-def _at_most(key: Any, times: int) -> Any:
-    return method_decorator(
-        ratelimit(key=key, rate=f"{times}/m", method="POST", block=False), name="post"
-    )
+def _tried_too_often(request: HttpRequest) -> bool:
+    """Whether to refuse this attempt, which is counted of its address and of the name there."""
+    of_all = seconds_to_wait(request, "logins", "ip", LOGINS_PER_MINUTE)
+    of_one = seconds_to_wait(request, "logins of a name", _who_tries, LOGINS_OF_A_NAME)
+    return max(of_all, of_one) > 0
 
 
-@_at_most(_who_tries, LOGINS_OF_A_NAME)
-@_at_most("ip", LOGINS_PER_MINUTE)
 class Login(LoginView):
     """The login page. An address that tries too often is told to wait."""
 
@@ -42,7 +40,7 @@ class Login(LoginView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Log in, unless this address has tried too often in the last minute."""
-        if getattr(request, "limited", False):
+        if _tried_too_often(request):
             context = {"form": self.get_form_class()(request), "is_limited": True}
             return self.render_to_response(self.get_context_data(**context), status=429)
         return super().post(request, *args, **kwargs)

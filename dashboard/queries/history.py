@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple, TypeVar
 
-from django.core.cache import cache
 from django.db.models import Max, QuerySet, Sum
 
+from jobs import shared_cache
 from jobs.models import LaneMinute
 from jobs.store.waits import bucket_of, percentile
 
@@ -172,11 +172,11 @@ def past_and_recent(
         return read(first, end)
     settled = settled_hour(now)
     key = f"dashboard-{name}-{span.name}-{settled:%Y%m%d}-{_digest(tenant_ids)}"
-    nothing: tuple[datetime, list[T]] = (first, [])
-    known_until, past = cache.get(key, nothing)
+    kept: tuple[datetime, list[T]] | None = shared_cache.get(key)
+    known_until, past = kept or (first, [])
     if known_until < settled:
         past = past + read(known_until, settled)
-        cache.set(key, (settled, past), timeout=DAY_SECONDS)
+        shared_cache.put(key, (settled, past), DAY_SECONDS)
     return past + read(max(known_until, settled), end)
 
 
@@ -185,10 +185,10 @@ def read_once(
 ) -> T:
     """What does not change any more."""
     key = f"dashboard-{name}-{settled:%Y%m%d%H}-{_digest(tenant_ids)}"
-    found: T | None = cache.get(key)
+    found: T | None = shared_cache.get(key)
     if found is None:
         found = read()
-        cache.set(key, found, timeout=7_200)
+        shared_cache.put(key, found, 7_200)
     return found
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.core.cache import cache
 from django.db.models import Min, Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
 from dashboard.queries.history import DAY_SECONDS, SETTLED_AFTER, read_once, settled_hour
 from dashboard.scope import Scope
+from jobs import shared_cache
 from jobs.ceilings import ceiling
 from jobs.models import Job, LaneMinute, Tenant
 from jobs.store import submission_window
@@ -220,11 +220,11 @@ def used_before(at: datetime) -> dict[int, Used]:
     """What was used on the 30 days before this one, by tenant; it is summed once a day."""
     midnight = _midnight(at)
     key = f"dashboard-30-days-{midnight:%Y%m%d}"
-    found: dict[int, Used] | None = cache.get(key)
+    found: dict[int, Used] | None = shared_cache.get(key)
     if found is None:
         found = _used_by_all(midnight - timedelta(days=MONTH_DAYS), until=midnight)
         is_final = at - midnight > SETTLED_AFTER
-        cache.set(key, found, timeout=DAY_SECONDS if is_final else MINUTE_SECONDS)
+        shared_cache.put(key, found, DAY_SECONDS if is_final else MINUTE_SECONDS)
     return found
 
 

@@ -8,12 +8,10 @@ heartbeat that is refused lets its job run twice.
 Headers: draft-ietf-httpapi-ratelimit-headers.
 """
 
-import logging
 import math
 import time
 from typing import Any
 
-from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -22,6 +20,7 @@ from jobs.callers import counted_address
 from jobs.conf import conf
 from jobs.errors import TooManyCalls, TooManyFailures, TooManyRequests
 from jobs.models import ApiKey, Tenant
+from jobs.shared_cache import seconds_to_wait
 
 WINDOW_SECONDS = 60
 MOST_REFUSED = 10_000
@@ -31,10 +30,6 @@ SLICES = 200
 """A key's calls of a minute are handed to processes in so many slices; a few are not sliced."""
 _calls_left: dict[str, int] = {}
 """What is left of each key's slice, by its prefix. Threads that race may call once too often."""
-TROUBLE_IS_TOLD_EVERY = 60.0
-"""Seconds."""
-_told_at: dict[str, float] = {}
-_log = logging.getLogger(__name__)
 
 
 def count_failure(request: Request) -> None:
@@ -43,7 +38,7 @@ def count_failure(request: Request) -> None:
     address = counted_address(request._request)
     seconds = math.ceil(refused_until.get(address, 0) - time.monotonic())
     if seconds <= 0:
-        seconds = _seconds_to_wait(request, "authentication-failures", "ip", limit)
+        seconds = seconds_to_wait(request._request, "authentication failures", "ip", limit)
         _remember(address, seconds)
     if seconds:
         raise TooManyFailures(
@@ -73,7 +68,8 @@ class CallsPerKey(BaseThrottle):
             _calls_left[prefix] = left - 1
             return True
         each = max(1, limit // SLICES)
-        if seconds := _seconds_to_wait(request, "calls", lambda *_: prefix, limit // each):
+        counted = request._request
+        if seconds := seconds_to_wait(counted, "calls", lambda *_: prefix, limit // each):
             raise TooManyCalls(
                 f"A key may call {limit} times a minute; try again in {seconds} seconds.",
                 retry_after=seconds,
@@ -81,34 +77,6 @@ class CallsPerKey(BaseThrottle):
             )
         _calls_left[prefix] = each - 1
         return True
-
-
-def _seconds_to_wait(request: Request, group: str, key: Any, limit: int) -> int:
-    """Count one; 0 within the limit, otherwise the seconds until the window ends.
-
-    0 as well where the cache cannot count, whatever it raises.
-    """
-    try:
-        usage = get_usage(
-            request._request, group=f"jobs.{group}", key=key, rate=f"{limit}/m", increment=True
-        )
-    except Exception:
-        _tell_of_trouble(group)
-        return 0
-    if usage is None or not usage["should_limit"]:
-        return 0
-    if not usage["count"]:  # the cache gave no answer, which the library takes for a refusal
-        _tell_of_trouble(group)
-        return 0
-    return max(1, int(usage["time_left"]))
-
-
-def _tell_of_trouble(group: str) -> None:
-    """Log that nothing is counted, once in a while: there may be thousands of calls a second."""
-    now = time.monotonic()
-    if now >= _told_at.get(group, -math.inf) + TROUBLE_IS_TOLD_EVERY:
-        _told_at[group] = now
-        _log.warning("the cache is away: %s are not counted", group, exc_info=True)
 
 
 def refusal_headers(error: TooManyRequests) -> dict[str, str]:

@@ -119,7 +119,7 @@ async def test_an_address_that_is_refused_is_counted_no_more(
     settings.JOBQUEUE = {"authentication_failures_per_minute": 1}
     statuses = [answer["status"] for answer in await knock(behind, *["x"] * 4)]
     assert statuses[-1] == 429
-    monkeypatch.setattr(rate_limits, "get_usage", None)
+    monkeypatch.setattr(rate_limits, "seconds_to_wait", None)
     assert [answer["status"] for answer in await knock(behind, "x", UNKNOWN)] == [429, 429]
 
 
