@@ -56,11 +56,11 @@ class Door:
 
 
 def _key_in(scope: Scope) -> str | None:
-    """What a request of the API calls its key; None where it has none, or several."""
+    """What a request of the API calls its key, as Django reads it; None where it has none."""
     if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
         return None
     found = [value for name, value in scope["headers"] if name == b"authorization"]
-    return str(found[0].decode("latin-1").partition(" ")[2].strip()) if len(found) == 1 else None
+    return str(b",".join(found).decode("latin-1").partition(" ")[2].strip()) if found else None
 
 
 class _Doorman:

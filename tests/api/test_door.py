@@ -81,6 +81,12 @@ async def test_a_wrong_key_is_refused_as_django_does(behind: Behind, wrong: str)
     assert behind.came == []
 
 
+async def test_two_keys_are_one_wrong_key_as_in_django(behind: Behind) -> None:
+    twice = [(b"authorization", f"Bearer {UNKNOWN}".encode()), (b"authorization", b"Bearer x")]
+    (answer,) = await knock(behind, None, headers=twice)
+    assert (answer["status"], behind.came) == (401, [])
+
+
 async def test_a_good_key_comes_in_and_is_known_from_then_on(
     behind: Behind, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
