@@ -146,8 +146,12 @@ def rotate_api_key(
 
 
 def end_of_successor(key: ApiKey, granted_by: ApiKey | None = None) -> datetime | None:
-    """When the key's successor ends if nobody says: as it would have, or with who asks for it."""
-    own = key.successor.expires_at if key.successor else key.expires_at
+    """When the key's successor ends if nobody says: as it would have, or with who asks for it.
+
+    As one that it has had would have, unless that has ended: a new key is to work.
+    """
+    ends = [one.expires_at for one in (key.successor, key) if one]
+    own = next((end for end in ends if end is None or end > timezone.now()), key.expires_at)
     return _first(own, granted_by.expires_at if granted_by else None)
 
 

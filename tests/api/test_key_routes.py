@@ -172,6 +172,16 @@ def test_a_successor_that_nobody_used_makes_way_for_another(api: Caller) -> None
         assert Caller(key["key"]).get("/queues").status_code == 200
 
 
+def test_a_key_whose_successor_has_expired_is_rotated_into_one_that_works(api: Caller) -> None:
+    path = f"/keys/{make(api)['id']}/rotate"
+    soon = instant(timezone.now() + timedelta(hours=1))
+    short = api.post(path, {"overlap_seconds": 7_200, "expires_at": soon}).json()
+    ApiKey.objects.filter(prefix=short["id"]).update(expires_at=timezone.now())
+    new = api.post(path).json()
+    assert new["state"] == "valid"
+    assert Caller(new["key"]).get("/queues").status_code == 200
+
+
 def test_a_rotation_without_a_word_ends_with_the_key_that_asks(alice: Tenant, api: Caller) -> None:
     end = timezone.now() + timedelta(days=1)
     _, text = create_api_key(alice, expires_at=end, actor="command:test")
