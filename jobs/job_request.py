@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cache
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 from django.utils import timezone
@@ -42,6 +42,7 @@ from jobs.submission import (
 )
 
 DEFAULT_TASK = "echo"
+_NAMED = {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}
 
 
 def _payload(value: Any) -> Any:
@@ -234,11 +235,12 @@ def payload_for(task: QueueTask | RemoteTask, payload: Raw | None) -> bytes:
             code="invalid_payload",
             pointer="payload",
         )
+    taken = _arguments_of(task.func, task.takes_context)
     try:
-        _arguments_of(task.func, task.takes_context).bind(**arguments)
-    except TypeError as error:
+        taken.bind(**arguments)
+    except TypeError:  # says what was given too much, and the names in a payload are a part of it
         raise InvalidInput(
-            f"The task {task.job_task!r} cannot take this payload: {error}.",
+            f"The task {task.job_task!r} cannot take this payload: {_in_need_of(taken, arguments)}",
             code="invalid_payload",
             pointer="payload",
         ) from None
@@ -250,6 +252,15 @@ def _arguments_of(function: Any, takes_context: bool) -> Signature:
     """What callers of the task may give: its parameters without the context."""
     whole = signature(function)
     return whole.replace(parameters=list(whole.parameters.values())[bool(takes_context) :])
+
+
+def _in_need_of(taken: Signature, given: Mapping[str, Any]) -> str:
+    """What is wrong with the arguments, in the task's own words alone."""
+    known = [one for one in taken.parameters.values() if one.kind in _NAMED]
+    missing = [one.name for one in known if one.default is one.empty and one.name not in given]
+    if missing:
+        return f"missing {', '.join(map(repr, missing))}."
+    return f"it takes {', '.join(repr(one.name) for one in known) or 'no arguments'} alone."
 
 
 def _request_hash(body: dict[str, Any]) -> str:

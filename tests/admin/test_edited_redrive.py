@@ -80,7 +80,7 @@ def test_the_payload_must_be_one_that_the_task_can_take(operator: Client, alice:
     job = make_job(alice, Status.DLQ, task="sleep", payload=b'{"seconds":1}')
     page = operator.post(_address(job), {"payload": '{"second": 2}', "confirmed": "yes"})
     error = page.context["form"].errors["payload"][0]
-    assert "missing a required argument: 'seconds'" in error
+    assert "missing 'seconds'" in error
     assert "second&quot;: 2" in page.text
     assert _reload(job).status == Status.DLQ
 

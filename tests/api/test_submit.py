@@ -182,7 +182,16 @@ def test_a_later_time_is_kept_whatever_its_offset(api: Caller) -> None:
 
 def test_missing_arguments_are_named(api: Caller) -> None:
     answer = problem(api.post("/jobs", {"task": "sleep", "payload": {}}), 400, "invalid_payload")
-    assert "'seconds'" in answer["detail"]
+    assert "missing 'seconds'" in answer["detail"]
+
+
+@pytest.mark.parametrize("others", [{}, {"seconds": 3}])
+def test_names_in_a_payload_are_not_repeated(api: Caller, others: dict[str, int]) -> None:
+    payload = {"secret-4111": 1, **others}
+    refused = api.post("/jobs", {"task": "sleep", "payload": payload})
+    refused = problem(refused, 400, "invalid_payload")
+    assert "'seconds'" in refused["detail"]
+    assert "4111" not in str(refused)
 
 
 def test_a_task_with_optional_arguments_needs_no_payload(api: Caller) -> None:

@@ -71,7 +71,7 @@ def test_a_payload_is_read_from_standard_input(
         (("--payload", "{"), "Not JSON"),
         (("--payload", "NaN"), "NaN is not JSON"),
         (("nope",), "There is no task 'nope'"),
-        (("sleep",), "missing a required argument: 'seconds'"),
+        (("sleep",), "missing 'seconds'"),
         (("--priority", "urgent"), "priority must be an integer or one of"),
         (("--queue", "a b"), "queue must be"),
         (("--run-at", "tomorrow"), "run_at must be a time"),
