@@ -67,12 +67,14 @@ def usage(
 ) -> Usage:
     """What was used from one time to another, whole steps of it; of all queues if none is named.
 
-    By default until now, and so far back as is usual for the step. Raises `InvalidInput` for more
-    than `MAX_STEPS`, for steps that are finer than what is kept, and for times before `EARLIEST`.
+    The step that an end is in is none of it, so that what follows can begin there. By default the
+    step under way is the last one, and it goes so far back as is usual. Raises `InvalidInput` for
+    more than `MAX_STEPS`, for steps finer than what is kept, and for times before `EARLIEST`.
     """
     _refuse_before_earliest(start, end)
-    end = end or now()
-    start = _floor(start or end - USUAL[step], step)
+    until = end or now()
+    start = _floor(start or until - USUAL[step], step)
+    end = _floor(until, step) + (timedelta() if end else LENGTHS[step])
     _refuse_too_many(start, end, step)
     _refuse_too_old(start, step)
     minutes = LaneMinute.objects.filter(tenant_id=tenant.pk, minute__gte=start, minute__lt=end)

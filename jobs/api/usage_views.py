@@ -53,7 +53,7 @@ class UsageOfTenant(TenantView):
         answers={200: USAGE},
         parameters=[
             parameter("from", {**INSTANT, "description": "RFC 3339, with an offset."}),
-            parameter("to", {**INSTANT, "description": "By default now."}),
+            parameter("to", {**INSTANT, "description": "By default with the step under way."}),
             parameter("step", {**_STEP, "default": Step.HOUR.value}),
             parameter("queue", NAME),
         ],
@@ -63,9 +63,10 @@ class UsageOfTenant(TenantView):
         """Attempts that started, what they came to, and for how many seconds they ran and waited.
 
         By default the last hour by minutes, the last day by hours (the usual step), the last 30
-        days by days. Steps begin in UTC; those without any are left out. One answer has 1,500 steps
-        at most. There are minutes of the last 2 days, hours of the last 14, and days of all time.
-        What was submitted is not among it: a job counts from when it starts.
+        days by days. Both times are moved back to where a step begins, in UTC, and answered so:
+        where one answer ends the next can begin. Steps without any are left out. One answer has
+        1,500 steps at most. There are minutes of the last 2 days, hours of the last 14, and days of
+        all time. What was submitted is not among it: a job counts from when it starts.
         """
         given = self.read_query(PARAMETERS)
         queues = [given["queue"]] if "queue" in given else self.key.queues

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from jobs.instants import instant
 from jobs.keys import create_api_key
 from jobs.models import Lane, LaneMinute, Tenant
 from jobs.statuses import Status
@@ -67,6 +68,27 @@ def test_a_range_is_of_whole_steps_and_ends_before_its_end(alice: Tenant) -> Non
     found = usage(alice, Step.HOUR, start=hour + timedelta(minutes=20), end=hour + HOUR)
     assert (found.start, found.total["done"]) == (hour, 2)
     assert found.steps[0]["at"] == hour
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_where_one_answer_ends_the_next_begins(api: Caller, alice: Tenant, step: Step) -> None:
+    day = now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    for minutes in range(0, 120, 7):
+        counted(alice, day + timedelta(minutes=minutes), done=1)
+    cut, end = day + timedelta(minutes=63, seconds=30), day + timedelta(days=1)
+    one = used(api, step=step, to=instant(cut), **{"from": instant(day)})
+    other = used(api, step=step, to=instant(end), **{"from": instant(cut)})
+    assert one["to"] == other["from"]
+    assert one["total"]["done"] + other["total"]["done"] == 18
+
+
+def test_without_an_end_the_step_under_way_is_the_last(api: Caller, alice: Tenant) -> None:
+    before = now()
+    counted(alice, before, done=1)
+    answer = used(api)
+    assert answer["total"]["done"] == 1
+    assert answer["to"] > instant(before)
+    assert answer["to"].endswith(":00:00.000000Z")
 
 
 def test_one_queue_can_be_asked_for(api: Caller, alice: Tenant) -> None:
