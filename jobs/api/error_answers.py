@@ -30,7 +30,7 @@ _WITH_BODY = (
     *("duplicate_key", "too_deep", "unknown_field", "invalid_type"),
     *("too_large", "length_required", "unsupported_media_type"),
 )
-_WITHOUT_BODY = ("unknown_field", "too_large")
+_WITHOUT_BODY = ("unknown_field", "too_large", "length_required")
 _OF_KEYWORD: Mapping[str, tuple[str, ...]] = {
     "enum": ("invalid_choice",),
     **dict.fromkeys(("minimum", "maximum", "minItems", "maxItems"), ("out_of_range",)),

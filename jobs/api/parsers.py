@@ -35,8 +35,7 @@ class StrictJSONParser(BaseParser):
 
 def body_of(request: Request) -> dict[str, Any]:
     """The parsed body. DRF asks no parser about a body of no bytes, so that is refused here."""
-    if "Transfer-Encoding" in request.headers and "Content-Length" not in request.headers:
-        raise LengthRequired("Send the body whole, with a Content-Length.")
+    _refuse_pieces(request)
     if not request.data:
         if _length(request) == 0:
             raise InvalidInput("The body is empty; JSON is expected.", code="malformed_json")
@@ -51,9 +50,19 @@ def body_or_nothing_of(request: Request) -> dict[str, Any]:
 
 
 def refuse_body(request: Request) -> None:
-    """Raise `InvalidInput` for a body that would be ignored; an empty object says nothing."""
+    """Raise `InvalidInput` for a body that would be ignored; an empty object says nothing.
+
+    `LengthRequired` where the sender does not say that there is none.
+    """
+    _refuse_pieces(request)
     if _length(request) and _read(request._request, request).strip() not in {b"", b"{}"}:
         raise InvalidInput("This call takes no body.", code="unknown_field")
+
+
+def _refuse_pieces(request: Request) -> None:
+    """A body of unknown length: not every server reads one."""
+    if "Transfer-Encoding" in request.headers and "Content-Length" not in request.headers:
+        raise LengthRequired("Send the body whole, with a Content-Length.")
 
 
 def _refuse_encodings(request: Request) -> None:

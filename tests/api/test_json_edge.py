@@ -179,10 +179,12 @@ def test_an_encoded_body_is_refused(api: Caller, encoding: str) -> None:
     problem(response, 415, "unsupported_media_type")
 
 
-def test_a_body_without_its_length_is_refused(api: Caller) -> None:
+@pytest.mark.parametrize("call", ["POST /jobs", "POST /queues/default/resume", "GET /jobs"])
+def test_a_body_without_its_length_is_refused(api: Caller, call: str) -> None:
+    method, path = call.split()
     response = api.client.generic(
-        "POST",
-        "/api/v1/jobs",
+        method,
+        f"/api/v1{path}",
         content_type="application/json",
         headers={**api.headers, "Transfer-Encoding": "chunked"},
     )
