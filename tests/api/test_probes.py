@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import store
@@ -57,6 +58,15 @@ def test_a_database_that_is_away_is_not_ready(
 
     monkeypatch.setattr(connection, "cursor", away)
     problem(nobody.get("/health/ready"), 503, "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/health/live", 200), ("/health/ready", 200), ("/metrics", 200), ("/api/v1/metrics", 301)],
+)
+def test_probes_are_answered_without_https(settings: Any, path: str, status: int) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    assert Client().get(path).status_code == status
 
 
 def test_a_wrong_key_does_not_matter_to_probes(nobody: Caller) -> None:
