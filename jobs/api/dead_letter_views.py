@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -27,9 +26,9 @@ from jobs.errors import InvalidInput, StatusConflict
 from jobs.fields import Field, ids, read_fields, text
 from jobs.filters import Filter, Term, name, plain, spelled
 from jobs.job_filters import DEAD_LETTER_FILTERS
+from jobs.job_search import Found, Search
 from jobs.keys import Scope
 from jobs.lookup import in_status
-from jobs.models import Job
 from jobs.statuses import BulkAction, Status
 
 MAX_REDRIVE = 1_000
@@ -97,13 +96,13 @@ class Redrive(TenantView):
     def post(self, request: Request) -> Response:
         """Those of `ids`, or up to 1,000 that match the filter, the oldest first.
 
-        `more` says whether others match: repeat the call until it is false. With
+        `more` says whether others may match: repeat the call until it is false. With
         `rate_per_second` all of them, at that pace in the background: 202 and the address of the
         operation.
         """
         given = read_fields(body_of(request), REDRIVE_FIELDS)
         rate = given.pop("rate_per_second", None)
-        chosen = _chosen(self.jobs, given)
+        _check(given)
         if rate is not None:
             begun = operations.start(
                 self.tenant,
@@ -113,9 +112,9 @@ class Redrive(TenantView):
                 rate_per_second=rate,
             )
             return accepted(begun, self.key)
-        wanted = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_REDRIVE + 1])
+        wanted = self._find(given)
         moved = services.redrive(
-            wanted[:MAX_REDRIVE],
+            wanted.ids,
             actor=self.actor,
             tenant=self.tenant,
             found_by=None if "ids" in given else _as_filter(given),
@@ -123,9 +122,21 @@ class Redrive(TenantView):
         answer = {
             "count": len(moved),
             "ids": [str(job_id) for job_id in moved],
-            "more": len(wanted) > MAX_REDRIVE,
+            "more": wanted.rest is not None,
         }
         return Response(answer)
+
+    def _find(self, given: Mapping[str, Any]) -> Found:
+        """Some of those that it is about; ids that are none of the tenant's are passed by."""
+        if "ids" in given:
+            dead = in_status(self.jobs, Status.DLQ).filter(pk__in=given["ids"])
+            return Found(list(dead.order_by("pk").values_list("pk", flat=True)), None)
+        terms = tuple(Term(word, (value,)) for word, value in given.items())
+        search = Search(self.tenant, DEAD & self.allowed & Filter(terms), oldest_first=True)
+        found = search.step(None, size=MAX_REDRIVE)
+        while not found.ids and found.rest:  # a call that redrives none would be repeated for ever
+            found = search.step(found.rest, size=MAX_REDRIVE)
+        return found
 
 
 class OneDeadLetter(TenantView):
@@ -147,10 +158,6 @@ class OneDeadLetter(TenantView):
         return Response(status=204)
 
 
-def _dead(jobs: QuerySet[Job]) -> QuerySet[Job]:
-    return in_status(jobs, Status.DLQ)
-
-
 def _as_filter(given: Mapping[str, Any]) -> str:
     """What a redrive is about, in the words of a filter."""
     if "ids" in given:
@@ -158,10 +165,6 @@ def _as_filter(given: Mapping[str, Any]) -> str:
     return " ".join(spelled(word, value) for word, value in given.items())
 
 
-def _chosen(jobs: QuerySet[Job], given: dict[str, Any]) -> QuerySet[Job]:
-    """The dead letters that a redrive is about; ids that are none of the tenant's are passed by."""
+def _check(given: Mapping[str, Any]) -> None:
     if not given or ("ids" in given and len(given) > 1):
         raise InvalidInput("Give ids, or at least one of queue, task and error_type.")
-    if "ids" not in given:
-        return _dead(jobs).filter(**given)
-    return _dead(jobs).filter(pk__in=given["ids"])

@@ -7,7 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from jobs import figures
+from jobs import figures, job_search
+from jobs.api import dead_letter_views
 from jobs.models import Attempt, AuditEntry, Job, Tenant
 from jobs.services import change_limits
 from jobs.statuses import Status
@@ -113,6 +114,28 @@ def test_dead_letters_are_redriven_by_filter(
     answer = api.post("/dlq/redrive", body).json()
     assert (answer["count"], answer["more"]) == (count, False)
     assert Job.objects.filter(status=Status.PENDING).count() == count
+
+
+def test_rare_dead_letters_are_looked_for_among_a_few_at_a_time(
+    api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_search, "LOOKED_AT", 2)
+    monkeypatch.setattr(dead_letter_views, "MAX_REDRIVE", 2)
+    queues = ("b", "b", "b", "b", "a", "b", "b", "a", "a", "a", "b")
+    dead = [make_job(alice, Status.DLQ, queue=queue) for queue in queues]
+    moved: list[str] = []
+    with CaptureQueriesContext(connection) as read:
+        for _ in range(20):
+            answer = api.post("/dlq/redrive", {"queue": "a"}).json()
+            assert answer["count"] <= 2
+            assert answer["count"] or not answer["more"]
+            moved += answer["ids"]
+            if not answer["more"]:
+                break
+    assert moved == [str(job.pk) for job in dead if job.queue == "a"]
+    looked = [q["sql"] for q in read.captured_queries if '"queue" IN' in q["sql"]]
+    assert looked
+    assert all("LIMIT" in sql for sql in looked)
 
 
 @pytest.mark.parametrize(
