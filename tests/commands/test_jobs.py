@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
-from jobs import retention
+from jobs import job_search, retention
 from jobs.models import AuditEntry, Job, Tenant
 from jobs.services import change_limits, set_task_limit
 from jobs.statuses import Status
@@ -105,6 +107,19 @@ def test_list_is_newest_first_and_filters(alice: Tenant, mallory: Tenant) -> Non
     assert run("list", "--task", "other") == "No jobs."
     assert len(run_json("list", "--limit", "1")) == 1
     assert str(refusal("list", "--status", "done")).startswith("status is one of")
+
+
+def test_list_looks_at_a_few_jobs_at_a_time(alice: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_search, "LOOKED_AT", 2)
+    rare = [make_job(alice, Status.DONE, queue="abbbbabbba"[n]) for n in range(10)]
+    wanted = [str(job.pk) for job in rare[::-1] if job.queue == "a"]
+    with CaptureQueriesContext(connection) as read:
+        found = run_json("list", "--queue", "a", "--limit", "9")
+    assert [job["id"] for job in found] == wanted
+    looked = [q["sql"] for q in read.captured_queries if '"queue" IN' in q["sql"]]
+    assert len(looked) > 2
+    assert [job["id"] for job in run_json("list", "--queue", "a", "--limit", "2")] == wanted[:2]
+    assert run("list", "--limit", "0") == "No jobs."
 
 
 def test_show_tells_everything(alice: Tenant) -> None:

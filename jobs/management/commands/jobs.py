@@ -5,8 +5,10 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
@@ -16,13 +18,13 @@ from jobs.audit import audit
 from jobs.conf import conf
 from jobs.exact_json import loads
 from jobs.fields import read_fields
-from jobs.filters import spelled
+from jobs.filters import Filter, spelled
 from jobs.instants import example, instant
 from jobs.job_filters import DEAD_LETTER_FILTERS, JOB_FILTERS, all_of, filtered, read_parameter
 from jobs.job_json import attempt_as_json, explanation_as_json, job_as_json
 from jobs.job_logs import Place, level_name, line_as_json, log_of, place_of
 from jobs.job_request import DEFAULT_TASK, read_job
-from jobs.job_search import settled
+from jobs.job_search import Search, settled
 from jobs.lane_json import PAUSE_FIELDS, lane_named
 from jobs.lookup import in_status
 from jobs.management.terminal import USAGE, DomainCommand
@@ -32,6 +34,7 @@ from jobs.store import Ages
 from jobs.why import explain
 
 REDRIVE_BATCH = 1_000
+PAGE = 50
 FOLLOW_SECONDS = 1
 FILTERS = {**JOB_FILTERS, **DEAD_LETTER_FILTERS}
 KIND = ("tenant__slug", "queue", "task", "error_type")
@@ -94,7 +97,7 @@ class Command(DomainCommand):
 
     def list(self, options: dict[str, Any]) -> None:
         """The newest jobs that match."""
-        jobs = self._matching(options).order_by("-pk")[: max(0, options["limit"])]
+        jobs = list(islice(_found(Search(*self._asked(options))), max(0, options["limit"])))
         lines = [_line(job) for job in jobs]
         self.answer([job_as_json(job) for job in jobs], "\n".join(lines) or "No jobs.")
 
@@ -216,12 +219,16 @@ class Command(DomainCommand):
         return _by_tenant(dead.order_by("pk").values_list("tenant_id", "pk"))
 
     def _matching(self, options: dict[str, Any]) -> QuerySet[Job]:
-        tenant = self.tenant(options["tenant"]) if options["tenant"] else None
+        tenant, wanted = self._asked(options)
         visible = jobs_of_tenant(tenant) if tenant else Job.objects.all()
+        return filtered(visible, tenant, settled(wanted))
+
+    def _asked(self, options: dict[str, Any]) -> tuple[Tenant | None, Filter]:
+        tenant = self.tenant(options["tenant"]) if options["tenant"] else None
         filters = {
             name: read_parameter(name, options[name], FILTERS[name]) for name in _given(options)
         }
-        return filtered(visible, tenant, settled(all_of(filters)))
+        return tenant, all_of(filters)
 
     def _owner(self, slug: str | None) -> Tenant:
         """The tenant named, or the only one there is."""
@@ -333,6 +340,16 @@ def _integer_or_word(text: str) -> int | str:
 def _jobs(ids: Sequence[str]) -> list[Job]:
     """The jobs of these ids, all of them. Raises `JobNotFound` before anything was done."""
     return [get_job(Job.objects.all(), job_id) for job_id in ids]
+
+
+def _found(search: Search) -> Iterator[Job]:
+    """All that match, read page by page."""
+    last: UUID | None = None
+    while True:
+        jobs, last = search.page(last, PAGE)
+        yield from jobs
+        if last is None:
+            return
 
 
 def _line(job: Job) -> str:
