@@ -19,11 +19,11 @@ from jobs.leases_reported import (
     heartbeat,
     release,
 )
-from jobs.models import ApiKey, Job, Tenant
+from jobs.models import ApiKey, Attempt, Job, Tenant
 from jobs.statuses import Status
 from jobs.store import Lease
 from jobs.submission import NewJob
-from tests.store.steps import claim, lane_of
+from tests.store.steps import claim, expire, lane_of, no_delay
 
 pytestmark = pytest.mark.django_db
 
@@ -114,3 +114,42 @@ def test_job_whose_key_has_just_gone_goes_back_unspent(
     assert leases.lease(wish(alice)) == []
     job = Job.objects.get()
     assert (job.status, job.attempt, job.worker) == (Status.PENDING, 0, "")
+
+
+def lease_one(tenant: Tenant, key: ApiKey) -> Lease:
+    (job,) = leases.lease(leases.Wish(tenant=tenant, worker=leases.worker_id(key.prefix, "w")))
+    return Lease(job.pk, job.fence)
+
+
+def test_result_may_be_as_large_as_the_limit_and_no_larger(alice: Tenant, key: ApiKey) -> None:
+    services.submit(alice, NewJob(task="remote:resize"))
+    one = lease_one(alice, key)
+    large = b"1" * conf().max_result_bytes
+    (answer,) = acknowledge(key, [Done(*one, result=large + b"1")])
+    assert answer.refusal is Refusal.TOO_LARGE
+    assert Job.objects.get().status == Status.RUNNING
+    (answer,) = acknowledge(key, [Done(*one, result=large)])
+    assert (answer.refusal, Job.objects.get().status) == (None, Status.DONE)
+
+
+def test_what_another_lease_has_done_is_no_success_of_one_that_failed(
+    alice: Tenant, key: ApiKey
+) -> None:
+    services.submit(alice, NewJob(task="remote:resize"))
+    first = lease_one(alice, key)
+    fail(key, [Failed(*first, retry_in_seconds=0)])
+    store.retry([first.job_id])
+    second = lease_one(alice, key)
+    acknowledge(key, [Done(*second, result=b"1")])
+    (answer,) = acknowledge(key, [Done(*first, result=b"1")])
+    assert answer.refusal is Refusal.ALREADY_FINISHED
+
+
+def test_failure_in_the_words_of_a_loss_was_not_recorded(alice: Tenant, key: ApiKey) -> None:
+    services.submit(alice, NewJob(task="remote:resize"))
+    one = lease_one(alice, key)
+    expire([one.job_id])
+    store.reap("reaper", no_delay)
+    lost = Attempt.objects.get()
+    (answer,) = fail(key, [Failed(*one, error_type=lost.error_type, message=lost.message)])
+    assert answer.refusal is Refusal.LEASE_LOST

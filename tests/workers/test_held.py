@@ -5,7 +5,7 @@ import pytest
 from jobs.models import Tenant
 from jobs.registry import find
 from tests.store.steps import claim_one
-from workers.held import MAX_BUFFERED_SECONDS, HeldJob
+from workers.held import MAX_BUFFERED_SECONDS, HeldJob, Stop
 
 
 @pytest.fixture
@@ -28,3 +28,28 @@ def test_job_that_has_begun_is_not_too_late_however_long_it_runs(held: HeldJob) 
     held.claimed_at -= 7_200
     assert not held.is_stale(held.claimed_at + 3_600)
     assert not held.withdraw()
+
+
+def test_job_that_was_withdrawn_never_begins(held: HeldJob) -> None:
+    assert held.withdraw()
+    held.claimed_at += 3_600  # however long that takes here, it is not too late for it
+    assert not held.begin()
+
+
+def test_first_reason_to_stop_counts(held: HeldJob) -> None:
+    halted: list[Stop] = []
+    assert held.begin()
+    held.interruptible(halted.append)
+    for reason in (Stop.CANCELLED, Stop.LOST, Stop.DRAIN):
+        held.stop(reason)
+    assert (held.stop_reason, halted) == (Stop.CANCELLED, [Stop.CANCELLED])
+
+
+def test_job_that_was_stopped_before_its_code_can_be_is_stopped_as_soon_as_that(
+    held: HeldJob,
+) -> None:
+    halted: list[Stop] = []
+    assert held.begin()
+    held.stop(Stop.TIMEOUT)
+    held.interruptible(halted.append)
+    assert halted == [Stop.TIMEOUT]
