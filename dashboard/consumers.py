@@ -128,6 +128,15 @@ class LiveConsumer(AsyncWebsocketConsumer):
         return await _visible_tenants(user, query.get("tenant", [""])[0])
 
 
+class Nowhere(AsyncWebsocketConsumer):
+    """A socket of an address where nothing is."""
+
+    async def connect(self) -> None:
+        """Say so, by the close code."""
+        await self.accept()
+        await self.close(NOT_SEEN)
+
+
 @database_sync_to_async
 def _visible_tenants(user: Any, slug: str) -> frozenset[int] | None:
     """The ids of the tenants that the user sees, None for all of them; those of a slug if given."""
@@ -144,6 +153,6 @@ def _visible_tenants(user: Any, slug: str) -> frozenset[int] | None:
 def _is_answer(text: str, seq: int) -> bool:
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(answer, dict) and answer.get("seen") == seq

@@ -25,7 +25,7 @@ if "daphne" in sys.modules:  # to load it costs 25 MB, where another server is u
 
     daphne_requests.install()
 
-from dashboard.routing import websocket_urlpatterns  # noqa: E402
+from dashboard.routing import nowhere, websocket_urlpatterns  # noqa: E402
 from jobs.api.door import Door  # noqa: E402
 from jobs.api.held import Held, asks_for_news  # noqa: E402
 from jobs.api.long_poll import asks_for_jobs  # noqa: E402
@@ -34,7 +34,7 @@ application = ProtocolTypeRouter(
     {
         "http": Door(Held(Held(http, asks_for_jobs), asks_for_news)),
         "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+            AuthMiddlewareStack(URLRouter([*websocket_urlpatterns, nowhere]))
         ),
     }
 )

@@ -54,13 +54,15 @@ def feed(monkeypatch: pytest.MonkeyPatch) -> Feed:
 async def connect(feed: Feed) -> AsyncIterator[Callable[..., Any]]:
     opened: list[WebsocketCommunicator] = []
 
-    async def open_socket(client: Client, query: str = "", **headers: str) -> Any:
+    async def open_socket(
+        client: Client, query: str = "", path: str = "/ws/live", **headers: str
+    ) -> Any:
         cookie = client.cookies.get(settings.SESSION_COOKIE_NAME)
         given = {"origin": "http://localhost", "host": "localhost"} | headers
         if cookie:
             given["cookie"] = f"{settings.SESSION_COOKIE_NAME}={cookie.value}"
         lines = [(name.encode(), value.encode()) for name, value in given.items()]
-        socket = WebsocketCommunicator(application, f"/ws/live{query}", headers=lines)
+        socket = WebsocketCommunicator(application, f"{path}{query}", headers=lines)
         opened.append(socket)
         await socket.connect()
         return socket
@@ -85,6 +87,14 @@ async def heard(socket: WebsocketCommunicator) -> dict[str, Any]:
 
 async def test_a_socket_needs_a_login(connect: Callable[..., Any], feed: Feed) -> None:
     assert await closed_with(await connect(Client())) == 4401
+    assert feed.subscribers == []
+
+
+@pytest.mark.parametrize("path", ["/", "/ws", "/ws/", "/ws/live/", "/ws/lives", "/jobs/"])
+async def test_there_is_no_socket_elsewhere(
+    connect: Callable[..., Any], ann: Client, feed: Feed, path: str
+) -> None:
+    assert await closed_with(await connect(ann, path=path)) == 4404
     assert feed.subscribers == []
 
 
@@ -186,6 +196,7 @@ async def test_an_idle_socket_is_kept_alive(
         ({"text_data": "{not json"}, 1008),
         ({"text_data": '{"seen": 99}'}, 1008),
         ({"text_data": "[]"}, 1008),
+        ({"text_data": "[" * 1_024}, 1008),
     ],
 )
 async def test_anything_but_an_answer_ends_the_connection(
