@@ -22,7 +22,7 @@ from dashboard.scope import Scope, scope_of
 from dashboard.templatetags.dashboard import id_start
 from jobs import access, services
 from jobs.errors import JobQueueError
-from jobs.filters import WORDS
+from jobs.filters import MAX_CHARACTERS, WORDS
 from jobs.models import Job
 from jobs.statuses import BulkAction, Status
 
@@ -67,7 +67,12 @@ def jobs(request: HttpRequest) -> HttpResponse:
             "views": list(shown_views(scope, asked.text)),
         }
 
-    extra = {"asked": asked, "words": WORDS, "actions": list(BulkAction)}
+    extra = {
+        "asked": asked,
+        "words": WORDS,
+        "most_characters": MAX_CHARACTERS,
+        "actions": list(BulkAction),
+    }
     return live_page(request, scope, "jobs", {"jobs": figures}, **extra)
 
 

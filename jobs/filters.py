@@ -20,9 +20,9 @@ from jobs.models import NAME_PATTERN
 from jobs.statuses import Status
 from jobs.submission import PRIORITY_WORDS
 
-MAX_CHARACTERS = 1_000
-"""Of a filter that somebody typed: whatever they are, an address with them has less than the 16 KB
-that servers take. A filter of a thousand ids is longer."""
+MAX_CHARACTERS, MAX_ENCODED = 1_000, 5_000
+"""Of a filter that somebody typed, and its bytes as an address writes it: with the other parameters
+of a list it has less than the 8,190 that servers take. A filter of a thousand ids is longer."""
 MAX_TERMS = 30
 """Of such a filter; what a program adds to it, such as the queues of a key, is beside that."""
 MAX_VALUES, MAX_IDS = 100, 1_000

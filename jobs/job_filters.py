@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
+from urllib.parse import quote
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
@@ -18,6 +19,7 @@ from jobs.fields import moment
 from jobs.filters import (
     FREE_TEXT,
     MAX_CHARACTERS,
+    MAX_ENCODED,
     MAX_TERMS,
     NUMBERS,
     TIMES,
@@ -45,6 +47,11 @@ def written(value: str) -> Filter:
     """A filter that somebody wrote. Raises `InvalidInput`."""
     if len(value) > MAX_CHARACTERS:
         raise InvalidInput(f"may have {MAX_CHARACTERS} characters.", code="invalid_filter")
+    if len(quote(value, safe="", errors="replace")) > MAX_ENCODED:
+        raise InvalidInput(
+            f"may have {MAX_ENCODED} bytes in an address, where a letter beyond ASCII has 6 to 12.",
+            code="invalid_filter",
+        )
     wanted = parse(value)
     if len(wanted.terms) > MAX_TERMS:
         raise InvalidInput(f"has more than {MAX_TERMS} conditions.", code="invalid_filter")

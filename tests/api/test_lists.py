@@ -1,6 +1,7 @@
 """Lists: filters, limits, pages. Rows 87 to 90 of the bad-input matrix."""
 
 import re
+import runpy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
@@ -9,10 +10,11 @@ import pytest
 
 from jobs import figures, job_search
 from jobs.api.pages import CURSOR_PATTERN, MAX_CURSOR
-from jobs.filters import MAX_CHARACTERS, MAX_TEXT
+from jobs.filters import MAX_CHARACTERS, MAX_ENCODED, MAX_TEXT
 from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.api.conftest import Caller, problem
+from tests.architecture.rules import ROOT
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -259,12 +261,17 @@ def test_routes_without_parameters_take_none(api: Caller) -> None:
         problem(api.get(f"{path}?x=1"), 400, "unknown_parameter")
 
 
-def test_the_longest_parameters_fit_into_an_address_of_16_kb(api: Caller) -> None:
-    filter_text, kind = (quote(chr(0x1F600) * length) for length in (MAX_CHARACTERS, MAX_TEXT))
+@pytest.mark.parametrize("character", ["/", "\u4e2d", chr(0x1F600)])
+def test_the_longest_parameters_fit_into_an_address(api: Caller, character: str) -> None:
+    most = min(MAX_CHARACTERS, MAX_ENCODED // len(quote(character, safe="")))
+    filter_text, kind = (quote(character * length, safe="") for length in (most, MAX_TEXT))
     names = f"queue={'a' * 128}&task={'a' * 128}"
     address = f"/dlq?filter={filter_text}&error_type={kind}&{names}"
     assert ids(api.get(address)) == []
-    assert len(address) + MAX_CURSOR < 16_000
+    line = f"GET /api/v1{address}&limit=200&cursor={'x' * MAX_CURSOR} HTTP/1.1"
+    server = runpy.run_path(str(ROOT / "deploy" / "gunicorn.py"))
+    assert len(line) < server["limit_request_line"]
+    problem(api.get(f"/dlq?filter={filter_text}{quote(character)}"), 400, "invalid_filter")
 
 
 def test_a_cursor_serves_its_own_list_only(api: Caller, stranger: Caller, alice: Tenant) -> None:

@@ -173,6 +173,7 @@ def test_a_mistake_in_the_filter_is_told_with_what_to_write(
     assert answer.status_code == 200
     assert says in answer.text
     assert answer.context["asked"].text == text
+    assert 'maxlength="1000"' in answer.text
     assert str(job.pk) not in answer.text
 
 
