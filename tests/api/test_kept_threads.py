@@ -20,6 +20,7 @@ from tests.api.asgi import PATIENCE_SECONDS, Exchange
 pytestmark = pytest.mark.django_db(transaction=True)
 
 _begun, _may_end = threading.Semaphore(0), threading.Event()
+_both = threading.Barrier(2, timeout=PATIENCE_SECONDS)
 
 
 async def begun(count: int) -> None:
@@ -41,6 +42,12 @@ def wait(request: HttpRequest) -> HttpResponse:
     return HttpResponse("waited")
 
 
+def meet(request: HttpRequest) -> HttpResponse:
+    """Only if another does at the same time."""
+    _both.wait()
+    return HttpResponse("met")
+
+
 def stream(request: HttpRequest) -> StreamingHttpResponse:
     """A file that ends when the test lets it."""
 
@@ -55,6 +62,7 @@ urlpatterns = [
     path("who", name_of_thread),
     path("health/live", lambda request: HttpResponse("live")),
     path("wait", wait),
+    path("meet", meet),
     path("stream", stream),
 ]
 
@@ -72,6 +80,7 @@ def application(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     monkeypatch.setattr(KeptThreads, "read_body", read_body)
     _may_end.clear()
+    _both.reset()
     made = KeptThreads(max_age=None)
     yield made
     _may_end.set()
@@ -103,8 +112,8 @@ def on_a_loop(test: Callable[[KeptThreads], Any]) -> Callable[[KeptThreads], Non
 
 async def both_are_free(application: KeptThreads) -> None:
     """Two more requests have a thread each."""
-    both = [Asked(application, "/wait") for _ in range(2)]
-    assert [await one.answer() for one in both] == [b"waited"] * 2
+    both = [Asked(application, "/meet") for _ in range(2)]
+    assert [await one.answer() for one in both] == [b"met"] * 2
 
 
 @on_a_loop
