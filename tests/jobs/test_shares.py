@@ -110,6 +110,29 @@ def test_nobody_gets_more_than_its_room_and_no_place_is_left_that_somebody_had_r
     assert sum(quotas.values()) == min(places, possible)
 
 
+def run_long(lanes: Sequence[ReadyLane], turns: Mapping[int, float]) -> Counter[int]:
+    """One place after the other, for jobs that hold it for so many more turns, by lane."""
+    shares, total = FairShares(), Counter[int]()
+    tenants = {one.lane_id: one.tenant_id for one in lanes}
+    for _ in range(600):
+        claimed = {share.lane_id: share.quota for share in shares.divide(lanes, 1)}
+        shares.charge(claimed)
+        for lane_id in claimed:
+            shares.prolong(tenants[lane_id], lane_id, turns[lane_id])
+        total.update(claimed)
+    return total
+
+
+def test_long_jobs_of_a_tenant_with_more_weight_cost_it_less() -> None:
+    got = run_long([lane(1, 1), lane(2, 2, tenant_weight=3)], {1: 9, 2: 9})
+    assert abs(got[2] - 450) <= 5
+
+
+def test_long_jobs_of_one_lane_leave_the_turns_to_the_others_of_their_tenant() -> None:
+    got = run_long([lane(1, 1), lane(2, 1)], {1: 9, 2: 0})
+    assert abs(got[1] - 600 / 11) <= 5
+
+
 def test_newcomer_starts_at_once_and_takes_no_more_than_its_share() -> None:
     shares, old = FairShares(), [lane(1, 1), lane(2, 1)]
     run(shares, old, [100] * 50)

@@ -1,5 +1,6 @@
 """All mutants, file by file of the store."""
 
+from tests.mutants.beside import DUE, LOGS, STEPS
 from tests.mutants.claims import AT_ONCE, GRANTS, LOOKS
 from tests.mutants.endings import CONTROL, FINISH, LEASES
 from tests.mutants.limits import GATE, PACES, RUNNING, SUBMISSIONS
@@ -12,4 +13,5 @@ MUTANTS = (
     *(*RUNNING, *PACES, *GATE),
     *(*FINISH, *LEASES, *CONTROL, *PURGE, *LOCKS),
     *(*SUBMISSIONS, *INSERTS, *TENANTS),
+    *(*STEPS, *LOGS, *DUE),
 )

@@ -214,6 +214,12 @@ AT_ONCE = (
         tests=(_LINES,),
     ),
     _at_once(
+        name="claim at once: tenants take each other's places",
+        old="PARTITION BY tenant.id ORDER BY line.id",
+        new="ORDER BY line.id",
+        tests=(f"{_LINES}::test_tenants_claimed_at_once_take_none_of_each_others_places",),
+    ),
+    _at_once(
         name="claim at once: the pace of a lane is ignored",
         old="AND lane.starts_per_minute IS NULL AND",
         new="AND",

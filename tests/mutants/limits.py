@@ -67,6 +67,12 @@ RUNNING = (
         tests=(_CLAIM,),
     ),
     _rooms(
+        name="rooms: who is above a lowered limit has places for others",
+        old="return max(0, min(running, starts))",
+        new="return min(running, starts)",
+        tests=(_CLAIM,),
+    ),
+    _rooms(
         name="rooms: what runs does not count",
         old="limit.max_running - used",
         new="limit.max_running",

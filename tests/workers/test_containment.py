@@ -4,8 +4,12 @@ import itertools
 
 import pytest
 
+from jobs.models import Tenant
+from jobs.statuses import Reason, Status
 from tests.harness import running_workers
+from tests.store.steps import claim_one
 from tests.workers.conftest import Submit, wait_for
+from workers import outcomes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,3 +47,15 @@ def test_a_task_that_catches_exceptions_is_stopped_all_the_same(submit: Submit) 
         (process,) = worker.worker_ids()
         wait_for(job, "DLQ")
         assert worker.worker_ids() == [process], "it did not cost its process"
+
+
+@pytest.mark.parametrize(
+    ("max_retries", "ending"),
+    [(0, (Status.DLQ, Reason.RETRIES_EXHAUSTED)), (1, (Status.FAILED, None))],
+)
+def test_an_attempt_that_cannot_be_concluded_counts_as_every_other(
+    alice: Tenant, max_retries: int, ending: tuple[Status, Reason | None]
+) -> None:
+    job = claim_one(alice, max_retries=max_retries)
+    outcome = outcomes.of_breakdown(job, RuntimeError("odd"), 1)
+    assert (outcome.status, outcome.reason) == ending
