@@ -9,7 +9,7 @@ from jobs import services
 from jobs.api.conditional import answer
 from jobs.api.pages import page_of_jobs, read_page
 from jobs.api.parsers import body_of
-from jobs.api.rate_limits import submission_headers
+from jobs.api.rate_limits import mismatches_counted, submission_headers
 from jobs.api.schema import (
     BULK_ANSWER,
     BULK_REQUEST,
@@ -60,7 +60,8 @@ class Jobs(TenantView):
             body_of(request), self.tenant, header_key=request.headers.get("Idempotency-Key")
         )
         self.require_queues([new.queue])
-        submitted = services.submit(self.tenant, new, with_row=True)
+        with mismatches_counted(request, self.key, [new]):
+            submitted = services.submit(self.tenant, new, with_row=True)
         job = job_of(submitted.row) if submitted.row else self.job(submitted.job_id)
         headers = {"Location": f"{request.path}/{job.pk}", **submission_headers(self.tenant)}
         status = 201 if submitted.created else 200
@@ -104,7 +105,8 @@ class BulkJobs(TenantView):
         _refuse_too_many(body.get("jobs"))
         jobs = read_bulk(body, self.tenant)
         self.require_queues(job.queue for job in jobs)
-        submitted = services.submit_many(self.tenant, jobs)
+        with mismatches_counted(request, self.key, jobs):
+            submitted = services.submit_many(self.tenant, jobs)
         created = sum(one.created for one in submitted)
         answer = {"ids": [str(one.job_id) for one in submitted], "created": created}
         headers = submission_headers(self.tenant)

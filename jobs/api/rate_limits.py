@@ -10,6 +10,8 @@ Headers: draft-ietf-httpapi-ratelimit-headers.
 
 import math
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rest_framework.request import Request
@@ -18,14 +20,19 @@ from rest_framework.throttling import BaseThrottle
 from jobs import store
 from jobs.callers import counted_address
 from jobs.conf import conf
-from jobs.errors import TooManyCalls, TooManyFailures, TooManyRequests
+from jobs.errors import IdempotencyMismatch, TooManyCalls, TooManyFailures, TooManyRequests
+from jobs.keys import Scope, allows
 from jobs.models import ApiKey, Tenant
 from jobs.shared_cache import seconds_to_wait
+from jobs.submission import NewJob
 
 WINDOW_SECONDS = 60
 MOST_REFUSED = 10_000
 refused_until: dict[str, float] = {}
-"""Until when (monotonic) failures of an address are refused, as far as this process knows."""
+"""Until when (monotonic) failures of an address, or mismatches of a key, are refused, as far as
+this process knows."""
+MISMATCHES = 10
+"""So many times a minute a key that may not read is told that a request is not the earlier one."""
 SLICES = 200
 """A key's calls of a minute are handed to processes in so many slices; a few are not sliced."""
 _calls_left: dict[str, int] = {}
@@ -77,6 +84,37 @@ class CallsPerKey(BaseThrottle):
             )
         _calls_left[prefix] = each - 1
         return True
+
+
+@contextmanager
+def mismatches_counted(request: Request, key: ApiKey, jobs: Iterable[NewJob]) -> Iterator[None]:
+    """Let a key that may not read submit these, but not find out a payload by trying many.
+
+    That it was another one is told a few times a minute. Raises `TooManyCalls` after that, whether
+    or not the next one is the same.
+    """
+    if allows(key, Scope.READ) or all(job.idempotency_key is None for job in jobs):
+        yield
+        return
+    who = f"mismatches of {key.prefix}"
+    _refuse_guesses(math.ceil(refused_until.get(who, 0) - time.monotonic()))
+    try:
+        yield
+    except IdempotencyMismatch:
+        seconds = seconds_to_wait(request._request, "mismatches", lambda *_: who, MISMATCHES)
+        _remember(who, seconds)
+        _refuse_guesses(seconds)
+        raise
+
+
+def _refuse_guesses(seconds: int) -> None:
+    if seconds > 0:
+        raise TooManyCalls(
+            "Too many idempotency keys were used before with another request; "
+            f"try again in {seconds} seconds.",
+            retry_after=seconds,
+            limit=MISMATCHES,
+        )
 
 
 def refusal_headers(error: TooManyRequests) -> dict[str, str]:

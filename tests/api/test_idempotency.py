@@ -1,5 +1,6 @@
 """The same key and request, the same job. Rows 67 to 73 of the bad-input matrix."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from jobs.api import rate_limits
+from jobs.api.rate_limits import MISMATCHES
 from jobs.models import Job, Tenant
 from jobs.services import change_limits
 from tests.api.conftest import Caller, problem
@@ -74,6 +77,41 @@ def test_header_and_field_may_not_differ(api: Caller) -> None:
 def test_a_repeat_spends_nothing_of_the_rate(api: Caller, alice: Tenant) -> None:
     change_limits(alice, actor="command:test", submissions_per_minute=1)
     assert [with_key(api, "k", {}).status_code for _ in range(3)] == [201, 200, 200]
+
+
+def guess(caller: Caller, payload: int, *, in_bulk: bool) -> int:
+    job = {"payload": payload, "idempotency_key": "order-17"}
+    answer = caller.post("/jobs/bulk", {"jobs": [job]}) if in_bulk else caller.post("/jobs", job)
+    status: int = answer.status_code
+    return status
+
+
+@pytest.fixture
+def a_long_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mismatches are counted without an end of their minute."""
+    counts = Counter[str]()
+
+    def count(request: Any, group: str, key: Callable[..., str], limit: int) -> int:
+        counts[key()] += group == "mismatches"
+        return 60 * (counts[key()] > limit)
+
+    monkeypatch.setattr(rate_limits, "seconds_to_wait", count)
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+@pytest.mark.usefixtures("a_long_minute")
+def test_who_may_not_read_finds_out_no_payload_by_trying(
+    api: Caller, alice: Tenant, caller_of: Callable[..., Caller], in_bulk: bool
+) -> None:
+    blind, honest = caller_of(alice, "submit"), caller_of(alice, "submit")
+    api.submit(payload=73, idempotency_key="order-17")
+    assert guess(blind, 73, in_bulk=in_bulk) == 200
+    answers = [guess(blind, number, in_bulk=in_bulk) for number in range(MISMATCHES + 2)]
+    assert answers == [422] * MISMATCHES + [429] * 2
+    assert guess(blind, 73, in_bulk=in_bulk) == 429
+    assert blind.submit(payload=73)["status"] == "PENDING"
+    assert guess(honest, 73, in_bulk=in_bulk) == 200
+    assert {guess(api, 0, in_bulk=in_bulk) for _ in range(MISMATCHES + 2)} == {422}
 
 
 def test_a_bulk_repeats_each_job(api: Caller) -> None:
