@@ -1,6 +1,7 @@
 """Jobs run to their end, in worker processes as they are in production."""
 
 import json
+import time
 
 import pytest
 from django.db.models import Sum
@@ -88,8 +89,10 @@ def test_a_scheduled_job_starts_after_its_time(submit: Submit) -> None:
 
 
 def test_an_idle_worker_is_woken_by_a_submission(submit: Submit) -> None:
-    with running_workers(poll_interval_seconds=600):  # it would look by itself too late
+    by_itself = {"poll_interval_seconds": 600, "heartbeat_seconds": 200, "lease_seconds": 600}
+    with running_workers(**by_itself):  # it would look too late
         wait_for(submit("echo"), "DONE")
+        time.sleep(0.5)  # what it does after a job is over
         wait_for(submit("echo"), "DONE")
 
 
