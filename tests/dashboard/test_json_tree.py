@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dashboard.json_tree import MAX_TREE_BYTES, tree
+from dashboard.json_tree import MAX_NODES, MAX_TREE_BYTES, tree
 
 
 def text_of(html: str) -> str:
@@ -48,3 +48,21 @@ def test_a_large_value_is_cut_and_says_so() -> None:
 
     assert f"{len(stored):,} bytes in all" in tree(stored)
     assert len(tree(stored)) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("one", "opening", "closing"), [("7", "[", "]"), ('"k": 7', "{", "}"), ("[7]", "[", "]")]
+)
+def test_of_very_many_values_the_first_are_drawn_and_the_others_counted(
+    one: str, opening: str, closing: str
+) -> None:
+    count = 3 * MAX_NODES
+    shown = str(tree((opening + ",".join([one] * count) + closing).encode()))
+
+    drawn = shown.count('<span class="number">')
+    assert MAX_NODES / 2 <= drawn <= MAX_NODES
+    assert f"… {count - drawn:,} more" in shown
+
+
+def test_as_many_values_as_may_be_are_drawn_whole() -> None:
+    assert "more" not in tree(b"[" + b",".join([b"7"] * MAX_NODES) + b"]")
