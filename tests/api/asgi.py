@@ -20,6 +20,8 @@ from jobs.api.held import Held, asks_for_news
 PATIENCE_SECONDS = 60
 http = get_asgi_application()
 """Django's own: its threads end with their requests. A server keeps them (`kept_threads`)."""
+# So no thread keeps its connection, as in `jobqueue_project.asgi`, which not every test imports.
+connections.settings["default"]["CONN_MAX_AGE"] = 0
 accept_any_content_type(http)
 _applications: WeakKeyDictionary[asyncio.AbstractEventLoop, Application] = WeakKeyDictionary()
 """One for each loop: what waits in turns belongs to a loop, of which a server has one."""
