@@ -153,3 +153,14 @@ def test_failure_in_the_words_of_a_loss_was_not_recorded(alice: Tenant, key: Api
     lost = Attempt.objects.get()
     (answer,) = fail(key, [Failed(*one, error_type=lost.error_type, message=lost.message)])
     assert answer.refusal is Refusal.LEASE_LOST
+
+
+def test_failures_are_retried_as_often_as_the_job_says(alice: Tenant, key: ApiKey) -> None:
+    services.submit(alice, NewJob(task="remote:resize", max_retries=1))
+    endings = []
+    for _ in range(2):
+        one = lease_one(alice, key)
+        fail(key, [Failed(*one)])
+        endings.append(Job.objects.values_list("status", "reason").get())
+        store.retry([one.job_id])
+    assert endings == [(Status.FAILED, ""), (Status.DLQ, "retries_exhausted")]

@@ -3,13 +3,14 @@
 import itertools
 
 import pytest
+from django.db import connection, transaction
 
 from jobs.models import Tenant
 from jobs.statuses import Reason, Status
 from tests.harness import running_workers
-from tests.store.steps import claim_one
+from tests.store.steps import claim_one, together
 from tests.workers.conftest import Submit, wait_for
-from workers import outcomes
+from workers import executor, outcomes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,3 +60,13 @@ def test_an_attempt_that_cannot_be_concluded_counts_as_every_other(
     job = claim_one(alice, max_retries=max_retries)
     outcome = outcomes.of_breakdown(job, RuntimeError("odd"), 1)
     assert (outcome.status, outcome.reason) == ending
+
+
+def test_a_job_that_leaves_a_transaction_open_does_not_leave_it_to_the_next() -> None:
+    def leave_one_open() -> tuple[bool, bool]:
+        transaction.atomic().__enter__()
+        before = connection.in_atomic_block
+        executor._tidy_connections()
+        return before, connection.in_atomic_block
+
+    assert together([leave_one_open]) == [(True, False)]
