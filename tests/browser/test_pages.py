@@ -93,6 +93,35 @@ def test_a_filter_narrows_the_list_and_the_address(
     expect(page.locator("#search")).to_have_value("status:DONE")
 
 
+SLOW_REGIONS = """
+const text = Response.prototype.text;
+Response.prototype.text = async function () {
+  const read = await text.call(this);
+  if (!this.url.includes("partial=")) return read;
+  window.isReading = true;
+  await new Promise((resolve) => (window.readOn = resolve));
+  setTimeout(() => (window.isShown = true), 100);
+  return read;
+};
+"""
+
+
+def test_a_live_update_asked_before_a_filter_does_not_undo_it(
+    open_page: OpenPage, jobs: dict[Status, Job]
+) -> None:
+    page = open_page("/jobs/", lambda page: page.add_init_script(SLOW_REGIONS))
+    page.wait_for_function("() => window.isReading")
+
+    page.locator("#search").fill("queue:done")
+    page.locator("#search").press("Enter")
+    expect(page.locator("tr[data-href]")).to_have_count(1)
+    expect(page).to_have_url(re.compile(r"filter=queue"))
+    page.evaluate("window.readOn()")
+    page.wait_for_function("() => window.isShown")
+
+    expect(page.locator("tr[data-href]")).to_have_count(1)
+
+
 def test_the_keyboard_goes_everywhere(open_page: OpenPage, jobs: dict[Status, Job]) -> None:
     page = open_page("/")
 

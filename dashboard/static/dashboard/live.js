@@ -73,8 +73,8 @@ export const regions = {
     live.tell();
     if (!this.isReachable) return this.fetchLater(names);
     if (response.redirected || !response.ok) return location.reload();
-    if (asked !== location.search) return;
     const html = await response.text();
+    if (asked !== location.search) return; // another filter's list stands there by now
     if (!live.isPaused) this.show(html); // it may have been paused meanwhile; resuming asks for all
   },
 
