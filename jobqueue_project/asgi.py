@@ -13,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobqueue_project.settings")
 django.setup(set_prefix=False)
 
 from jobqueue_project.kept_threads import KeptThreads  # noqa: E402  (needs the apps loaded)
+from jobqueue_project.loading import load_and_freeze  # noqa: E402
 from jobqueue_project.requests import accept_any_content_type  # noqa: E402
 
 http = KeptThreads(max_age=connections.settings["default"]["CONN_MAX_AGE"])
@@ -38,3 +39,4 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+load_and_freeze()

@@ -1,5 +1,6 @@
 """One worker process: its roles in one visible list, its drain, its end."""
 
+import gc
 import logging
 import os
 import platform
@@ -64,6 +65,12 @@ def new_worker_id() -> str:
     return f"{socket.gethostname()[:40]}:{uuid.uuid4().hex[:12]}"
 
 
+def _freeze_what_stays() -> None:
+    """Let no collection walk over all that was loaded: that took a tenth of a drain's time."""
+    gc.collect()
+    gc.freeze()
+
+
 class WorkerProcess:
     """Claims and runs jobs until it is told to drain, or its supervisor, a process id, is gone."""
 
@@ -108,6 +115,7 @@ class WorkerProcess:
         registry.discover()
         attempt.silence_unheard_logging()
         book.open()
+        _freeze_what_stays()
         self._register()
         for role in self._roles:
             role.start()

@@ -120,21 +120,18 @@ class Board:
         """The fullest lanes by name, with their last hour and their last minutes."""
         slugs = self.scope.slugs
         lanes = sorted(self.lanes[:MAX_ROWS], key=lambda one: (slugs[one.tenant_id], one.queue))
-        hour = history.ended_per_lane(self.scope.ids, self.now - timedelta(hours=1))
         sparks = history.sparks([lane.pk for lane in lanes], self.now)
-        return [self._lane_row(lane, hour, sparks) for lane in lanes]
+        return [self._lane_row(lane, sparks[lane.pk]) for lane in lanes]
 
-    def _lane_row(
-        self, lane: Any, hour: dict[int, history.Ended], sparks: dict[int, list[history.Ended]]
-    ) -> LaneRow:
+    def _lane_row(self, lane: Any, spark: list[history.Ended]) -> LaneRow:
         limits = {lane.max_running, self._limits.get(lane.tenant_id)} - {None}
         return LaneRow(
             lane=lane,
             limit=min(limits, default=None),
             slug=self.scope.slugs[lane.tenant_id],
             waiting=counts.total([lane.waiting]),
-            hour=hour.get(lane.pk, history.Ended()),
-            spark=sparks[lane.pk],
+            hour=self._hour.get(lane.pk, history.Ended()),
+            spark=spark,
         )
 
     def tenant_rows(self) -> list[TenantRow]:
@@ -155,18 +152,21 @@ class Board:
 
     @cached_property
     def _busiest_tenants(self) -> list[TenantRow]:
-        hour = history.ended_per_tenant(self.scope.ids, self.now - timedelta(hours=1))
-        rows = [self._tenant_row(tenant, hour) for tenant in self.tenants]
+        rows = [self._tenant_row(tenant) for tenant in self.tenants]
         return sorted(rows, key=lambda row: (-row.running, -row.waiting.value, row.tenant.slug))
 
-    def _tenant_row(self, tenant: Tenant, hour: dict[int, history.Ended]) -> TenantRow:
+    @cached_property
+    def _hour(self) -> dict[int, history.Ended]:
+        return history.ended_per_lane(self.scope.ids, self.now - timedelta(hours=1))
+
+    def _tenant_row(self, tenant: Tenant) -> TenantRow:
         lanes = self._lanes_by_tenant[tenant.pk]
         return TenantRow(
             tenant=tenant,
             waiting=counts.total([lane.waiting for lane in lanes]),
             running=sum(lane.running for lane in lanes),
             dead=counts.total([tenant.dlq]),  # type: ignore[attr-defined]
-            done=hour.get(tenant.pk, history.Ended()).done,
+            done=sum(self._hour[lane.pk].done for lane in lanes if lane.pk in self._hour),
         )
 
     @cached_property

@@ -142,12 +142,13 @@ def test_a_queue_that_stands_still_shows_by_the_age_of_its_oldest_job() -> None:
 @pytest.mark.parametrize("span", list(history.RANGES))
 def test_before_the_first_job_nothing_had_waited(ann: Client, alice: Tenant, span: str) -> None:
     job = make_job(alice, Status.DONE)
-    LaneMinute.objects.filter(lane_id=job.lane_id).update(max_wait_seconds=9)
+    # A longer wait would have begun in the minute before, in the first seconds of one.
+    LaneMinute.objects.filter(lane_id=job.lane_id).update(max_wait_seconds=0.001)
 
     page = ann.get(OVERVIEW, {"range": span})
 
     drawn = json.loads(unescape(page.text.partition('data-chart="')[2].partition('"')[0]))
-    assert [age for age in drawn["oldest"] if age is not None] == [9]
+    assert [age for age in drawn["oldest"] if age is not None] == [0.001]
     assert [bool(count) for count in drawn["done"]] == [x is not None for x in drawn["oldest"]]
 
 
