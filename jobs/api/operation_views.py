@@ -65,7 +65,7 @@ RATE = bounded(
 _ACTION = {"type": "string", "enum": [action.value for action in BulkAction]}
 OPERATION_FIELDS: Mapping[str, Field] = {
     "action": Field(_action, _ACTION),
-    "filter": Field(_filter, FILTER),
+    "filter": Field(_filter, {**FILTER, "pattern": r"\S"}),
     "dry_run": Field(flag, {"type": "boolean", "default": False}),
     "rate_per_second": RATE,
 }
@@ -225,19 +225,20 @@ class Operations(OperationsView):
             if name not in given:
                 raise InvalidInput(f"{name} is missing.", code="missing_field", pointer=name)
         action, wanted = given["action"], narrowed(self.key, given["filter"])
+        key = request.headers.get("Idempotency-Key")
+        idempotency_key = None if key is None else key_in_header(key)
         self.require(Scope.READ if given.get("dry_run") else SCOPES[action])
         if searches_messages(written(given["filter"])):  # its count would tell what errors say
             self.require(Scope.READ)
         if given.get("dry_run"):
             return Response(_preview_as_json(action, wanted, self))
-        key = request.headers.get("Idempotency-Key")
         begun = operations.start(
             self.tenant,
             action,
             wanted,
             actor=self.actor,
             rate_per_second=given.get("rate_per_second"),
-            idempotency_key=None if key is None else key_in_header(key),
+            idempotency_key=idempotency_key,
         )
         self.require_visible(begun)
         return accepted(begun, self.key)

@@ -285,6 +285,7 @@ def test_a_dry_run_uses_no_key_up(api: Caller) -> None:
 @pytest.mark.parametrize("key", ["", "k" * 256, "a,b", "schl\u00fcssel"])
 def test_a_key_is_printable_and_one(api: Caller, key: str) -> None:
     problem(with_key(api, key, REDRIVE), 400, "invalid_input")
+    problem(with_key(api, key, {**REDRIVE, "dry_run": True}), 400, "invalid_input")
     assert not Operation.objects.exists()
 
 
