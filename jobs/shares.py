@@ -16,6 +16,8 @@ from jobs.store import ReadyLane, Share
 TURN_SECONDS = 0.01
 """What a job costs at least. One that holds its slot for longer costs as many turns as it takes: a
 tenant whose jobs are ten times as long gets a tenth as many of them."""
+KEPT = 1_000
+"""Of so many tenants that are away, as at their limits, the turns of their lanes are remembered."""
 
 
 class FairShares:
@@ -35,7 +37,9 @@ class FairShares:
         of_tenant: dict[int, list[ReadyLane]] = defaultdict(list)
         for lane in lanes:
             of_tenant[lane.tenant_id].append(lane)
-        self._lanes = {tenant_id: self._lanes.get(tenant_id, _Strides()) for tenant_id in of_tenant}
+        self._lanes = self._away(of_tenant) | {
+            tenant_id: self._lanes.get(tenant_id) or _Strides() for tenant_id in of_tenant
+        }
         tenants = {tenant_id: _as_sharer(own) for tenant_id, own in of_tenant.items()}
         shares: list[tuple[int, int]] = []
         for tenant_id, quota in self._tenants.divide(tenants, places).items():
@@ -47,7 +51,8 @@ class FairShares:
     def charge(self, claimed: Mapping[int, int]) -> None:
         """Note what the lanes of the last `divide` really got: jobs by lane id."""
         taken, waiting = {}, set()
-        for tenant_id, lanes in self._lanes.items():
+        for tenant_id in self._tenants.offered:
+            lanes = self._lanes[tenant_id]
             own = {lane_id: claimed.get(lane_id, 0) for lane_id in lanes.offered}
             satisfied = {lane_id for lane_id, jobs in own.items() if jobs >= lanes.offered[lane_id]}
             taken[tenant_id] = sum(own.values())
@@ -60,6 +65,15 @@ class FairShares:
         self._tenants.prolong(tenant_id, turns)
         if lanes := self._lanes.get(tenant_id):
             lanes.prolong(lane_id, turns)
+
+    def _away(self, present: Collection[int]) -> dict[int, "_Strides"]:
+        """What is remembered of tenants that are not present, the latest of them.
+
+        A tenant at its limit is away until one of its jobs ends. Were it a newcomer then, the same
+        lane would be first each time, and the others would never have a turn.
+        """
+        away = [x for x in self._lanes.items() if x[0] not in present and not x[1].is_even]
+        return dict(away[-KEPT:])
 
 
 class _Sharer(NamedTuple):
@@ -121,6 +135,11 @@ class _Strides:
             self._now = max(self._now, min(present) if backlog else max(present))
         self._passes = {key: at for key, at in self._passes.items() if at > self._now}
         return bool(backlog)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all of them are equally next: nothing has to be remembered."""
+        return not self._passes
 
     def prolong(self, key: int, turns: float) -> None:
         """Charge turns that are known only now."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.shares import FairShares
+from jobs.shares import KEPT, FairShares
 from jobs.store import ReadyLane, Share
 
 ENDLESS = 10**9
@@ -156,6 +156,25 @@ def test_debt_is_not_forgotten_by_going_away_for_a_moment() -> None:
         present = [lane(1, 1), heavy] if turn % 2 else [heavy]
         got += run(shares, present, [1])
     assert got[1] <= 10 + 1
+
+
+def test_lanes_of_a_tenant_at_its_limit_take_turns() -> None:
+    """It is away while its only place is taken, and back with all of them when that is free."""
+    shares, other, got = FairShares(), lane(9, 9), Counter[int]()
+    own = [lane(1, 1, tenant_room=1), lane(2, 1, tenant_room=1, weight=2)]
+    for _ in range(60):
+        got += run(shares, [*own, other], [10])
+        run(shares, [other], [10])
+        shares.divide([], 10)
+    assert (got[1], got[2]) == (20, 40)
+
+
+def test_what_is_remembered_of_those_who_are_away_is_bounded() -> None:
+    shares = FairShares()
+    for tenant_id in range(KEPT + 50):
+        shares.charge({s.lane_id: 1 for s in shares.divide([lane(tenant_id, tenant_id)], 1)})
+        shares.prolong(tenant_id, tenant_id, 5)
+    assert len(shares._lanes) <= KEPT + 1
 
 
 @given(

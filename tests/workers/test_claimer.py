@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -100,6 +100,24 @@ def test_lane_that_was_paused_meanwhile_gives_nothing(alice: Tenant, slots: Slot
     slots.claimer.hear()
     assert slots.claimer.tick() > 0
     assert slots.started == []
+
+
+def test_queues_of_a_tenant_at_its_limit_take_turns(
+    make_tenant: Callable[..., Tenant], slots: Slots
+) -> None:
+    tenant, queues = make_tenant("limited", max_running=1), []
+    for queue in ("first", "second"):
+        submit(tenant, 20, queue=queue)
+    for _ in range(8):
+        slots.claimer._look_again_at = 0  # its job takes for longer than a look is believed
+        slots.tick_until_idle()
+        (one,) = slots.started
+        queues.append(one.job.queue)
+        slots.hold({"limited": 0.005})
+        slots.claimer._look_again_at = 0
+        slots.claimer.tick()
+        slots.end_all()
+    assert sorted(queues) == ["first"] * 4 + ["second"] * 4
 
 
 def test_long_jobs_count_by_the_slots_they_hold(
