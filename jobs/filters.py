@@ -31,6 +31,10 @@ MAX_TEXT = 200
 FREE_TEXT = "text"
 """The word of a term that has none."""
 
+READABLE = r"[^\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]"
+"""A character that a filter may have, as patterns of JSON Schema write it. What it has of control
+characters is space between terms: no value may hold one."""
+
 _VALUE = r'"(?:[^"\\]|\\.)*"|[^\s",]+'
 _TERM = re.compile(
     r'(?P<minus>-?)(?:(?P<word>[^\s:",<>-][^\s:",<>]*):)?(?P<comparison>[<>]=?)?'

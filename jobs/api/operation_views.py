@@ -29,7 +29,7 @@ from jobs.api.schema import (
 from jobs.api.view import TenantView
 from jobs.errors import IdempotencyMismatch, InsufficientScope, InvalidInput
 from jobs.fields import Field, bounded, flag, number, read_fields, text
-from jobs.filters import spelled
+from jobs.filters import READABLE, spelled
 from jobs.instants import instant
 from jobs.job_filters import searches_messages, without_messages, written
 from jobs.job_request import key_in_header
@@ -62,10 +62,11 @@ def _filter(value: Any) -> str:
 RATE = bounded(
     number, operations.MIN_RATE, operations.MAX_RATE, or_null=True, description="Jobs per second."
 )
+_NOT_BLANK = rf"^{READABLE}*[^\s\x00-\x1f\x7f-\x9f]{READABLE}*$"
 _ACTION = {"type": "string", "enum": [action.value for action in BulkAction]}
 OPERATION_FIELDS: Mapping[str, Field] = {
     "action": Field(_action, _ACTION),
-    "filter": Field(_filter, {**FILTER, "pattern": r"\S"}),
+    "filter": Field(_filter, {**FILTER, "pattern": _NOT_BLANK}),
     "dry_run": Field(flag, {"type": "boolean", "default": False}),
     "rate_per_second": RATE,
 }

@@ -17,7 +17,7 @@ from jobs.api.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MAX_CURSOR, MAX_LIMIT
 from jobs.errors import UNREADABLE, InsufficientScope
 from jobs.exports import Form
 from jobs.fields import ONE_LINE, Field
-from jobs.filters import MAX_CHARACTERS, MAX_ENCODED, MAX_TERMS, MAX_TEXT
+from jobs.filters import MAX_CHARACTERS, MAX_ENCODED, MAX_TERMS, MAX_TEXT, READABLE
 from jobs.job_request import DEFAULT_TASK, JOB_FIELDS
 from jobs.models import NAME_PATTERN
 from jobs.registry import exposed_tasks
@@ -239,6 +239,7 @@ _INSTANT_FILTER = {**INSTANT, "description": "RFC 3339, with an offset."}
 FILTER: Schema = {
     "type": "string",
     "format": "job-filter",
+    "pattern": f"^{READABLE}*$",
     "maxLength": MAX_CHARACTERS,
     "description": 'Such as `status:DLQ queue:email error:"timed out" created:>2h -tag:test`, '
     f"up to {MAX_TERMS} conditions and, as an address writes it, {MAX_ENCODED} bytes.",
@@ -301,7 +302,6 @@ _IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="As `idempotency_key` in the body: the same key and request, the same job.",
 )
-
 
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",

@@ -1,5 +1,6 @@
 """The grammar of filters: what each text means, and what is wrong with the others."""
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,10 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InvalidInput
-from jobs.filters import FREE_TEXT, MAX_IDS, MAX_TERMS, MAX_VALUES, Filter, Term, parse, spelled
+from jobs.filters import (
+    FREE_TEXT,
+    MAX_IDS,
+    MAX_TERMS,
+    MAX_VALUES,
+    READABLE,
+    Filter,
+    Term,
+    parse,
+    spelled,
+)
 from jobs.job_filters import written
 from jobs.statuses import Status
 
+UNREADABLE = [one for one in map(chr, range(0xFF)) if not re.match(READABLE, one)]
 NEW_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -159,3 +171,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             return error
 
     assert isinstance(read(), Filter | InvalidInput)
+
+
+@pytest.mark.parametrize("character", UNREADABLE)
+def test_what_is_not_readable_is_nowhere_in_a_filter(character: str) -> None:
+    for text in (character, f"queue:a {character}", f'error:"a{character}"', f"a{character}:b"):
+        with pytest.raises(InvalidInput):
+            parse(text)
