@@ -3,11 +3,14 @@
 import logging
 import random
 import time
+import uuid
 
 from jobs import store, wakeup
 from jobs.conf import conf
 from workers import outcomes
 from workers.role import REST, Role
+
+BATCH = 500
 
 _log = logging.getLogger(__name__)
 
@@ -21,11 +24,14 @@ class Reaper(Role):
         self._looked_at = time.time()
 
     def tick(self) -> float:
-        """Reap once; after the machine slept, only when all have had time for a heartbeat."""
+        """Reap one batch; at once the next if there may be more.
+
+        After the machine slept, only when all have had time for a heartbeat.
+        """
         if self._was_away():
             return conf().heartbeat_seconds + 1
         started = time.monotonic()
-        reaped = store.reap(self._worker, outcomes.loss_delay) if store.has_expired() else []
+        reaped = self._reap() if store.has_expired() else []
         for job_id in reaped:
             _log.warning(
                 "the lease ran out; the attempt counts as lost",
@@ -33,8 +39,13 @@ class Reaper(Role):
             )
         if reaped:
             wakeup.signal()
+        if len(reaped) == BATCH:
+            return 0
         wait = conf().reap_interval_seconds * random.uniform(0.8, 1.2)  # noqa: S311
         return max(wait, REST * (time.monotonic() - started))
+
+    def _reap(self) -> list[uuid.UUID]:
+        return store.reap(self._worker, outcomes.loss_delay, limit=BATCH)
 
     def _was_away(self) -> bool:
         """Whether far more time went by than between two looks: then everybody was away."""
