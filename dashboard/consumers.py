@@ -30,11 +30,12 @@ RECHECK_SECONDS = 60
 
 _log = logging.getLogger(__name__)
 
+# Like the statuses of HTTP: of the protocol's own codes, daphne lets an application send 1000 alone.
+UNEXPECTED = 4400
 NOT_LOGGED_IN = 4401
 NOT_SEEN = 4404
-TOO_BIG = 1009
-UNEXPECTED = 1008
 NO_ANSWER = 4408
+TOO_BIG = 4413
 
 
 class Refused(Exception):
