@@ -18,10 +18,12 @@ def hold_submissions(tenant_id: int) -> None:
         fetch(_LOCK, {"tenant_id": tenant_id})
 
 
-# A second counts until it has left the window as a whole.
+# A second counts until it has left the window as a whole. One that is yet to come, by more than a
+# window, was counted before the clock was set back: it would count for as long as that was.
 _WINDOW = f"""
 SELECT second, submitted, EPOCH() AS now FROM jobs_submissionsecond
-WHERE tenant_id = %(tenant_id)s AND second >= EPOCH() - {WINDOW_SECONDS} ORDER BY second"""
+WHERE tenant_id = %(tenant_id)s AND second >= EPOCH() - {WINDOW_SECONDS}
+    AND second <= EPOCH() + {WINDOW_SECONDS} ORDER BY second"""
 
 _FORGET = f"""
 DELETE FROM jobs_submissionsecond

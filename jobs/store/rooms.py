@@ -43,7 +43,12 @@ _MOVE_CLOCK = """
 INSERT INTO jobs_startclock AS clock (holder, paid_off_at)
 VALUES (%(holder)s, MOMENT() + %(seconds)s)
 ON CONFLICT (holder) DO UPDATE
-SET paid_off_at = LATER(clock.paid_off_at, MOMENT()) + %(seconds)s"""
+SET paid_off_at = CASE WHEN clock.paid_off_at > MOMENT() + %(latest)s THEN MOMENT()
+    ELSE LATER(clock.paid_off_at, MOMENT()) END + %(seconds)s"""
+
+STEP_SECONDS = 60
+"""A clock that is ahead by so much more than starts can make it is of the time before the
+database's own was set back: it says nothing."""
 
 
 class Rooms:
@@ -138,7 +143,11 @@ class Rooms:
         for line, jobs in started.items():
             starts.update({x.holder: jobs for x in line.limits if x.holder in self._paces})
         rows: list[dict[str, str | float]] = [
-            {"holder": holder, "seconds": jobs * self._paces[holder].seconds_each}
+            {
+                "holder": holder,
+                "seconds": jobs * self._paces[holder].seconds_each,
+                "latest": self._paces[holder].latest,
+            }
             for holder, jobs in sorted(starts.items())
             if jobs
         ]
@@ -153,7 +162,10 @@ class _Pace:
     def __init__(self, limit: Limit, now: float, paid_off_at: float) -> None:
         self.seconds_each = 60 / (limit.starts_per_minute or 1)
         self._burst = limit.start_burst
+        self.latest = self._burst * self.seconds_each + STEP_SECONDS
         self._ahead = max(0.0, paid_off_at - now)
+        if self._ahead > self.latest:
+            self._ahead = 0.0
 
     @property
     def ready(self) -> int:

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 _CLAIM = "tests/store/test_claim.py"
 _LINES = "tests/store/test_lines.py"
 _GUARDS = "tests/store/test_guards.py"
+_PACE = "tests/store/test_paces.py"
 _OF_JOBS = "tests/jobs/test_limits.py"
 _SUBMISSIONS = "tests/store/test_limits.py"
 _ONLY_POSTGRESQL = ("postgresql",)
@@ -146,25 +147,31 @@ PACES = (
         name="paces: time without starts adds to the burst",
         old="self._ahead = max(0.0, paid_off_at - now)",
         new="self._ahead = paid_off_at - now",
-        tests=(f"{_GUARDS}::TestPaces",),
+        tests=(_PACE,),
     ),
     _rooms(
         name="paces: starts are paid from where the clock stood",
-        old="SET paid_off_at = LATER(clock.paid_off_at, MOMENT()) + %(seconds)s",
-        new="SET paid_off_at = clock.paid_off_at + %(seconds)s",
-        tests=(f"{_GUARDS}::TestPaces",),
+        old="ELSE LATER(clock.paid_off_at, MOMENT()) END + %(seconds)s",
+        new="ELSE clock.paid_off_at END + %(seconds)s",
+        tests=(_PACE,),
     ),
     _rooms(
         name="paces: what was paid before is forgotten",
-        old="SET paid_off_at = LATER(clock.paid_off_at, MOMENT()) + %(seconds)s",
-        new="SET paid_off_at = MOMENT() + %(seconds)s",
-        tests=(f"{_GUARDS}::TestPaces", _OF_JOBS),
+        old="ELSE LATER(clock.paid_off_at, MOMENT()) END + %(seconds)s",
+        new="ELSE MOMENT() END + %(seconds)s",
+        tests=(_PACE, _OF_JOBS),
+    ),
+    _rooms(
+        name="paces: a clock of before the database's was set back is paid on",
+        old="> MOMENT() + %(latest)s THEN MOMENT()",
+        new="> MOMENT() + %(latest)s THEN clock.paid_off_at",
+        tests=(_PACE,),
     ),
     _rooms(
         name="paces: a claim pays one start",
         old='"seconds": jobs * self._paces[holder].seconds_each',
         new='"seconds": self._paces[holder].seconds_each',
-        tests=(f"{_GUARDS}::TestPaces",),
+        tests=(_PACE,),
     ),
     _rooms(
         name="paces: said to open a start too early",
@@ -215,8 +222,8 @@ SUBMISSIONS = (
     ),
     _submissions(
         name="submissions: the window is a second short",
-        old="AND second >= EPOCH() - {WINDOW_SECONDS} ORDER BY second",
-        new="AND second > EPOCH() - {WINDOW_SECONDS} ORDER BY second",
+        old="AND second >= EPOCH() - {WINDOW_SECONDS}",
+        new="AND second > EPOCH() - {WINDOW_SECONDS}",
         tests=(f"{_GUARDS}::TestSubmissions",),
     ),
     _submissions(

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from jobs import services, store
-from jobs.models import Job, Lane, StartClock, SubmissionSecond, Tenant
+from jobs.models import Job, Lane, SubmissionSecond, Tenant
 from jobs.statuses import Status
 from jobs.store.dialect import fetch, is_postgresql
 from jobs.store.limits import WINDOW_SECONDS
@@ -246,27 +246,6 @@ class TestGate:
     def test_gate_is_held_for_a_transaction(self, db: None) -> None:
         with pytest.raises(RuntimeError, match="transaction"):
             store.pass_gate_alone()
-
-
-class TestPaces:
-    def test_time_without_starts_adds_nothing_to_the_burst(self, alice: Tenant) -> None:
-        lane = lane_of(alice)
-        services.change_limits(lane, actor=ACTOR, starts_per_minute=1, start_burst=2)
-        submit(alice, 9)
-        assert len(claim(lane, quota=1)) == 1
-        long_ago = (database_time() - timedelta(hours=1)).timestamp()
-        StartClock.objects.update(paid_off_at=long_ago)
-        assert [len(claim(lane)) for _ in range(2)] == [2, 0]
-
-    def test_every_start_is_paid_and_nothing_else(self, alice: Tenant) -> None:
-        lane = lane_of(alice)
-        services.change_limits(lane, actor=ACTOR, starts_per_minute=1, start_burst=5)
-        submit(alice, 3)
-        before = database_time().timestamp()
-        assert [len(claim(lane)), len(claim(lane))] == [3, 0]
-        (clock,) = StartClock.objects.all()
-        assert clock.holder == f"L{lane.pk}"
-        assert clock.paid_off_at - before == pytest.approx(3 * 60, abs=5)
 
 
 class TestServerThatHasJustStarted:
