@@ -43,8 +43,8 @@ class Watchdog(Role):
         if not (running := self._held.snapshot()):
             return IDLE_SECONDS
         for held in running:
-            if held.ended_at is not None:
-                continue  # its outcome waits to be recorded, for as long as the database is away
+            if held.started_at is None or held.ended_at is not None:
+                continue  # it waits to go back or be recorded, for as long as the database is away
             if held.running_seconds(now) > held.timeout_seconds:
                 held.stop(Stop.TIMEOUT)
             if now - held.leased_at > conf().lease_seconds:

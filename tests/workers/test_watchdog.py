@@ -103,3 +103,14 @@ def test_job_that_stopped_is_not_given_up_while_its_outcome_waits_to_be_recorded
     ignore_the_stop(watched)  # for so long nothing could be recorded
     watched.tick()
     assert (watched.finished, watched.retired) == ([], 0)
+
+
+def test_job_that_never_started_is_not_given_up_while_it_waits_to_go_back(alice: Tenant) -> None:
+    watched = Watched(HeldJob(claim_one(alice), find("echo"), time.monotonic()))
+    assert watched.held.withdraw()
+    lose_touch(watched.held)  # for so long nothing could be released
+    watched.tick()
+    watched.held.stop(Stop.LOST)
+    ignore_the_stop(watched)
+    watched.tick()
+    assert (watched.finished, watched.retired) == ([], 0)
