@@ -170,8 +170,7 @@ class Claimer(Role):
             after=after,
         )
         self._begins.note(claimed)
-        self._start(claimed, asked_at)
-        return Counter(job.lane_id for job in claimed)
+        return Counter(one.job.lane_id for one in self._start(claimed, asked_at))
 
     def _make_room(self, ended: Sequence[HeldJob]) -> None:
         """Give back the places of jobs that have ended to what is left of the last look."""
@@ -195,7 +194,8 @@ class Claimer(Role):
         for lane in [lane for lane in self._seen.values() if lane.tenant_id in of_tenant]:
             self._seen[lane.lane_id] = lane.less(0, of_tenant=of_tenant[lane.tenant_id])
 
-    def _start(self, claimed: Sequence[ClaimedJob], asked_at: float) -> None:
+    def _start(self, claimed: Sequence[ClaimedJob], asked_at: float) -> list[HeldJob]:
+        """Have the jobs run that this process can run; answers those. The others were not got."""
         known = [job for job in claimed if self._knows(job.task)]
         held = [HeldJob(job, self._tasks[job.task], asked_at) for job in known]
         if any(job.key_id for job in known):
@@ -204,6 +204,7 @@ class Claimer(Role):
         self._run_jobs(held)
         self._strange += [Lease(job.id, job.fence) for job in claimed if job.task in self._unknown]
         self._return_strange()
+        return held
 
     def _can_open(self, held: HeldJob) -> bool:
         """Open the payload; if its key has just gone, the job goes back unspent.

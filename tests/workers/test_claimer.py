@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from jobs import services, store
-from jobs.models import Tenant
+from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.store.steps import WORKER, outcome, submit
-from workers.claimer import START_SECONDS, Claimer
+from workers.claimer import START_SECONDS, Begins, Claimer
 from workers.held import HeldJob, HeldJobs
 
 pytestmark = pytest.mark.django_db
@@ -99,6 +99,20 @@ def test_lane_that_was_paused_meanwhile_gives_nothing(alice: Tenant, slots: Slot
     services.set_queue_paused(alice, "default", paused=True, actor="command:test")
     slots.claimer.hear()
     assert slots.claimer.tick() > 0
+    assert slots.started == []
+
+
+def test_job_of_a_task_that_is_unknown_here_is_claimed_once_and_no_more(
+    alice: Tenant, slots: Slots
+) -> None:
+    (job_id,) = submit(alice, task="known.elsewhere")
+    slots.tick_until_idle()
+    fence = Job.objects.get(pk=job_id).fence
+    for _ in range(3):
+        slots.claimer._begins = Begins()  # lines are read from their beginnings now and then
+        slots.claimer.hear()
+        slots.claimer.tick()
+    assert Job.objects.get(pk=job_id).fence == fence == 1
     assert slots.started == []
 
 
