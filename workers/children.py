@@ -89,9 +89,9 @@ class Children:
         held.interruptible(lambda _: child.kill())
         outcome = child.run(held)
         held.uninterruptible()
-        if outcome is None:
+        if outcome is None or held.stop_reason:  # it may be dying, and the next job with it
             self._forget(child)
-            return self._outcome_of_death(held)
+            return outcome or self._outcome_of_death(held)
         with self._lock:
             self._idle.append(child)
         return outcome
