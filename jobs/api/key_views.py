@@ -73,6 +73,11 @@ def _later(value: Any) -> datetime:
     return wanted
 
 
+def _queues(value: Any) -> list[str]:
+    texts(value)
+    return list(value)  # with those that are repeated: so many were given
+
+
 def _yes(value: str) -> bool:
     if value != "true":
         raise InvalidInput("is true or absent.", code="invalid_choice")
@@ -88,7 +93,7 @@ _EXPIRES = Field(
 KEY_FIELDS: Mapping[str, Field] = {
     "name": Field(_name, {"type": "string", "maxLength": MAX_NAME, "pattern": f"^{ONE_LINE}*$"}),
     "scopes": Field(texts, _SCOPE_LIST),
-    "queues": Field(texts, _QUEUE_LIST),
+    "queues": Field(_queues, _QUEUE_LIST),
     "expires_at": _EXPIRES,
 }
 ROTATION_FIELDS: Mapping[str, Field] = {

@@ -111,6 +111,7 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"scopes": ["read"], "name": "x" * 101}, "invalid_input"),
     ({"scopes": ["read"], "queues": ["a b"]}, "invalid_input"),
     ({"scopes": ["read"], "queues": ["mail\n"]}, "invalid_input"),
+    ({"scopes": ["read"], "queues": ["mail"] * 101}, "invalid_input"),
     ({"scopes": ["read"], "expires_at": "2001-01-01T00:00:00Z"}, "out_of_range"),
     ({"scopes": ["read"], "expires_at": "soon"}, "invalid_time"),
     ({"scopes": ["read"], "secret": "mine"}, "unknown_field"),
