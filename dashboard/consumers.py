@@ -30,7 +30,7 @@ RECHECK_SECONDS = 60
 
 _log = logging.getLogger(__name__)
 
-# Like the statuses of HTTP: of the protocol's own codes, daphne lets an application send 1000 alone.
+# Like statuses of HTTP. Of the protocol's own codes daphne lets an application send 1000 alone.
 UNEXPECTED = 4400
 NOT_LOGGED_IN = 4401
 NOT_SEEN = 4404

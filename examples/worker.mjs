@@ -40,13 +40,17 @@ const held = new Map(); // what runs, by the id of the job
 const stopping = new AbortController();
 const finished = new AbortController();
 
-/** POST until the server answers: repeating a report changes nothing. Undefined if stopped. */
-async function call(path, body, stop) {
+/**
+ * POST until the server answers: repeating a report changes nothing. Undefined if stopped.
+ * A try may take `each` seconds, and so may the pause after it.
+ */
+async function call(path, body, stop, each = 60) {
+  const text = JSON.stringify(body); // throws for what is no JSON
   const headers = { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" };
-  for (let seconds = 0.5; !stop.aborted; seconds = Math.min(2 * seconds, 30)) {
+  for (let seconds = Math.min(0.5, each); !stop.aborted; seconds = Math.min(2 * seconds, 30, each)) {
     try {
-      const request = { method: "POST", headers, body: JSON.stringify(body) };
-      const response = await fetch(URL + path, { ...request, signal: AbortSignal.timeout(60_000) });
+      const signal = AbortSignal.timeout(Math.ceil(each * 1000));
+      const response = await fetch(URL + path, { method: "POST", headers, body: text, signal });
       if (response.ok) return await response.json();
       const problem = await response.text();
       if (response.status !== 429 && response.status < 500) throw new Refused(problem);
@@ -93,10 +97,15 @@ async function succeed(job, result) {
 async function fail(job, error) {
   const described = {
     type: error?.constructor?.name ?? "Error",
-    message: String(error?.message ?? error).slice(0, 2_000),
-    traceback: String(error?.stack ?? "").slice(-16_000),
+    message: storable(String(error?.message ?? error).slice(0, 2_000)),
+    traceback: storable(String(error?.stack ?? "").slice(-16_000)),
   };
   await report(job, "/fail", { error: described, retryable: !(error instanceof Unwanted) });
+}
+
+/** The text without what no database keeps: NUL, and half a surrogate pair that a cut has left. */
+function storable(text) {
+  return Buffer.from(text).toString().replaceAll("\0", "\ufffd");
 }
 
 /** Three times in a lease: say that we are alive, hear what was cancelled or lost. */
@@ -107,7 +116,7 @@ async function keepLeases() {
     if (!jobs.length) continue;
     const leases = jobs.map((job) => job.lease);
     const body = { leases, lease_seconds: LEASE_SECONDS };
-    const answer = await call("/heartbeat", body, finished.signal);
+    const answer = await call("/heartbeat", body, finished.signal, LEASE_SECONDS / 3);
     answer?.results.forEach((told, index) => {
       jobs[index].isLost = !told.ok;
       if (!told.ok || told.cancel_requested) jobs[index].controller.abort();
@@ -142,6 +151,7 @@ async function drain() {
 async function main() {
   for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => stopping.abort());
   const heartbeat = keepLeases();
+  heartbeat.catch(() => stopping.abort()); // told at the end
   while (!stopping.signal.aborted) {
     const slots = SLOTS - held.size;
     if (!slots) {
@@ -155,7 +165,7 @@ async function main() {
         isLost: false,
       };
       held.set(leased.id, job);
-      work(job, leased);
+      work(job, leased).catch((error) => console.error(`${leased.id}: ${error.message}`));
     }
   }
   await drain();

@@ -114,14 +114,16 @@ class Worker:
     def work(self, job):
         """Run one job and report what became of it."""
         try:
-            result = HANDLERS[job.task](job)
-        except Exception as error:
-            self.fail(job, error, traceback.format_exc())
-        else:
-            self.succeed(job, result)
-        with self.changed:
-            self.held.pop(job.lease["job_id"], None)
-            self.changed.notify_all()
+            try:
+                result = HANDLERS[job.task](job)
+            except Exception as error:
+                self.fail(job, error, traceback.format_exc())
+            else:
+                self.succeed(job, result)
+        finally:
+            with self.changed:
+                self.held.pop(job.lease["job_id"], None)
+                self.changed.notify_all()
 
     def succeed(self, job, result):
         """Report a result; one that cannot be kept is a failure that would only come again."""
@@ -139,8 +141,8 @@ class Worker:
         """Report a failure: the queue tries again, unless that would not help."""
         described = {
             "type": type(error).__name__,
-            "message": str(error)[:2_000],
-            "traceback": text[-16_000:],
+            "message": storable(str(error)[:2_000]),
+            "traceback": storable(text[-16_000:]),
         }
         outcome = {"error": described, "retryable": not isinstance(error, Unwanted)}
         self.report(job, "/fail", outcome)
@@ -160,7 +162,7 @@ class Worker:
             if not jobs:
                 continue
             body = {"leases": [job.lease for job in jobs], "lease_seconds": LEASE_SECONDS}
-            answer = call("/heartbeat", body, self.finished)
+            answer = call("/heartbeat", body, self.finished, LEASE_SECONDS / 3)
             for job, told in zip(jobs, answer["results"] if answer else [], strict=False):
                 job.is_lost = not told["ok"]
                 if job.is_lost or told["cancel_requested"]:
@@ -175,14 +177,22 @@ class Worker:
             call("/release", {"leases": left}, self.finished)
 
 
-def call(path, body, stop):
-    """POST until the server answers: repeating a report changes nothing. None if stopped."""
-    data, seconds = json.dumps(body, allow_nan=False).encode(), 0.5
+def storable(text):
+    """The text without what no database keeps."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def call(path, body, stop, each=60):
+    """POST until the server answers: repeating a report changes nothing. None if stopped.
+
+    A try may take `each` seconds, and so may the pause after it.
+    """
+    data, seconds = json.dumps(body, allow_nan=False).encode(), min(0.5, each)
     while True:
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
         request = urllib.request.Request(URL + path, data, headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=each) as response:  # noqa: S310
                 return json.load(response)
         except urllib.error.HTTPError as error:
             if error.code != 429 and error.code < 500:
@@ -192,7 +202,7 @@ def call(path, body, stop):
             pass  # not there, or gone in the middle of its answer
         if stop.wait(seconds):
             return None
-        seconds = min(2 * seconds, 30)
+        seconds = min(2 * seconds, 30, each)
 
 
 def main():

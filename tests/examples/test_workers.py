@@ -6,7 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +23,10 @@ from tests.harness import ROOT, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE_SECONDS, LEASE_SECONDS = 60, 5
+SHOUTS = {
+    "worker.py": 'return job.payload["text"].upper()',
+    "worker.mjs": "return text.toUpperCase();",
+}
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -159,6 +166,86 @@ def test_a_cancelled_job_is_stopped(start: Start, submit: Callable[..., Job]) ->
     start(LEASE_SECONDS=LEASE_SECONDS)
     services.cancel(wait_for(job, Status.RUNNING), actor="command:test")
     wait_for(job, Status.CANCELLED)
+
+
+def shout_by(command: list[str], folder: Path, **other: str) -> None:
+    """Run a copy of the example in which `remote:shout` ends with another statement."""
+    example = Path(command[1])
+    source, shouts = example.read_text(), SHOUTS[example.name]
+    assert source.count(shouts) == 1
+    copy = folder / example.name
+    copy.write_text(source.replace(shouts, other[example.suffix[1:]]))
+    command[1] = str(copy)
+
+
+def test_an_error_that_no_database_keeps_as_it_is_costs_an_attempt_and_no_slot(
+    command: list[str], start: Start, submit: Callable[..., Job], tmp_path: Path
+) -> None:
+    shout_by(
+        command,
+        tmp_path,
+        py=r'raise ValueError("half \ud800 and \0")',
+        mjs=r'throw new Error("\0".padEnd(1_999) + "\u{1f600}");',
+    )
+    failing = submit("remote:shout", {"text": "x"}, max_retries=0)
+    start(SLOTS=1)
+    assert wait_for(failing, Status.DLQ).reason == "retries_exhausted"
+    wait_for(submit("remote:add", [1]), Status.DONE)
+
+
+def test_a_result_that_is_no_json_is_a_dead_letter(
+    command: list[str], start: Start, submit: Callable[..., Job], tmp_path: Path
+) -> None:
+    shout_by(command, tmp_path, py="return object()", mjs="return 1n;")
+    job = submit("remote:shout", {"text": "x"})
+    start()
+    assert wait_for(job, Status.DLQ).reason == "not_retryable"
+
+
+class Deaf(BaseHTTPRequestHandler):
+    """A queue that has one job, and answers no heartbeat."""
+
+    beats: int
+    over: threading.Event
+
+    def do_POST(self) -> None:
+        """Count heartbeats."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("/heartbeat"):
+            type(self).beats += 1
+            self.over.wait(PATIENCE_SECONDS * 3)
+            return
+        jobs = [] if self.beats else [LEASED]
+        body = json.dumps({"jobs": jobs, "poll_after_seconds": 1}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+LEASED = {
+    "id": "0197f3c2-5a7b-7c1e-9d3f-2b6a8e4c1d05",
+    "fence": 1,
+    "task": "remote:shout",
+    "payload": {"text": "hi", "seconds": 600},
+}
+
+
+def test_a_heartbeat_that_hangs_does_not_keep_the_next(start: Start) -> None:
+    class Queue(Deaf):
+        beats, over = 0, threading.Event()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Queue) as queue:
+        threading.Thread(target=queue.serve_forever).start()
+        try:
+            start(JOBQUEUE_URL=f"http://127.0.0.1:{queue.server_port}", LEASE_SECONDS=0.6, SLOTS=1)
+            wait_until(lambda: Queue.beats >= 5, PATIENCE_SECONDS, "the heart beats on")
+        finally:
+            Queue.over.set()
+            queue.shutdown()
 
 
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_has(
