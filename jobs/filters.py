@@ -214,6 +214,13 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _part(value: str) -> str:
+    """A text that something holds: whoever acts on what holds an empty one acts on everything."""
+    if not value:
+        raise InvalidInput("must not be empty: that would be every job.", code="invalid_filter")
+    return value
+
+
 def status(value: str) -> Status:
     """One status, in capitals."""
     try:
@@ -268,17 +275,17 @@ _READERS: Mapping[str, Reader] = {
     "task": name,
     "tag": name,
     "id": ids_beginning_with,
-    "error": plain,
+    "error": lambda value: _part(plain(value)),
     "error_type": plain,
     "message": lambda value: as_fingerprint(plain(value)),
     "key": plain,
-    "worker": plain,
+    "worker": lambda value: _part(plain(value)),
     "priority": _priority,
     "attempt": _number,
     "created": moment_or_age,
     "run_at": moment_or_age,
     "finished": moment_or_age,
-    FREE_TEXT: _one_line,
+    FREE_TEXT: lambda value: _part(_one_line(value)),
 }
 NUMBERS = frozenset({"priority", "attempt"})
 TIMES = frozenset({"created", "run_at", "finished"})
