@@ -1,5 +1,6 @@
 """What our commands share: verbs, answers for people or programs, exit codes with a meaning."""
 
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any, NoReturn
@@ -38,6 +39,8 @@ class DomainCommand(BaseCommand):
         """Call the verb's method."""
         self.as_json = options["json"]
         self.actor = f"command:{self.__module__.rsplit('.', maxsplit=1)[-1]}"
+        if any(map(_is_broken, options.values())):
+            self.refuse("An argument is not text in UTF-8.", USAGE)
         try:
             getattr(self, options["verb"].replace("-", "_"))(options)
         except JobQueueError as error:
@@ -75,6 +78,12 @@ def positive_or_none(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise ArgumentTypeError(f"{text!r} is neither a positive number nor 'none'")
     return int(text)
+
+
+def _is_broken(option: Any) -> bool:
+    """Whether it has bytes that are no text: Python keeps those as halves of surrogate pairs."""
+    texts = option if isinstance(option, list) else [option]
+    return any(isinstance(text, str) and re.search(r"[\ud800-\udfff]", text) for text in texts)
 
 
 def _in_words(error: ValidationError) -> str:

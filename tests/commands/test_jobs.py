@@ -122,6 +122,30 @@ def test_list_looks_at_a_few_jobs_at_a_time(alice: Tenant, monkeypatch: pytest.M
     assert run("list", "--limit", "0") == "No jobs."
 
 
+@pytest.mark.parametrize("limit", ["-5", "1.5", "", "9" * 20, "many"])
+def test_list_refuses_what_is_no_number_of_jobs(db: None, limit: str) -> None:
+    assert "is no number of jobs" in str(refusal("list", f"--limit={limit}"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("submit", "--payload", '"\udcff"'),
+        ("submit", "--tenant", "\udcff"),
+        ("list", "--tenant", "\udcff"),
+        ("pause", "\udcff"),
+        ("pause", "mail", "--reason", "half \udcff"),
+        ("cancel", "\udcff"),
+    ],
+)
+def test_an_argument_that_is_no_text_is_a_wrong_use(
+    alice: Tenant, arguments: tuple[str, ...]
+) -> None:
+    error = refusal(*arguments)
+    assert "UTF-8" in str(error)
+    assert error.returncode == 2
+
+
 def test_show_tells_everything(alice: Tenant) -> None:
     job = make_job(alice, Status.DLQ, error_type="KeyError")
     shown = json.loads(run("show", str(job.pk)))
@@ -269,7 +293,7 @@ def test_purge_shows_its_progress_to_people(
     assert "1 of 1" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("days", ["-1", "nan", "inf", "a week", ""])
+@pytest.mark.parametrize("days", ["-1", "nan", "inf", "a week", "", "9" * 400])
 def test_purge_refuses_what_is_no_number_of_days(days: str) -> None:
     assert "is no number of days" in str(refusal("purge", f"--older-than={days}"))
 

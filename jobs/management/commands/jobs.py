@@ -1,6 +1,7 @@
 """`manage.py jobs`: submit jobs, look, cancel, retry, redrive, purge, and pause queues."""
 
 import math
+import re
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -62,7 +63,7 @@ class Command(DomainCommand):
         _add_submission(self.add_verb(verbs, "submit", "Submit a job."))
         every = self.add_verb(verbs, "list", "List jobs, newest first.")
         _add_filters(every, "tenant", "filter", "status", "queue", "task", "tag")
-        every.add_argument("--limit", type=int, default=50, help="default: %(default)s")
+        every.add_argument("--limit", type=_count, default=50, help="default: %(default)s")
         for verb, text in (
             ("show", "Show jobs with their failed attempts."),
             ("why", "Say why jobs do not run now."),
@@ -97,7 +98,7 @@ class Command(DomainCommand):
 
     def list(self, options: dict[str, Any]) -> None:
         """The newest jobs that match."""
-        jobs = list(islice(_found(Search(*self._asked(options))), max(0, options["limit"])))
+        jobs = list(islice(_found(Search(*self._asked(options))), options["limit"]))
         lines = [_line(job) for job in jobs]
         self.answer([job_as_json(job) for job in jobs], "\n".join(lines) or "No jobs.")
 
@@ -286,9 +287,15 @@ def _add_ages(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ArgumentTypeError(f"{text!r} is no number of jobs")
+    return int(text)
+
+
 def _days(text: str) -> float:
     days = float(text) if text.replace(".", "", 1).isdecimal() else math.nan
-    if not days >= 0:
+    if not math.isfinite(days):
         raise ArgumentTypeError(f"{text!r} is no number of days")
     return days
 
