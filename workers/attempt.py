@@ -5,11 +5,14 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Any
 
+from django.core.cache import caches
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -50,10 +53,18 @@ class JobContext(TaskContext):
     payload: bytes
 
 
+def prepare_thread() -> None:
+    """Make here, once, what the context of each job would otherwise make and connect anew."""
+    for alias in caches:
+        with suppress(Exception):  # a job that uses it is told
+            caches[alias]
+
+
 def run(job: ClaimedJob, task: QueueTask, worker: str) -> Outcome:
     """Run a synchronous task in this thread, or an asynchronous one on a loop of its own.
 
-    Raises only `StopRequest`, where the engine stopped the task.
+    In a context of its own: the thread's next job, which may be another tenant's, finds nothing of
+    what it sets. Raises only `StopRequest`, where the engine stopped the task.
     """
     if iscoroutinefunction(task.func):
         return asyncio.run(run_async(job, task, worker, lambda: False))
@@ -62,7 +73,7 @@ def run(job: ClaimedJob, task: QueueTask, worker: str) -> Outcome:
         args, kwargs = _call(job, task, worker)
         under = logbook.running.set(job)
         try:
-            value = task.func(*args, **kwargs)
+            value = copy_context().run(task.func, *args, **kwargs)
         finally:
             logbook.running.reset(under)
     except StopRequest:

@@ -49,6 +49,7 @@ def serve(descriptor: int, worker: str, parent: int) -> None:
     speaker = Speaker(pipe)
     threading.Thread(target=_watch, args=[speaker, parent], daemon=True).start()
     attempt.silence_unheard_logging()
+    attempt.prepare_thread()
     book.open()
     while True:
         try:

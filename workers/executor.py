@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from inspect import iscoroutinefunction
 
 from asgiref.sync import sync_to_async
@@ -105,6 +106,7 @@ class Executor:
 
     def _serve(self, first: HeldJob) -> None:
         """A thread: runs one job after the other."""
+        attempt.prepare_thread()
         held: HeldJob | None = first
         while True:
             held = held or self._for_idle.get()
@@ -193,8 +195,10 @@ class Executor:
             return self._loop
 
     def _spawn(self, jobs: Sequence[HeldJob]) -> None:
+        """On the loop: each in a context of its own, not in that of a job which has just ended."""
+        loop = asyncio.get_running_loop()
         for held in jobs:
-            task = asyncio.ensure_future(self._serve_on_loop(held))
+            task = loop.create_task(self._serve_on_loop(held), context=Context())
             task.add_done_callback(_report_unexpected)
 
     async def _serve_on_loop(self, held: HeldJob) -> None:

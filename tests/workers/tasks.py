@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,33 @@ def return_circle() -> Any:
     circle: list[Any] = []
     circle.append(circle)
     return circle
+
+
+_of_whom = ContextVar("of_whom", default="nobody")
+
+
+def _leave_behind(name: str) -> str:
+    before = _of_whom.get()
+    _of_whom.set(name)
+    return before
+
+
+@task
+def leave_in_thread(name: str) -> str:
+    """Leave something in the context it runs in; answer what was there."""
+    return _leave_behind(name)
+
+
+@task
+async def leave_on_loop(name: str) -> str:
+    """The same, asynchronously."""
+    return _leave_behind(name)
+
+
+@task(killable=True)
+def leave_in_child(name: str) -> str:
+    """The same, in a child process."""
+    return _leave_behind(name)
 
 
 class Unprintable(Exception):

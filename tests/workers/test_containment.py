@@ -1,8 +1,10 @@
 """What users' code does wrong costs its own job, never a slot."""
 
 import itertools
+from contextvars import Context, copy_context
 
 import pytest
+from django.core.cache import caches
 from django.db import connection, transaction
 
 from jobs.models import Tenant
@@ -10,7 +12,7 @@ from jobs.statuses import Reason, Status
 from tests.harness import running_workers
 from tests.store.steps import claim_one, together
 from tests.workers.conftest import Submit, wait_for
-from workers import executor, outcomes
+from workers import attempt, executor, outcomes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,3 +72,23 @@ def test_a_job_that_leaves_a_transaction_open_does_not_leave_it_to_the_next() ->
         return before, connection.in_atomic_block
 
     assert together([leave_one_open]) == [(True, False)]
+
+
+def test_jobs_of_a_thread_share_its_caches() -> None:
+    """Each with a context of its own, they would otherwise connect for every job."""
+
+    def of_two_jobs() -> list[object]:
+        attempt.prepare_thread()
+        return [copy_context().run(lambda: caches["default"]) for _ in "ab"]
+
+    first, second = Context().run(of_two_jobs)
+    assert first is second
+
+
+def test_what_a_job_leaves_in_its_context_no_other_finds(submit: Submit) -> None:
+    """The next job in its slot may be another tenant's."""
+    tasks = ("leave_in_thread", "leave_on_loop", "leave_in_child")
+    jobs = [submit(task, b'{"name": "somebody"}') for task in tasks for _ in "abc"]
+    with running_workers("--concurrency", "1"):
+        found = [(job.task, bytes(wait_for(job, "DONE").result)) for job in jobs]
+    assert {result for _, result in found} == {b'"nobody"'}, found
