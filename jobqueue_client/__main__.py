@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from argparse import Namespace
@@ -189,6 +190,8 @@ def main(
     """Do what the arguments say; answers the exit code. `transport` is that of `Client`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     options = command_line().parse_args(arguments)
+    if any(map(_is_broken, vars(options).values())):
+        return _complain("An argument is not text in UTF-8.", USAGE)
     url, key = getattr(options, "url", None), getattr(options, "key", None)
     patience = getattr(options, "give_up_after", GIVE_UP_AFTER_SECONDS)
     try:
@@ -197,6 +200,12 @@ def main(
         return _complain(str(error), USAGE)
     with client:
         return _run(client, options)
+
+
+def _is_broken(option: Any) -> bool:
+    """Whether it has bytes that are no text: Python keeps those as halves of surrogate pairs."""
+    texts = option if isinstance(option, list) else [option]
+    return any(isinstance(text, str) and re.search(r"[\ud800-\udfff]", text) for text in texts)
 
 
 def _run(client: Client, options: Namespace) -> int:
@@ -256,7 +265,7 @@ def _payload(source: str | None) -> Json | None:
     try:
         text = sys.stdin.buffer.read().decode() if source == "-" else source
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobQueueError(f"The payload is not JSON: {error}.") from None
     return Json(text)
 

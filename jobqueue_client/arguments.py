@@ -1,5 +1,6 @@
 """The command line: its verbs and their options, in the words of `manage.py jobs`."""
 
+import math
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, ArgumentTypeError
 from typing import Any
 
@@ -86,10 +87,10 @@ def _add_submission(parser: ArgumentParser) -> None:
     parser.add_argument("--payload", metavar="JSON", help="- reads it from standard input")
     parser.add_argument("--queue", help="default: the task's own")
     parser.add_argument("--priority", type=_integer_or_word, help="-100 to 100, low, normal, high")
-    parser.add_argument("--delay", type=float, dest="delay_seconds", metavar="SECONDS")
+    parser.add_argument("--delay", type=_seconds, dest="delay_seconds", metavar="SECONDS")
     parser.add_argument("--run-at", metavar="TIME", help="RFC 3339, with an offset")
     parser.add_argument("--max-retries", type=int, metavar="N")
-    parser.add_argument("--timeout", type=float, dest="timeout_seconds", metavar="SECONDS")
+    parser.add_argument("--timeout", type=_seconds, dest="timeout_seconds", metavar="SECONDS")
     parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="repeatable")
     parser.add_argument(
         "--worker-tag",
@@ -135,7 +136,7 @@ def _add_work(parser: ArgumentParser) -> None:
         help="jobs at a time; default: %(default)s",
     )
     parser.add_argument(
-        "--lease", type=float, default=30, metavar="SECONDS", help="default: %(default)s"
+        "--lease", type=_seconds, default=30, metavar="SECONDS", help="default: %(default)s"
     )
     parser.add_argument("--name", help="what the queue calls this worker; default: the machine's")
     parser.add_argument("--drain", action="store_true", help="end when there is no job left")
@@ -163,6 +164,16 @@ def _add_filters(parser: ArgumentParser, *names: str) -> None:
 
 def _integer_or_word(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
 
 
 def _at_least_one(text: str) -> int:

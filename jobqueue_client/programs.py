@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from jobqueue_client.connection import KEY_VARIABLE
 from jobqueue_client.errors import Discard
@@ -107,7 +107,11 @@ def _result(output: bytes) -> Any:
     if not text:
         return None
     try:
-        json.loads(text)
+        json.loads(text, parse_constant=_refuse_constant)
     except ValueError:
         return text
     return Json(text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON, though Python reads it")

@@ -81,6 +81,7 @@ def test_a_payload_is_read_from_standard_input(
         (("nope",), "There is no task 'nope'"),
         (("--queue", "a b"), "queue must be"),
         (("--run-at", "tomorrow"), "run_at must be a time"),
+        (("--payload", "[" * 100_000), "not JSON"),
     ],
 )
 def test_a_bad_submission_is_refused_in_words(
@@ -89,6 +90,33 @@ def test_a_bad_submission_is_refused_in_words(
     assert shell.code("submit", *arguments) == 1
     assert shell.errors.startswith("error: ")
     assert text in shell.errors
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--payload", '"\udcff"'), ("--tag", "a", "--tag", "\udcff")]
+)
+def test_an_argument_that_is_no_text_is_a_wrong_use(
+    shell: Shell, arguments: tuple[str, ...]
+) -> None:
+    assert shell.code("submit", *arguments) == 2
+    assert "UTF-8" in shell.errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("submit", "--delay", "nan"),
+        ("submit", "--timeout", "inf"),
+        ("work", "--task", "remote:x=true", "--lease", "nan"),
+    ],
+)
+def test_a_time_that_has_no_end_is_a_wrong_use(
+    shell: Shell, arguments: tuple[str, ...], capsys: Any
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        shell.code(*arguments)
+    assert ended.value.code == 2
+    assert "is no number of seconds" in capsys.readouterr().err
 
 
 def test_a_limit_says_when_to_try_again(shell: Shell, alice: Tenant) -> None:

@@ -34,7 +34,13 @@ def job(payload: str = "null") -> LeasedJob:
 
 @pytest.mark.parametrize(
     ("printed", "result"),
-    [("", None), ('{"exact": 1.10}\n', Json('{"exact": 1.10}')), ("no json\n", "no json")],
+    [
+        ("", None),
+        ('{"exact": 1.10}\n', Json('{"exact": 1.10}')),
+        ("no json\n", "no json"),
+        ("NaN\n", "NaN"),
+        ("-Infinity", "-Infinity"),
+    ],
 )
 def test_what_it_prints_is_the_result(printed: str, result: Any) -> None:
     assert runs(python(f"print({printed!r}, end='')"))(job()) == result
