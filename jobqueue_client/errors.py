@@ -3,6 +3,7 @@
 No message ever holds a key or a payload.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -133,6 +134,8 @@ class Retry(HandlerOutcome):
     """Try again after `after` seconds (default: the queue's backoff). Spends an attempt."""
 
     def __init__(self, after: float | None = None, message: str = "") -> None:
+        if after is not None and not 0 <= after < math.inf:
+            raise ValueError(f"after must be a number of seconds from 0 on, not {after!r}")
         super().__init__(message or "the handler asked for a retry")
         self.after = after
 

@@ -107,6 +107,13 @@ def test_what_a_handler_raises_decides(
         )
 
 
+@pytest.mark.parametrize("after", [float("nan"), float("inf"), -1.0])
+def test_a_retry_at_no_time_is_a_failure(live: Client, after: float) -> None:
+    job = ran(live, lambda leased: raising(Retry(after=after))(leased))
+    assert job.error
+    assert (job.status, job.error.type) == ("FAILED", "ValueError")
+
+
 def test_a_result_that_is_no_json_is_a_failure(live: Client) -> None:
     job = ran(live, lambda leased: object())
     assert job.error
