@@ -1,5 +1,6 @@
 """What the claimer asks the store for."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from jobs import services, store
+from jobs.conf import conf
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.store.steps import WORKER, outcome, submit
@@ -132,6 +134,37 @@ def test_queues_of_a_tenant_at_its_limit_take_turns(
         slots.claimer.tick()
         slots.end_all()
     assert sorted(queues) == ["first"] * 4 + ["second"] * 4
+
+
+def test_worker_that_is_full_does_not_look(
+    alice: Tenant, slots: Slots, looks: list[Sequence[store.ReadyLane]]
+) -> None:
+    submit(alice, 50)
+    slots.tick_until_idle()
+    looks.clear()
+    slots.claimer._look_again_at = 0
+    assert slots.claimer.tick() == conf().poll_interval_seconds
+    assert looks == []
+
+
+def test_place_that_comes_free_is_filled_from_the_last_look(
+    make_tenant: Callable[..., Tenant], slots: Slots, looks: list[Sequence[store.ReadyLane]]
+) -> None:
+    submit(make_tenant("limited", max_running=1), 2)
+    assert slots.claimer.tick() == 0
+    slots.claimer._look_again_at = math.inf
+    slots.end_all()
+    assert slots.claimer.tick() == 0
+    assert (len(slots.started), len(looks)) == (1, 1)
+
+
+def test_idle_worker_waits_until_a_pace_opens_and_no_longer(alice: Tenant, slots: Slots) -> None:
+    submit(alice, 2)
+    services.change_limits(alice, actor="command:test", starts_per_minute=60, start_burst=1)
+    assert slots.claimer.tick() == 0
+    slots.claimer._look_again_at = 0
+    slots.claimer._begins = Begins()
+    assert slots.claimer.tick() <= 1.0 < conf().poll_interval_seconds
 
 
 def test_long_jobs_count_by_the_slots_they_hold(
