@@ -68,6 +68,8 @@ class OneForm(DefaultContentNegotiation):
         only = next(iter(parsers), None)
         if only and request.content_type == only.media_type:
             return only
+        if "*" in request.content_type:  # what may be accepted, and not what something is
+            return None
         return super().select_parser(request, parsers)
 
     def select_renderer(
