@@ -149,6 +149,13 @@ def test_nobody_saves_up_credit_at_its_limit() -> None:
     assert all(9 <= got[lane_id] <= 11 for lane_id in (1, 2, 3))
 
 
+def test_who_took_what_nobody_else_wanted_owes_nothing() -> None:
+    shares = FairShares()
+    run(shares, [lane(1, 1, room=50), lane(2, 2, room=1)], [100])
+    got = run(shares, [lane(1, 1), lane(2, 2)], [10])
+    assert (got[1], got[2]) == (5, 5)
+
+
 def test_debt_is_not_forgotten_by_going_away_for_a_moment() -> None:
     shares, heavy = FairShares(), lane(2, 2, tenant_weight=9)
     got: Counter[int] = Counter()
