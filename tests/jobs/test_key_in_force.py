@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs import services, tenant_keys
+from jobs import data_keys, services, tenant_keys
 from jobs.data_keys import key_of
 from jobs.errors import EncryptionKeyErased
 from jobs.keys import recent_keys
@@ -128,3 +128,17 @@ def test_over_rest_nothing_is_accepted_once_the_key_is_erased(
     recent_keys.update(recent)  # this process has not heard of it
     for path, body in (("/jobs", {"payload": 1}), ("/jobs/bulk", {"jobs": [{"payload": 1}]})):
         problem(api.post(path, body), 409, "encryption_key_erased")
+
+
+def test_key_that_was_erased_elsewhere_is_believed_for_seconds_alone(
+    held: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = encrypted(held)
+    assert data_keys.openable({held.key_id}) == {held.key_id}
+    monkeypatch.setattr(tenant_keys, "forget_keys", lambda: None)  # it was another process
+    tenant_keys.erase(another(held), actor=ACTOR)
+    assert 0 < data_keys.KEY_SECONDS <= 5
+    monkeypatch.setattr(data_keys, "KEY_SECONDS", 0)  # they have gone by
+    assert data_keys.openable({held.key_id}) == set()
+    with pytest.raises(EncryptionKeyErased):
+        key_of(held.key_id)
