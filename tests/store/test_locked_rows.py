@@ -35,6 +35,9 @@ from workers.held import HeldJob, HeldJobs, Stop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+OUT_SECONDS = 30
+"""Who is frozen is out by then. A minute is too long: then any transaction that idles is ended."""
+
 
 @pytest.fixture(autouse=True)
 def on_postgresql() -> None:
@@ -133,7 +136,9 @@ def test_process_that_is_frozen_while_it_writes_a_job_is_thrown_out(
     job = claim_one(alice)
     start(alice, BulkAction.CANCEL, "queue:default", actor="command:test")
     with frozen_after(lambda: WRITES[write](job)):
-        wait_until(lambda: store.extend([lease_of(job)], lease_seconds=30) == {job.id: False}, 60)
+        wait_until(
+            lambda: store.extend([lease_of(job)], lease_seconds=30) == {job.id: False}, OUT_SECONDS
+        )
     assert status_of(job.id) == Status.RUNNING
 
 
@@ -144,7 +149,7 @@ def test_process_that_is_frozen_while_it_discards_is_thrown_out(
     job = claim_one(alice)
     finish(job, Status.DLQ)
     with frozen_after(lambda: store.discard([job.id])):
-        wait_until(lambda: store.redrive([job.id]) == [job.id], 60)
+        wait_until(lambda: store.redrive([job.id]) == [job.id], OUT_SECONDS)
 
 
 def test_counts_of_waits_that_another_process_holds_are_written_later(

@@ -305,6 +305,16 @@ def test_processes_that_write_at_once_lose_nothing() -> None:
     assert sum(lately(EVERYBODY).values()) == 4 * 5 * 39 * 3
 
 
+def test_rows_are_written_in_one_order_so_that_processes_do_not_wait_crosswise(db: None) -> None:
+    own = Waits()
+    for tenant_id in (5, 3, 9, 1, 8, 2):
+        own.note(ended(tenant_id, 1, 0.01, 0.1))
+    own.write()
+    rows = WaitMinute.objects.order_by("pk").values_list("tenant_id", "minute", "bucket")
+    assert list(rows) == sorted(rows, key=lambda row: (-row[0], *row[1:]))
+    assert len(rows) == 3 * 7
+
+
 def test_waits_are_read_by_steps_of_time(db: None) -> None:
     at = midnight(1)
     add(7, at, b3=1, b9=4)
