@@ -39,14 +39,15 @@ def run(*command: str, environment: dict[str, str]) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_python_examples_work(environment: dict[str, str]) -> None:
+def test_the_python_examples_work_and_can_be_run_again(environment: dict[str, str]) -> None:
     assert blocks("python").count("worker.run()") == 1
     program = blocks("python").replace("worker.run()", "worker.run(drain=True)")
     with running_workers():
+        run(sys.executable, "-W", "error", "-c", program, environment=environment)
         said = run(sys.executable, "-W", "error", "-c", program, environment=environment)
     for expected in ("5050\n", "[55, 210]\n", "status_conflict A job", "{'width': 640}\n"):
         assert expected in said
-    assert Job.objects.filter(idempotency_key="order-17").count() == 1
+    assert Job.objects.filter(idempotency_key="receipt-17").count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
