@@ -16,6 +16,9 @@ from jobs.store import ReadyLane, Share
 TURN_SECONDS = 0.01
 """What a job costs at least. One that holds its slot for longer costs as many turns as it takes: a
 tenant whose jobs are ten times as long gets a tenth as many of them."""
+MAX_DEBT_TURNS = 6_000
+"""Who took more than others owes them a minute of a slot at most: it may have been for hours that
+nobody else wanted it."""
 KEPT = 1_000
 """Of so many tenants that are away, as at their limits, the turns of their lanes are remembered."""
 
@@ -143,7 +146,8 @@ class _Strides:
 
     def prolong(self, key: int, turns: float) -> None:
         """Charge turns that are known only now."""
-        self._passes[key] = self._pass(key) + turns / self._weights.get(key, 1)
+        at, weight = self._pass(key), self._weights.get(key, 1)
+        self._passes[key] = max(at, min(at + turns / weight, self._now + MAX_DEBT_TURNS / weight))
 
     def _pass(self, key: int) -> float:
         return self._passes.get(key, self._now)

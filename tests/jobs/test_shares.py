@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.shares import KEPT, FairShares
+from jobs.shares import KEPT, MAX_DEBT_TURNS, FairShares
 from jobs.store import ReadyLane, Share
 
 ENDLESS = 10**9
@@ -154,6 +154,16 @@ def test_who_took_what_nobody_else_wanted_owes_nothing() -> None:
     run(shares, [lane(1, 1, room=50), lane(2, 2, room=1)], [100])
     got = run(shares, [lane(1, 1), lane(2, 2)], [10])
     assert (got[1], got[2]) == (5, 5)
+
+
+def test_hours_of_a_slot_that_nobody_else_wanted_are_owed_for_a_minute() -> None:
+    shares = FairShares()
+    run(shares, [lane(1, 1)], [1])
+    for _ in range(100):
+        shares.prolong(1, 1, 3_600)
+    got = run(shares, [lane(1, 1), lane(2, 2)], [100] * (MAX_DEBT_TURNS // 100 + 10))
+    assert 450 <= got[1] <= 550
+    assert got[2] >= MAX_DEBT_TURNS
 
 
 def test_debt_is_not_forgotten_by_going_away_for_a_moment() -> None:
