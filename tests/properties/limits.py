@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 SECONDS_EACH = 60
 """Starts are paced by one a minute, or not at all."""
+SET_BACK = 60
+"""Seconds by which a clock is set back without a limit forgetting what was before."""
 
 
 @dataclass
@@ -47,4 +49,6 @@ class Limit:
         self.max_running, self.is_paced, self.burst = max_running, is_paced, burst
 
     def _ahead(self, now: int) -> int:
-        return 0 if self.paid_off_at is None else max(0, self.paid_off_at - now)
+        """What is further ahead than starts can make it is of before the clock was set back."""
+        ahead = 0 if self.paid_off_at is None else max(0, self.paid_off_at - now)
+        return ahead if ahead <= self.burst * SECONDS_EACH + SET_BACK else 0

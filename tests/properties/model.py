@@ -18,7 +18,7 @@ from jobs.errors import (
 )
 from jobs.statuses import TERMINAL, WAITING, Status
 from jobs.submission import NewJob
-from tests.properties.limits import Limit
+from tests.properties.limits import SET_BACK, Limit
 
 STEP = 100
 LEASE = 150
@@ -135,7 +135,8 @@ class World:
             return None
         if count > tenant.rate:
             return InvalidInput
-        spent = sum(count for at, count in tenant.submissions if at >= self.now - RATE_WINDOW)
+        window = range(self.now - RATE_WINDOW, self.now + SET_BACK + 1)
+        spent = sum(count for at, count in tenant.submissions if at in window)
         return TooManyRequests if spent + count > tenant.rate else None
 
     def _has_mismatch(self, name: str, batch: Sequence[NewJob]) -> bool:
