@@ -32,17 +32,8 @@ def counted(db: None) -> Waits:
 
 def ended(tenant_id: int, *waited: float) -> list[Outcome]:
     """Attempts that had waited for so many seconds."""
-    return [
-        Outcome(
-            job_id=uuid.uuid4(),
-            fence=1,
-            lane_id=1,
-            tenant_id=tenant_id,
-            status=Status.DONE,
-            waited_seconds=seconds,
-        )
-        for seconds in waited
-    ]
+    alike: Any = {"fence": 1, "lane_id": 1, "tenant_id": tenant_id, "status": Status.DONE}
+    return [Outcome(job_id=uuid.uuid4(), waited_seconds=one, **alike) for one in waited]
 
 
 def add(tenant_id: int, minute: datetime, shard: int = 0, **of_buckets: int) -> None:
