@@ -42,7 +42,7 @@ def test_clock_that_was_set_back_holds_up_no_start(alice: Tenant) -> None:
     StartClock.objects.create(holder=f"L{lane.pk}", paid_off_at=an_hour_on)
     assert len(claim(lane)) == 2
     ahead = StartClock.objects.get().paid_off_at - database_time().timestamp()
-    assert ahead <= 2, "and the starts are paid as always"
+    assert ahead < 60, "and the starts are paid as always"
 
 
 def test_clock_that_was_set_back_a_little_opens_no_burst(alice: Tenant) -> None:
