@@ -164,7 +164,7 @@ def test_idle_worker_waits_until_a_pace_opens_and_no_longer(alice: Tenant, slots
     assert slots.claimer.tick() == 0
     slots.claimer._look_again_at = 0
     slots.claimer._begins = Begins()
-    assert slots.claimer.tick() <= 1.0 < conf().poll_interval_seconds
+    assert slots.claimer.tick() < conf().poll_interval_seconds
 
 
 def test_long_jobs_count_by_the_slots_they_hold(
