@@ -33,6 +33,8 @@ from jobs.watch import Watch
 
 ALPHABET = digits + ascii_uppercase + ascii_lowercase
 ID_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 43, 6
+MAX_NAME = 100
+"""Characters of a key's name."""
 MAX_QUEUES = 100
 """Names that a key's list of queues may have."""
 USE_IS_NOTED_EVERY = timedelta(minutes=5)
@@ -92,7 +94,7 @@ def create_api_key(
     """
     key = ApiKey(
         tenant=tenant,
-        name=name[:100],
+        name=_short_enough(name),
         scopes=_known_scopes(scopes),
         queues=queue_names(queues),
         expires_at=_as_far_as(granted_by, expires_at),
@@ -309,6 +311,12 @@ def queue_names(queues: Sequence[str]) -> list[str]:
     if malformed or len(queues) > MAX_QUEUES:
         raise InvalidInput(f"queues are up to {MAX_QUEUES} names of queues.", pointer="queues")
     return sorted(set(queues))
+
+
+def _short_enough(name: str) -> str:
+    if len(name) > MAX_NAME:
+        raise InvalidInput(f"A name has up to {MAX_NAME} characters.", pointer="name")
+    return name
 
 
 def _known_scopes(scopes: Sequence[str]) -> list[str]:

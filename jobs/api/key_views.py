@@ -44,6 +44,7 @@ from jobs.fields import (
 )
 from jobs.instants import instant
 from jobs.keys import (
+    MAX_NAME,
     MAX_QUEUES,
     Scope,
     create_api_key,
@@ -55,7 +56,6 @@ from jobs.keys import (
 )
 from jobs.models import ApiKey
 
-MAX_NAME = 100
 MAX_OVERLAP_SECONDS = 30 * 86_400
 DEFAULT_OVERLAP_SECONDS = 86_400
 

@@ -194,6 +194,7 @@ def test_keys_are_refused_in_words(alice: Tenant) -> None:
     assert refusal("apikeys", "revoke", "nothing").returncode == 3
     assert refusal("apikeys", "rotate", "nothing").returncode == 3
     assert refusal("apikeys", "create", "alice", "--queues", "a b").returncode == 1
+    assert "100 characters" in str(refusal("apikeys", "create", "alice", "--name", "n" * 101))
     assert not ApiKey.objects.exists()
 
 

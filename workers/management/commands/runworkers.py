@@ -1,12 +1,14 @@
 """`manage.py runworkers`: run jobs until stopped."""
 
 import os
+import re
 from argparse import ArgumentParser, ArgumentTypeError
 
 from django.core.management.base import BaseCommand
 
 from jobs.checks import TAG
 from jobs.conf import conf
+from jobs.models.tenants import NAME_PATTERN
 from workers.process import Options
 from workers.supervisor import Supervisor
 
@@ -20,7 +22,11 @@ def positive(text: str) -> int:
 
 def names(text: str) -> frozenset[str]:
     """The names in a list with commas between them."""
-    return frozenset(name.strip() for name in text.split(",") if name.strip())
+    found = frozenset(name.strip() for name in text.split(",") if name.strip())
+    for name in found:
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise ArgumentTypeError(f"{name!r} is no name: {NAME_PATTERN}, with commas between")
+    return found
 
 
 class Command(BaseCommand):
@@ -42,10 +48,16 @@ class Command(BaseCommand):
             "--concurrency", type=positive, default=10, help="slots per process (default: 10)"
         )
         parser.add_argument(
-            "--queues", default="", help="comma separated; default: every queue of every tenant"
+            "--queues",
+            type=names,
+            default=frozenset(),
+            help="comma separated; default: every queue of every tenant",
         )
         parser.add_argument(
-            "--tags", default="", help="comma separated; jobs that need such tags run only here"
+            "--tags",
+            type=names,
+            default=frozenset(),
+            help="comma separated; jobs that need such tags run only here",
         )
         parser.add_argument(
             "--drain-seconds",
@@ -59,11 +71,11 @@ class Command(BaseCommand):
         *args: object,
         processes: int,
         concurrency: int,
-        queues: str,
-        tags: str,
+        queues: frozenset[str],
+        tags: frozenset[str],
         drain_seconds: float,
         **options: object,
     ) -> None:
         """Run until a signal ends it."""
-        told = Options(concurrency, names(queues), names(tags), drain_seconds)
+        told = Options(concurrency, queues, tags, drain_seconds)
         raise SystemExit(Supervisor(processes, told).run())
