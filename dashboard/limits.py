@@ -7,11 +7,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from jobs import services
-from jobs.api.queue_views import QUEUE_LIMITS
-from jobs.api.tenant_views import TENANT_LIMITS
 from jobs.ceilings import FREE, ceiling
 from jobs.errors import AboveCeiling
 from jobs.fields import Field
+from jobs.limit_fields import QUEUE_LIMITS, TENANT_LIMITS
 from jobs.models import Lane, Tenant
 
 OPERATORS_TENANT_LIMITS: Mapping[str, Field] = {

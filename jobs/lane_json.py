@@ -9,10 +9,8 @@ from jobs.ceilings import ceiling
 from jobs.errors import InvalidInput, QueueNotFound
 from jobs.fields import ONE_LINE, Field, text
 from jobs.instants import instant
-from jobs.models import Tenant
+from jobs.models import START_LIMITS, Tenant
 from jobs.models.tenants import MAX_REASON
-
-STARTS = ("max_running", "starts_per_minute", "start_burst")
 
 
 def _reason(value: Any) -> str:
@@ -45,8 +43,8 @@ def lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
         "paused_by": lane.paused_by or None,
         "pause_reason": lane.pause_reason or None,
         "weight": lane.weight,
-        **{name: getattr(lane, name) for name in STARTS},
-        "ceilings": {name: ceiling(lane, name) for name in STARTS},
+        **{name: getattr(lane, name) for name in START_LIMITS},
+        "ceilings": {name: ceiling(lane, name) for name in START_LIMITS},
         "depth": {status.value: figures_of.depth[status] for status in figures.LIVE},
         "dead": figures_of.depth["DLQ"],
         "oldest_waiting_seconds": figures_of.oldest_waiting_seconds,

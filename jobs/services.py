@@ -29,7 +29,7 @@ from jobs.errors import (
     TenantInactive,
     TooManyRequests,
 )
-from jobs.models import AuditAction, Job, Lane, TaskLimit, Tenant
+from jobs.models import START_LIMITS, AuditAction, Job, Lane, TaskLimit, Tenant
 from jobs.start_clocks import clocks_of, keep_clock
 from jobs.statuses import Move, Status
 from jobs.submission import NewJob, Submitted
@@ -37,7 +37,6 @@ from jobs.tenants import settings_of
 
 NEEDS_A_LIMIT = "Give max_running or starts_per_minute; to lift a limit, remove it."
 _PACE = {"starts_per_minute", "start_burst"}
-_STARTS = ("max_running", "starts_per_minute", "start_burst")
 
 
 def submit(tenant: Tenant, job: NewJob, *, with_row: bool = False) -> Submitted:
@@ -280,7 +279,7 @@ def change_limits(
     tenant_id = target.pk if isinstance(target, Tenant) else target.tenant_id
     with transaction.atomic():
         store.pass_gate_alone()
-        target.refresh_from_db(fields=[*changes, *_STARTS, "ceilings"])
+        target.refresh_from_db(fields=[*changes, *START_LIMITS, "ceilings"])
         if by_tenant:
             ceilings.refuse_above(target, changes)
         else:
@@ -358,7 +357,7 @@ def remove_task_limit(
             return False
         if by_tenant:
             ceilings.refuse_above(limit, {"max_running": None, "starts_per_minute": None})
-        before = {name: getattr(limit, name) for name in _STARTS}
+        before = {name: getattr(limit, name) for name in START_LIMITS}
         clocks_of(limit).delete()
         limit.delete()
         audit(actor, "unlimit_task", tenant.pk if tenant else None, task, before=before)

@@ -7,10 +7,10 @@ from django.db import transaction
 
 from jobs.audit import audit
 from jobs.errors import InvalidInput
-from jobs.models import Tenant
+from jobs.models import START_LIMITS, Tenant
 
 SETTINGS = (
-    *("is_active", "weight", "max_running", "starts_per_minute", "start_burst"),
+    *("is_active", "weight", *START_LIMITS),
     *("submissions_per_minute", "max_pending", "keep_finished_days", "keep_dead_days"),
 )
 

@@ -11,10 +11,10 @@ from jobs.access import actor_of
 from jobs.admin.confirmation import ActingAdmin, Deed
 from jobs.admin.lists import CHOICES_AT_MOST, BoundedList, ValueFilter, instant
 from jobs.admin.service_forms import ServiceForms
-from jobs.models import Lane, Tenant
+from jobs.models import START_LIMITS, Lane, Tenant
 from jobs.services import change_limits, set_queue_paused
 
-LIMITS = ("weight", "max_running", "starts_per_minute", "start_burst")
+LIMITS = ("weight", *START_LIMITS)
 PAUSED_AT = instant("paused_at")
 
 

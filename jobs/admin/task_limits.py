@@ -11,11 +11,10 @@ from jobs.access import actor_of
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import BoundedList
 from jobs.admin.service_forms import ServiceForms
-from jobs.models import TaskLimit
+from jobs.models import START_LIMITS, TaskLimit
 from jobs.services import NEEDS_A_LIMIT, remove_task_limit, set_task_limit
 
 OF_ALL = "all together"
-LIMITS = ("max_running", "starts_per_minute", "start_burst")
 
 
 class TaskLimitForm(forms.ModelForm):
@@ -24,7 +23,7 @@ class TaskLimitForm(forms.ModelForm):
     def clean(self) -> dict[str, Any] | None:
         """Refuse a limit without a number."""
         given = super().clean() or {}
-        if not self.errors and all(given[name] is None for name in LIMITS[:2]):
+        if not self.errors and (given["max_running"], given["starts_per_minute"]) == (None, None):
             raise forms.ValidationError(NEEDS_A_LIMIT)
         return given
 
@@ -35,7 +34,7 @@ class TaskLimitAdmin(ServiceForms, BoundedList):
 
     form = TaskLimitForm
     actions = None
-    list_display = ["task", "whose", *LIMITS]
+    list_display = ["task", "whose", *START_LIMITS]
     list_filter = [TenantFilter]
     list_select_related = ["tenant"]
     search_fields = ["task"]
@@ -49,7 +48,7 @@ class TaskLimitAdmin(ServiceForms, BoundedList):
                 "description": "Without a tenant: for the jobs of all tenants together.",
             },
         ),
-        ("Limits", {"fields": list(LIMITS), "description": "In force at the next claim."}),
+        ("Limits", {"fields": list(START_LIMITS), "description": "In force at the next claim."}),
     ]
 
     @admin.display(description="tenant", empty_value=OF_ALL)
@@ -67,7 +66,7 @@ class TaskLimitAdmin(ServiceForms, BoundedList):
 
     def save_model(self, request: HttpRequest, obj: TaskLimit, form: Any, change: bool) -> None:
         """Set the limits through the gate that claims pass."""
-        limits = {name: form.cleaned_data[name] for name in LIMITS}
+        limits = {name: form.cleaned_data[name] for name in START_LIMITS}
         obj.pk = set_task_limit(obj.tenant, obj.task, actor=actor_of(request), **limits).pk
 
     def delete_model(self, request: HttpRequest, obj: TaskLimit) -> None:

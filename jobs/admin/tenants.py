@@ -18,17 +18,14 @@ from jobs.audit import audit
 from jobs.errors import StatusConflict
 from jobs.lookup import in_status
 from jobs.members import roles_of
-from jobs.models import Job, Membership, Tenant
+from jobs.models import START_LIMITS, Job, Membership, Tenant
 from jobs.services import change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
 from jobs.store.depths import RowCount
 from jobs.tenant_keys import state_of
 from jobs.tenants import create_tenant
 
-LIMITS = (
-    *("is_active", "weight", "max_running", "starts_per_minute", "start_burst"),
-    *("submissions_per_minute", "max_pending"),
-)
+LIMITS = ("is_active", "weight", *START_LIMITS, "submissions_per_minute", "max_pending")
 KEPT = ("keep_finished_days", "keep_dead_days")
 CREATED = instant("created_at")
 COUNTED_AT_MOST = 1_000

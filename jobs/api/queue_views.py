@@ -1,25 +1,22 @@
 """The tenant's queues and figures."""
 
-from collections.abc import Mapping
-
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import figures, services
 from jobs.api.parsers import body_of, body_or_nothing_of
 from jobs.api.schema import FIGURES, LANE, LANES, described, object_of
-from jobs.api.tenant_views import STARTS, changes_of
+from jobs.api.tenant_views import changes_of
 from jobs.api.view import TenantView
 from jobs.errors import QueueNotFound
-from jobs.fields import Field, bounded, integer, read_fields
+from jobs.fields import read_fields
 from jobs.instants import instant
 from jobs.keys import Scope, may_use
 from jobs.lane_json import PAUSE_FIELDS, lane_as_json, lane_named
+from jobs.limit_fields import QUEUE_LIMITS
 from jobs.models import Lane
 
 NOT_ALLOWED = ("queue_not_allowed",)
-MAX_WEIGHT = 1_000
-QUEUE_LIMITS: Mapping[str, Field] = {**STARTS, "weight": bounded(integer, 1, MAX_WEIGHT)}
 
 
 class Queues(TenantView):

@@ -19,7 +19,7 @@ from jobs.exports import Form
 from jobs.fields import ONE_LINE, Field
 from jobs.filters import MAX_CHARACTERS, MAX_ENCODED, MAX_TERMS, MAX_TEXT, READABLE
 from jobs.job_request import DEFAULT_TASK, JOB_FIELDS
-from jobs.models import NAME_PATTERN
+from jobs.models import NAME_PATTERN, START_LIMITS
 from jobs.registry import exposed_tasks
 from jobs.remote import PREFIX
 from jobs.statuses import AttemptOutcome, Reason, Status
@@ -126,9 +126,7 @@ _LANE = record(
         "max_running": nullable("integer"),
         "starts_per_minute": nullable("integer"),
         "start_burst": COUNT,
-        "ceilings": record(
-            dict.fromkeys(("max_running", "starts_per_minute", "start_burst"), nullable("integer"))
-        ),
+        "ceilings": record(dict.fromkeys(START_LIMITS, nullable("integer"))),
         "depth": {
             "type": "object",
             "additionalProperties": COUNT,

@@ -16,25 +16,13 @@ from jobs.api.schema import INSTANT, TEXT, described, nullable, object_of, page_
 from jobs.api.view import TenantView
 from jobs.ceilings import Limited, ceiling
 from jobs.errors import InvalidInput, TaskLimitNotFound
-from jobs.fields import Field, bounded, integer, read_fields
+from jobs.fields import Field, read_fields
 from jobs.instants import instant
 from jobs.keys import Scope
+from jobs.limit_fields import TASK_LIMITS, TENANT_LIMITS
 from jobs.models import TaskLimit, Tenant
 
-MAX_LIMIT = 2**31 - 1
 NOT_ALLOWED, REFUSED = "queue_not_allowed", "above_ceiling"
-
-LIMIT = bounded(integer, 1, MAX_LIMIT, or_null=True)
-STARTS: Mapping[str, Field] = {
-    "max_running": LIMIT,
-    "starts_per_minute": LIMIT,
-    "start_burst": bounded(integer, 1, MAX_LIMIT),
-}
-TENANT_LIMITS: Mapping[str, Field] = {
-    **STARTS,
-    "submissions_per_minute": LIMIT,
-    "max_pending": LIMIT,
-}
 
 
 def _limits_schema(names: Mapping[str, Field]) -> dict[str, Any]:
@@ -42,7 +30,7 @@ def _limits_schema(names: Mapping[str, Field]) -> dict[str, Any]:
 
 
 TASK_LIMITS_REQUEST = {
-    **object_of(STARTS, example={"max_running": 3}),
+    **object_of(TASK_LIMITS, example={"max_running": 3}),
     "anyOf": [
         {"required": [name], "properties": {name: {"type": "integer"}}}
         for name in ("max_running", "starts_per_minute")
@@ -59,7 +47,7 @@ TENANT = record(
     }
 )
 TASK_LIMIT = record(
-    {"task": TEXT, "limits": _limits_schema(STARTS), "ceilings": _limits_schema(STARTS)}
+    {"task": TEXT, "limits": _limits_schema(TASK_LIMITS), "ceilings": _limits_schema(TASK_LIMITS)}
 )
 
 
@@ -171,7 +159,7 @@ class OneTaskLimit(TenantView):
 
         `max_running` or `starts_per_minute` has to be given.
         """
-        given = read_fields(body_of(request), STARTS)
+        given = read_fields(body_of(request), TASK_LIMITS)
         limit = services.set_task_limit(
             self.tenant, task, actor=self.actor, by_tenant=True, **given
         )
@@ -195,4 +183,4 @@ def _task_limits(tenant: Tenant) -> QuerySet[TaskLimit]:
 
 
 def _as_json(limit: TaskLimit) -> dict[str, Any]:
-    return {"task": limit.task, **limits_of(limit, STARTS)}
+    return {"task": limit.task, **limits_of(limit, TASK_LIMITS)}

@@ -11,6 +11,7 @@ from jobs.models.saved_view import SavedView
 from jobs.models.tenant_keys import TenantKey
 from jobs.models.tenants import (
     NAME_PATTERN,
+    START_LIMITS,
     ApiKey,
     Lane,
     Limits,
@@ -27,6 +28,7 @@ from jobs.models.tenants import (
 
 __all__ = [
     "NAME_PATTERN",
+    "START_LIMITS",
     "ApiKey",
     "Attempt",
     "AuditAction",

@@ -20,6 +20,9 @@ MAX_REASON = 200
 WEIGHT = [MinValueValidator(1), MaxValueValidator(1_000)]
 AT_LEAST_ONE = [MinValueValidator(1)]
 
+START_LIMITS = ("max_running", "starts_per_minute", "start_burst")
+"""The columns of `Limits`: what tenants, lanes and tasks can all be limited by."""
+
 
 class Limits(models.Model):
     """How much of something may run at once, and how often it may start; null is no limit.

@@ -8,13 +8,12 @@ from django.db.models import Q
 from jobs import services, tenant_keys
 from jobs.errors import QueueNotFound
 from jobs.management.terminal import NOT_FOUND, WRONG_STATUS, DomainCommand, positive_or_none
-from jobs.models import Lane, TaskLimit, Tenant
+from jobs.models import START_LIMITS, Lane, TaskLimit, Tenant
 from jobs.tenants import create_tenant
 
-STARTS = ("max_running", "starts_per_minute", "start_burst")
 KEPT = ("keep_finished_days", "keep_dead_days")
-LIMITS = (*STARTS, "submissions_per_minute", "max_pending", "weight", *KEPT)
-OF_QUEUE = (*STARTS, "weight")
+LIMITS = (*START_LIMITS, "submissions_per_minute", "max_pending", "weight", *KEPT)
+OF_QUEUE = (*START_LIMITS, "weight")
 TEXTS = {
     "max_running": "jobs running at once",
     "starts_per_minute": "jobs started per minute, evenly",
@@ -56,7 +55,7 @@ class Command(DomainCommand):
         whose = task.add_mutually_exclusive_group(required=True)
         whose.add_argument("--tenant", metavar="SLUG", help="the jobs of one tenant")
         whose.add_argument("--all", action="store_true", help="those of all tenants together")
-        _add_limits(task, STARTS)
+        _add_limits(task, START_LIMITS)
         task.add_argument("--remove", action="store_true", help="lift its limits")
         self.add_verb(verbs, "limits", "List the limits of queues and tasks.")
         self._add_encryption(verbs)
@@ -113,7 +112,7 @@ class Command(DomainCommand):
     def limit_task(self, options: dict[str, Any]) -> None:
         """Change what was given of a task, and nothing else; or lift its limits."""
         tenant = None if options["all"] else self.tenant(options["tenant"])
-        task, changes = options["task"], _given(options, STARTS)
+        task, changes = options["task"], _given(options, START_LIMITS)
         if options["remove"] == bool(changes):
             self.refuse("Give limits, or --remove; see --help.")
         if options["remove"]:
@@ -122,7 +121,7 @@ class Command(DomainCommand):
             self.answer({}, "Lifted.")
             return
         earlier = services.find_task_limit(tenant, task)
-        kept = {name: getattr(earlier, name) for name in STARTS} if earlier else {}
+        kept = {name: getattr(earlier, name) for name in START_LIMITS} if earlier else {}
         limit = services.set_task_limit(tenant, task, actor=self.actor, **kept | changes)
         self.answer(_limits_as_json(limit), f"Now {_limits_in_words(limit)}.")
 
@@ -229,7 +228,7 @@ def _limits_as_json(limited: Lane | TaskLimit) -> dict[str, Any]:
         "tenant": limited.tenant and limited.tenant.slug,
         "queue": limited.queue if isinstance(limited, Lane) else None,
         "task": limited.task if isinstance(limited, TaskLimit) else None,
-        **{name: getattr(limited, name) for name in (OF_QUEUE if is_lane else STARTS)},
+        **{name: getattr(limited, name) for name in (OF_QUEUE if is_lane else START_LIMITS)},
     }
 
 
@@ -241,7 +240,7 @@ def _limits_in_words(limited: Lane | TaskLimit) -> str:
     whose = limited.tenant.slug if limited.tenant else "all tenants together"
     if isinstance(limited, Lane):
         return f"{whose}, queue {limited.queue}: {_values(limited, OF_QUEUE)}"
-    return f"{whose}, task {limited.task}: {_values(limited, STARTS)}"
+    return f"{whose}, task {limited.task}: {_values(limited, START_LIMITS)}"
 
 
 def _values(limited: Tenant | Lane | TaskLimit, names: tuple[str, ...]) -> str:
