@@ -13,9 +13,9 @@ from django.db.models.functions import Now
 
 from dashboard.queries.counts import capped, newest_start_of_tenant, running_of_tenant
 from dashboard.queries.operations import under_way
-from jobs.conf import conf
 from jobs.models import AuditEntry, Job, LaneMinute, Tenant, Worker
 from jobs.statuses import UNUSUAL
+from jobs.worker_states import is_present
 
 CAP = 1_000
 RECENT = timedelta(minutes=2)
@@ -112,9 +112,8 @@ def _last_audit_entry_of_all() -> int | None:
 
 
 def _workers(now: datetime) -> tuple[object, ...]:
-    is_live = Q(seen_at__gte=now - timedelta(seconds=conf().lease_seconds), stopped_at=None)
     figures = Worker.objects.aggregate(
-        live=Count("pk", filter=is_live),
+        present=Count("pk", filter=is_present(now)),
         draining=Count("pk", filter=Q(is_draining=True)),
         running=Sum("running"),
         seen=Max("seen_at"),

@@ -11,12 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Min, QuerySet, Sum
-from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs.conf import conf
 from jobs.lookup import in_status
-from jobs.models import Job, Lane, LaneMinute, Tenant, Worker
+from jobs.models import Job, Lane, LaneMinute, Tenant
 from jobs.statuses import UNUSUAL, Status
 from jobs.store.depths import CAP, counted_by_lane, lanes_with_counts, newest_times
 
@@ -128,12 +126,6 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
     return {
         f"p{p}": ranked[-(-p * len(ranked) // 100) - 1] if ranked else None for p in PERCENTILES
     }
-
-
-def live_workers() -> QuerySet[Worker]:
-    """The workers that gave a sign of life within a lease's time and have not stopped."""
-    since = Now() - timedelta(seconds=conf().lease_seconds)
-    return Worker.objects.filter(stopped_at=None, seen_at__gte=since)
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 
 from jobs.data_keys import key_of
 from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing
-from jobs.figures import live_workers
 from jobs.instants import instant
 from jobs.models import Job, Lane, LaneMinute, Line, Tenant, TenantKey, Worker
 from jobs.registry import is_for_tenants
@@ -23,6 +22,7 @@ from jobs.store.lines import Limit, lines_of
 from jobs.store.place import jobs_ahead
 from jobs.store.rooms import Rooms
 from jobs.submission import tags_of
+from jobs.worker_states import live_workers
 
 RECENT = timedelta(minutes=5)
 """The wait in line is estimated from what a lane's jobs did in this time."""
@@ -144,7 +144,7 @@ def _keys(job: Job, tenant: Tenant) -> Iterator[Gate]:
         yield Gate(error.code, f"{error}{' The job can only be cancelled.' * is_for_good}")
         return
     wrapping = set(TenantKey.objects.filter(pk__in=needed).values_list("wrapped_by", flat=True))
-    own = list(live_workers().filter(tenant=None, is_draining=False))
+    own = list(live_workers().filter(tenant=None))
     if own and not any(wrapping <= set(worker.environment_keys.split(",")) for worker in own):
         names = " and ".join(map(repr, sorted(wrapping)))
         text = f"No live worker of the installation has {names} in its ENCRYPTION_KEYS."
@@ -191,7 +191,7 @@ def _workers(job: Job) -> Iterator[Gate]:
     """What is missing for some worker to take the job: a queue, tags, its task, or a slot."""
     need = Need(job.tenant_id, job.queue, job.task, job.worker_tags)
     own = Q(tenant=None) | Q(tenant_id=job.tenant_id)
-    live = list(live_workers().filter(own, is_draining=False))
+    live = list(live_workers().filter(own))
     gate = missing_worker(need, live)
     if gate:
         yield gate

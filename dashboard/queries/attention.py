@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
 
-from dashboard.queries import workers
 from dashboard.queries.board import Board, TenantRow
 from dashboard.queries.counts import Count, total
 from dashboard.queries.unserved import Unserved
 from jobs.models import Job, Worker
 from jobs.statuses import Status
+from jobs.worker_states import PRESENT, WorkerState, worker_state
 
 OLD = timedelta(minutes=5)
 """A job that has been ready for so long waits longer than anybody expects."""
@@ -61,14 +61,14 @@ def _counted(lane: Any) -> tuple[Any, Count]:
 
 
 def _vanished(board: Board) -> list[Worker]:
-    return [one for one in board.workers if workers.state_of(one, board.now) == "stale"]
+    return [one for one in board.workers if worker_state(one, board.now) == WorkerState.STALE]
 
 
 def _are_all_quiet(board: Board) -> bool:
     """Whether there are workers that the tenants share, and each of those was asked to be quiet."""
-    states = [workers.state_of(one, board.now) for one in board.workers if not one.tenant_id]
-    there = {state for state in states if state not in {"stopped", "stale"}}
-    return there == {"quiet"}
+    states = [worker_state(one, board.now) for one in board.workers if not one.tenant_id]
+    there = {state for state in states if state in PRESENT}
+    return there == {WorkerState.QUIET}
 
 
 def _late(board: Board) -> datetime | None:

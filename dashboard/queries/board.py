@@ -13,6 +13,7 @@ from dashboard.scope import Scope
 from jobs.models import Tenant, Worker
 from jobs.statuses import UNUSUAL, Status
 from jobs.store.depths import lanes_with_counts
+from jobs.worker_states import WorkerState, worker_state
 
 MAX_ROWS = 50
 
@@ -102,7 +103,7 @@ class Board:
     @property
     def live_workers(self) -> list[Worker]:
         """The workers that are alive and take jobs."""
-        return [x for x in self.workers if workers.state_of(x, self.now) == "live"]
+        return [x for x in self.workers if worker_state(x, self.now) == WorkerState.LIVE]
 
     def unserved(self) -> list[Unserved]:
         """Jobs that wait although nothing forbids it, for want of a worker."""
@@ -145,10 +146,10 @@ class Board:
     def worker_rows(self) -> list[dict[str, Any]]:
         """The workers that have not stopped, each with its state."""
         rows = [
-            {"worker": worker, "now": self.now, "state": workers.state_of(worker, self.now)}
+            {"worker": worker, "now": self.now, "state": worker_state(worker, self.now)}
             for worker in self.workers
         ]
-        return [row for row in rows if row["state"] != "stopped"]
+        return [row for row in rows if row["state"] != WorkerState.STOPPED]
 
     @cached_property
     def _busiest_tenants(self) -> list[TenantRow]:

@@ -13,11 +13,11 @@ from dashboard.queries.counts import Count
 from dashboard.queries.history import OUTCOMES, Ended
 from dashboard.queries.unserved import unserved
 from dashboard.scope import Scope
-from jobs.figures import live_workers
 from jobs.models import Lane, LaneMinute, Line, Worker
 from jobs.remote import PREFIX
 from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
+from jobs.worker_states import live_workers
 
 MAX_ROWS = 100
 LATELY = timedelta(minutes=5)
@@ -177,7 +177,7 @@ def _rows(scope: Scope, named: Sequence[Named]) -> list[QueueRow]:
     """The rows of these queues, in their order."""
     lanes: Any = lanes_with_counts(scope.ids).filter(pk__in=[one.pk for one in named]).in_bulk()
     lately = history.ended_per_lane(scope.ids, now() - LATELY)
-    workers = list(live_workers().filter(is_draining=False))
+    workers = list(live_workers())
     serving = _serving(workers)
     is_open = {one.pk for one in named if one.state == "active"}
     lacks = _lacks([lane for pk, lane in lanes.items() if pk in is_open], workers)

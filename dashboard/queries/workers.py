@@ -1,16 +1,16 @@
 """The worker processes: who is alive, and what each runs."""
 
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
-from jobs.conf import conf
 from jobs.lookup import in_status
 from jobs.models import Job, Worker
-from jobs.statuses import Status, WorkerRequest
+from jobs.statuses import Status
+from jobs.worker_states import PRESENT, WorkerState, worker_state
 
 MAX_JOBS = 2_000
 """So many running jobs are looked at."""
@@ -23,25 +23,11 @@ def seen() -> QuerySet[Worker]:
     )
 
 
-def state_of(worker: Worker, now: datetime) -> str:
-    """`stopped`, `stale` (silent for longer than a lease), `quiet`, `draining` or `live`.
-
-    A tenant's own worker that is silent has stopped: it never says so.
-    """
-    if worker.stopped_at:
-        return "stopped"
-    if worker.seen_at < now - timedelta(seconds=conf().lease_seconds):
-        return "stopped" if worker.tenant_id else "stale"
-    if not worker.is_draining:
-        return "live"
-    return "quiet" if worker.asked_to == WorkerRequest.QUIET else "draining"
-
-
 class WorkerRow(NamedTuple):
     """A worker process with the jobs that it runs, those first that run longest."""
 
     worker: Any
-    state: str
+    state: WorkerState
     jobs: list[Job]
 
     @property
@@ -53,7 +39,7 @@ class WorkerRow(NamedTuple):
     @property
     def is_ours(self) -> bool:
         """Whether it is a process that can be asked, and is there."""
-        return self.worker.tenant_id is None and self.state not in {"stopped", "stale"}
+        return self.worker.tenant_id is None and self.state in PRESENT
 
     @property
     def pending(self) -> str:
@@ -68,7 +54,7 @@ def rows() -> list[WorkerRow]:
     for job in _running():
         running[job.worker].append(job)
     return [
-        WorkerRow(worker, state_of(worker, worker.now), running[worker.pk])  # type: ignore[attr-defined]
+        WorkerRow(worker, worker_state(worker, worker.now), running[worker.pk])  # type: ignore[attr-defined]
         for worker in seen()
     ]
 

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from dashboard.queries.tenants import Share
 from dashboard.templatetags.dashboard import NOTHING, icon, percent, query
+from jobs.worker_states import WorkerState
 
 register = template.Library()
 
@@ -31,11 +32,13 @@ TENANTS = {
     False: Look("status-dlq", "slash", "submits nothing, and no further job of it starts"),
 }
 WORKERS = {
-    "live": Look("worker-live", "check", "takes jobs"),
-    "quiet": Look("worker-draining", "pause", "takes no more jobs"),
-    "draining": Look("worker-draining", "pause", "ends when its jobs have"),
-    "stale": Look("worker-stale", "warning", "has not been heard of for longer than a lease"),
-    "stopped": Look("worker-stopped", "slash", "is gone"),
+    WorkerState.LIVE: Look("worker-live", "check", "takes jobs"),
+    WorkerState.QUIET: Look("worker-draining", "pause", "takes no more jobs"),
+    WorkerState.DRAINING: Look("worker-draining", "pause", "ends when its jobs have"),
+    WorkerState.STALE: Look(
+        "worker-stale", "warning", "has not been heard of for longer than a lease"
+    ),
+    WorkerState.STOPPED: Look("worker-stopped", "slash", "is gone"),
 }
 
 
@@ -63,7 +66,7 @@ def tenant_badge(is_active: bool) -> SafeString:
 
 
 @register.simple_tag
-def worker_badge(state: str) -> SafeString:
+def worker_badge(state: WorkerState) -> SafeString:
     """What a worker process does."""
     return _badge(WORKERS[state], state)
 

@@ -1,19 +1,26 @@
 """Worker processes: who is there, and when they were last heard of."""
 
-from datetime import timedelta
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
 from jobs.admin.lists import BoundedList, ReadOnly, instant
-from jobs.conf import conf
 from jobs.models import Worker
+from jobs.worker_states import WorkerState, worker_state
 
 TIMES = [instant(name) for name in ("started_at", "seen_at", "stopped_at")]
+WORDS: Mapping[WorkerState, str] = {
+    WorkerState.LIVE: "running",
+    WorkerState.QUIET: "draining",
+    WorkerState.DRAINING: "draining",
+    WorkerState.STALE: "silent",
+    WorkerState.STOPPED: "stopped",
+}
 
 
 @admin.register(Worker)
@@ -32,21 +39,13 @@ class WorkerAdmin(ReadOnly, BoundedList):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        """Workers with the time since they were heard of, by the database's clock."""
-        silence = ExpressionWrapper(Now() - F("seen_at"), output_field=DurationField())
-        return super().get_queryset(request).annotate(silence=silence)
+        """Workers with the time by the database's clock."""
+        return super().get_queryset(request).annotate(now=Now())
 
     @admin.display(description="state")
     def state(self, worker: Any) -> str:
-        """Stopped, silent for as long as leases last, draining or running.
-
-        A tenant's own worker never says that it stops.
-        """
-        if worker.stopped_at:
-            return "stopped"
-        if worker.silence > timedelta(seconds=conf().lease_seconds):
-            return "stopped" if worker.tenant_id else "silent"
-        return "draining" if worker.is_draining else "running"
+        """What it does, in this list's words."""
+        return WORDS[worker_state(worker, worker.now)]
 
     @admin.display(description="busy slots")
     def busy(self, worker: Worker) -> str:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from jobs import figures
 from jobs.statuses import Status
+from jobs.worker_states import present_workers
 
 LANE = ["tenant", "queue"]
 
@@ -75,7 +76,7 @@ def _totals(lanes: list[figures.LaneFigures]) -> Iterator[Metric]:
 
 
 def _workers() -> Iterator[Metric]:
-    workers = list(figures.live_workers())
+    workers = list(present_workers())
     for name, text, value in (
         ("workers", "Live worker processes.", len(workers)),
         ("worker_slots", "Slots of the live workers.", sum(w.slots for w in workers)),
