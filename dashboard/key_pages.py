@@ -9,11 +9,10 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -24,9 +23,10 @@ from dashboard.scope import Scope, scope_of
 from jobs.access import actor_of
 from jobs.errors import JobQueueError
 from jobs.keys import (
+    are_valid,
     create_api_key,
     end_of_successor,
-    is_valid_now,
+    key_state,
     reads_payloads,
     revoke_api_key,
     rotate_api_key,
@@ -41,12 +41,11 @@ def keys(request: HttpRequest) -> HttpResponse:
     scope = _scope(request)
     shows_all = request.GET.get("state") == "all"
     shown = _keys(scope).filter(tenant_id__in=scope.ids)
-    works = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
     found = page_of(
-        shown if shows_all else shown.filter(works, revoked_at=None),
+        shown if shows_all else shown.filter(are_valid()),
         request.GET.get("before", ""),
     )
-    rows = [(key, state_of(key), _may_have_text(scope, key)) for key in found.rows]
+    rows = [(key, key_state(key), _may_have_text(scope, key)) for key in found.rows]
     regions = {"apikeys": lambda: {"rows": rows, "page": found, "shows_all": shows_all}}
     return live_page(request, scope, "keys", regions)
 
@@ -134,13 +133,6 @@ def _find(scope: Scope, prefix: str) -> ApiKey:
 def _may_have_text(scope: Scope, key: ApiKey) -> bool:
     """Whether the user may read whatever somebody reads who has such a key."""
     return key.tenant_id in scope.readable or not reads_payloads(key.scopes)
-
-
-def state_of(key: ApiKey) -> str:
-    """`valid`, `expired` or `revoked`."""
-    if key.revoked_at:
-        return "revoked"
-    return "valid" if is_valid_now(key) else "expired"
 
 
 @sensitive_variables("text")

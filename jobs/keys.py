@@ -64,6 +64,14 @@ _FORM = re.compile(
 _NO_HASH = "0" * 64
 
 
+class KeyState(StrEnum):
+    """Whether a key works; one that was revoked stays so when its time is over."""
+
+    VALID = "valid"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
 class Scope(StrEnum):
     """What a key may do. `ADMIN` implies the others."""
 
@@ -204,16 +212,18 @@ def _refuse_too_many(tenant: Tenant) -> None:
 
 def valid_keys(tenant: Tenant) -> QuerySet[ApiKey]:
     """The keys of the tenant that are neither revoked nor expired."""
-    return _valid_ones().filter(tenant=tenant)
+    return ApiKey.objects.filter(are_valid(), tenant=tenant)
 
 
-def _valid_ones() -> QuerySet[ApiKey]:
+def are_valid() -> Q:
+    """The condition that keys are neither revoked nor expired."""
     has_time = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    return ApiKey.objects.filter(has_time, revoked_at=None)
+    return has_time & Q(revoked_at=None)
 
 
 def _read_valid(key_ids: Collection[int]) -> dict[int, object]:
-    return dict.fromkeys(_valid_ones().filter(pk__in=key_ids).values_list("pk", flat=True), True)
+    valid = ApiKey.objects.filter(are_valid(), pk__in=key_ids)
+    return dict.fromkeys(valid.values_list("pk", flat=True), True)
 
 
 key_watch: Watch[int] = Watch("key-watch", _read_valid, seconds=3.0)
@@ -330,9 +340,17 @@ def _known_scopes(scopes: Sequence[str]) -> list[str]:
     return [scope.value for scope in Scope if scope in scopes]
 
 
+def key_state(key: ApiKey) -> KeyState:
+    """Whether the key works now, and if not, why."""
+    if key.revoked_at:
+        return KeyState.REVOKED
+    is_over = key.expires_at is not None and key.expires_at <= timezone.now()
+    return KeyState.EXPIRED if is_over else KeyState.VALID
+
+
 def is_valid_now(key: ApiKey) -> bool:
     """Whether the key is neither revoked nor expired."""
-    return key.revoked_at is None and (key.expires_at is None or timezone.now() < key.expires_at)
+    return key_state(key) is KeyState.VALID
 
 
 def _note_use(key: ApiKey) -> None:

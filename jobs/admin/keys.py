@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from jobs.access import actor_of
@@ -18,7 +17,7 @@ from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import BoundedList, instant
 from jobs.admin.service_forms import ServiceForms
 from jobs.errors import InvalidInput
-from jobs.keys import Scope, create_api_key, queue_names, revoke_api_key
+from jobs.keys import Scope, create_api_key, key_state, queue_names, revoke_api_key
 from jobs.models import ApiKey
 
 
@@ -105,9 +104,7 @@ class ApiKeyAdmin(ServiceForms, ActingAdmin, BoundedList):
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:
         """Whether the key works now."""
-        if key.revoked_at:
-            return "revoked"
-        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "valid"
+        return key_state(key)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         """Who may change keys may revoke them."""

@@ -46,11 +46,12 @@ from jobs.instants import instant
 from jobs.keys import (
     MAX_NAME,
     MAX_QUEUES,
+    KeyState,
     Scope,
     create_api_key,
     end_of_successor,
     find_key,
-    is_valid_now,
+    key_state,
     revoke_api_key,
     rotate_api_key,
 )
@@ -107,7 +108,7 @@ _KEY = {
     "hint": TEXT,
     "scopes": _SCOPE_LIST,
     "queues": _QUEUE_LIST,
-    "state": {"type": "string", "enum": ["valid", "expired", "revoked"]},
+    "state": {"type": "string", "enum": [state.value for state in KeyState]},
     "is_own": {"type": "boolean"},
     "created_at": INSTANT,
     "created_by": TEXT,
@@ -125,14 +126,13 @@ class KeysView(TenantView):
 
     def shown(self, key: ApiKey) -> dict[str, Any]:
         """The key without its secret. `last_used_at` is noted every five minutes at most."""
-        ended = "revoked" if key.revoked_at else "expired"
         return {
             "id": key.prefix,
             "name": key.name,
             "hint": f"jq_{key.prefix}_…{key.last_four}",
             "scopes": key.scopes,
             "queues": key.queues,
-            "state": "valid" if is_valid_now(key) else ended,
+            "state": key_state(key),
             "is_own": key.pk == self.key.pk,
             "created_at": instant(key.created_at),
             "created_by": key.created_by,
