@@ -114,7 +114,9 @@ def within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any
     def checked(value: Any) -> Any:
         found = read(value)
         if not low <= found <= high:
-            raise InvalidInput(f"must be from {plain(low)} to {plain(high)}.", code="out_of_range")
+            raise InvalidInput(
+                f"must be from {in_digits(low)} to {in_digits(high)}.", code="out_of_range"
+            )
         return found
 
     return checked
@@ -133,7 +135,7 @@ def bounded(
     return Field(optional(checked) if or_null else checked, schema)
 
 
-def plain(value: float) -> str:
+def in_digits(value: float) -> str:
     """The number as a person writes it: without an exponent, and a fraction only if it has one."""
     return str(int(value)) if value == int(value) else str(value)
 

@@ -42,6 +42,7 @@ _TERM = re.compile(
     re.DOTALL,
 )
 _ONE_VALUE = re.compile(_VALUE, re.DOTALL)
+_BARE = re.compile(r"\A[\w.-]+\Z", re.ASCII)
 _NAME = re.compile(rf"\A{NAME_PATTERN}\Z")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _AGE = re.compile(r"\A(\d{1,6})([smhdw])\Z", re.ASCII)
@@ -108,8 +109,17 @@ def _at(term: Term, now: datetime) -> Term:
 
 def spelled(word: str, *values: str) -> str:
     """A term as the grammar writes it, its values in quotes."""
-    quoted = (re.sub(r'(["\\])', r"\\\1", value) for value in values)
-    return f"{word}:" + ",".join(f'"{value}"' for value in quoted)
+    return f"{word}:" + ",".join(map(_quoted, values))
+
+
+def bare_or_quoted(value: str) -> str:
+    """A value as a person writes it in a term: in quotes only where it needs them."""
+    return value if _BARE.match(value) else _quoted(value)
+
+
+def _quoted(value: str) -> str:
+    escaped = re.sub(r'(["\\])', r"\\\1", value)
+    return f'"{escaped}"'
 
 
 def parse(text: str) -> Filter:
@@ -199,8 +209,8 @@ def name(value: str) -> str:
     return value
 
 
-def plain(value: str) -> str:
-    """A text that a database can look for, up to `MAX_TEXT` characters."""
+def short_line(value: str) -> str:
+    """One line that a database can look for, up to `MAX_TEXT` characters."""
     if len(value) > MAX_TEXT:
         raise InvalidInput(f"must be up to {MAX_TEXT} characters.", code="invalid_parameter")
     return _one_line(value)
@@ -275,11 +285,11 @@ _READERS: Mapping[str, Reader] = {
     "task": name,
     "tag": name,
     "id": ids_beginning_with,
-    "error": lambda value: _part(plain(value)),
-    "error_type": plain,
-    "message": lambda value: as_fingerprint(plain(value)),
-    "key": plain,
-    "worker": lambda value: _part(plain(value)),
+    "error": lambda value: _part(short_line(value)),
+    "error_type": short_line,
+    "message": lambda value: as_fingerprint(short_line(value)),
+    "key": short_line,
+    "worker": lambda value: _part(short_line(value)),
     "priority": _priority,
     "attempt": _number,
     "created": moment_or_age,

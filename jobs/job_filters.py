@@ -29,7 +29,7 @@ from jobs.filters import (
     ids_beginning_with,
     name,
     parse,
-    plain,
+    short_line,
     status,
 )
 from jobs.fingerprint import SEALED, pattern
@@ -79,7 +79,7 @@ DEAD_LETTER_FILTERS: Mapping[str, Reader] = {
     "filter": written,
     "queue": _term("queue", name),
     "task": _term("task", name),
-    "error_type": _term("error_type", plain),
+    "error_type": _term("error_type", short_line),
 }
 """Parameters of lists, each with what reads it into a `Filter`."""
 

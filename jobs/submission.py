@@ -13,7 +13,7 @@ from django.dispatch import receiver
 
 from jobs.conf import conf
 from jobs.errors import InvalidFields, InvalidInput, PayloadTooLarge
-from jobs.fields import plain
+from jobs.fields import in_digits
 from jobs.instants import example
 from jobs.models import NAME_PATTERN
 
@@ -103,7 +103,7 @@ def field_problems(given: Mapping[str, Any]) -> Iterator[InvalidInput]:
         if name in {"queue", "task"} and not _name.match(value):
             yield _bad_name(name)
         if name in allowed and not allowed[name][0] <= value <= allowed[name][1]:
-            low, high = map(plain, allowed[name])
+            low, high = map(in_digits, allowed[name])
             yield InvalidInput(
                 f"{name} must be from {low} to {high}.", code="out_of_range", pointer=name
             )

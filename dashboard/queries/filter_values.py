@@ -1,16 +1,14 @@
 """What could stand behind a word of a filter: names that there are, read in bounded steps."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 
 from django.db import connection
 
 from dashboard.scope import Scope
-from jobs.filters import spelled
+from jobs.filters import bare_or_quoted
 from jobs.models import Lane, Line
 from jobs.statuses import Status
 
-_PLAIN = re.compile(r"\A[\w.-]+\Z", re.ASCII)
 OFFERED = 12
 MAX_TAGS = 200
 MAX_TENANTS = 5
@@ -22,7 +20,7 @@ def values_of(scope: Scope, word: str, start: str) -> list[str]:
     wanted = start.lower()
     found = [one for one in _READ[word](scope) if wanted in one.lower()] if word in _READ else []
     nearest = sorted(found, key=lambda one: (not one.lower().startswith(wanted), one))[:OFFERED]
-    return [one if _PLAIN.match(one) else spelled("", one)[1:] for one in nearest]
+    return [bare_or_quoted(one) for one in nearest]
 
 
 def _statuses(scope: Scope) -> Iterable[str]:

@@ -1,7 +1,6 @@
 """How figures are written on pages: statuses, ages, durations, sparklines, links."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 from dashboard.queries.counts import Count, total
 from dashboard.queries.history import Ended, Series
 from dashboard.scope import Scope
-from jobs.filters import spelled
+from jobs.filters import bare_or_quoted
 from jobs.models import Job, Lane, Operation, Worker
 from jobs.statuses import OperationState, Status
 
@@ -293,11 +292,8 @@ def _spark_bar(kind: str, x: int, top: float, height: float) -> str:
     return f'<rect class="{kind}" {place}></rect>'
 
 
-_PLAIN = re.compile(r"\A[\w.-]+\Z", re.ASCII)
-
-
 def _term(word: str, value: str) -> str:
-    return f"{word}:{value}" if _PLAIN.match(value) else spelled(word, value)
+    return f"{word}:{bare_or_quoted(value)}"
 
 
 @register.simple_tag(takes_context=True)

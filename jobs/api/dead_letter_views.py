@@ -24,7 +24,7 @@ from jobs.api.schema import (
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
 from jobs.fields import Field, ids, read_fields, text
-from jobs.filters import Filter, Term, name, plain, spelled
+from jobs.filters import Filter, Term, name, short_line, spelled
 from jobs.job_filters import DEAD_LETTER_FILTERS
 from jobs.job_search import Found, Search
 from jobs.keys import Scope
@@ -50,7 +50,7 @@ REDRIVE_FIELDS: Mapping[str, Field] = {
     "ids": Field(_ids, {"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_REDRIVE}),
     "queue": Field(_name, NAME),
     "task": Field(_name, NAME),
-    "error_type": Field(lambda value: plain(text(value)), ERROR_TYPE),
+    "error_type": Field(lambda value: short_line(text(value)), ERROR_TYPE),
     "rate_per_second": RATE,
 }
 _NARROWS = {"anyOf": [{"required": [name]} for name in ("queue", "task", "error_type")]}
