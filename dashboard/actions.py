@@ -19,7 +19,7 @@ from dashboard.forms import SubmitForm
 from dashboard.job_page import is_copyable
 from dashboard.pages import back, plain_page
 from dashboard.queries.job_list import rows_of
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs import services
 from jobs.access import actor_of
 from jobs.errors import InvalidInput, JobQueueError
@@ -100,7 +100,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/submit.html", context, status=status)
 
 
-def _like(request: HttpRequest, scope: Scope) -> Job | None:
+def _like(request: HttpRequest, scope: PageScope) -> Job | None:
     """The job to be run once more. Raises `Http404` and `PermissionDenied`."""
     if not (job_id := request.GET.get("like")):
         return None

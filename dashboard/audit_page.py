@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 
 from dashboard.pages import live_page
 from dashboard.queries.rows import page_of
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs.lookup import newest
 from jobs.models import AuditEntry
 from jobs.operations import details_of
@@ -70,7 +70,7 @@ def audit(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _visible(scope: Scope) -> QuerySet[AuditEntry]:
+def _visible(scope: PageScope) -> QuerySet[AuditEntry]:
     """Those of the tenants in scope; for who reads the log of all, also those of no tenant."""
     own = Q(tenant_id__in=scope.audited & set(scope.ids))
     is_of_all = scope.is_operator and scope.chosen is None
@@ -115,7 +115,7 @@ def _actions(visible: QuerySet[AuditEntry]) -> list[str]:
     return list(recent.values_list("action", flat=True).distinct()[:OFFERED])
 
 
-def _entry(row: AuditEntry, scope: Scope) -> Entry:
+def _entry(row: AuditEntry, scope: PageScope) -> Entry:
     details = details_of(row, may_read=scope.reads(row.tenant_id))
     before, after = details.pop("before", None), details.pop("after", None)
     facts = [(name.replace("_", " "), _text(name, value)) for name, value in details.items()]

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from dashboard.forms import OperationForm
 from dashboard.queries import job_list, operations
 from dashboard.queries.counts import Count
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs.access import actor_of
 from jobs.errors import JobQueueError, OperationNotFound
 from jobs.instants import instant
@@ -56,7 +56,7 @@ def start_operation(request: HttpRequest) -> HttpResponse:
     return _ask(request, scope, form, tenant)
 
 
-def _whose(scope: Scope) -> Tenant | None:
+def _whose(scope: PageScope) -> Tenant | None:
     """The tenant whose jobs it is about; None for those of all."""
     if len(scope.searched) > 1:
         raise BadRequest("Choose one tenant first.")
@@ -70,7 +70,7 @@ def _settled(asked: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ask(
-    request: HttpRequest, scope: Scope, form: OperationForm, tenant: Tenant | None
+    request: HttpRequest, scope: PageScope, form: OperationForm, tenant: Tenant | None
 ) -> HttpResponse:
     context = {"scope": scope, "form": form, "tenant": tenant, "page_name": "start-operation"}
     if form.is_askable:
@@ -101,7 +101,7 @@ def cancel_operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpRespo
     return redirect("operation", operation_id)
 
 
-def found(scope: Scope, operation_id: uuid.UUID) -> Operation:
+def found(scope: PageScope, operation_id: uuid.UUID) -> Operation:
     """An operation that the user sees, or a 404."""
     try:
         return get_operation(operations.visible(scope), str(operation_id))

@@ -20,7 +20,7 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
-from dashboard.stream import Subscriber, watcher
+from dashboard.stream import Subscriber, feed
 from jobs import access
 
 MAX_MESSAGE_CHARACTERS = 1_024
@@ -49,7 +49,7 @@ class Refused(Exception):
 class LiveConsumer(AsyncWebsocketConsumer):
     """One open page."""
 
-    feed: ClassVar = watcher
+    feed: ClassVar = feed
 
     async def connect(self) -> None:
         """Admit users who are logged in, for the tenants they see. The close code says why not."""

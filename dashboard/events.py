@@ -21,7 +21,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from dashboard.snapshot import Figures, read_snapshot
-from dashboard.stream import Subscriber, Watcher, watcher
+from dashboard.stream import Feed, Subscriber, feed
 from jobs.api.held import go_on_with
 from jobs.api.schema import LAST_EVENT_ID, TEXT, Schema, described, record
 from jobs.api.view import AnyAnswer, TenantView
@@ -114,9 +114,9 @@ def opening(known: str | None, figures: Figures) -> bytes:
 
 
 class EventStream(Subscriber):
-    """A client's view of the watcher: what it was told of its tenant last."""
+    """A client's view of the feed: what it was told of its tenant last."""
 
-    def __init__(self, feed: Watcher, tenant_id: int, seen: Figures) -> None:
+    def __init__(self, feed: Feed, tenant_id: int, seen: Figures) -> None:
         super().__init__(frozenset({tenant_id}))
         self.take()  # the client knows that it has to fetch everything
         self._feed = feed
@@ -185,7 +185,7 @@ class Events(TenantView):
         figures = read_snapshot([self.tenant.pk]).get(self.tenant.pk)
         if figures is None:
             raise TenantInactive("The tenant is gone.")
-        stream = EventStream(watcher, self.tenant.pk, figures)
+        stream = EventStream(feed, self.tenant.pk, figures)
         goes_on = go_on_with(request, self.tenant, partial(stream.chunks, self.key.pk))
         retry = RETRY_MILLISECONDS if goes_on else RETRY_WITHOUT_STREAM_MILLISECONDS
         first = opening(request.headers.get("Last-Event-ID"), figures)

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from dashboard.queries.job_list import written_for
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs import exact_json
 from jobs.admin.json_text import packed, readable
 from jobs.conf import conf
@@ -74,7 +74,9 @@ class SubmitForm(forms.Form):
     seldom = ("run_at", "timeout_seconds", "idempotency_key", "tags", "worker_tags")
     """These are folded away until one of them is filled in or wrong."""
 
-    def __init__(self, scope: Scope, *args: Any, like: Job | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, scope: PageScope, *args: Any, like: Job | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
         self.scope = scope
@@ -164,7 +166,7 @@ class OperationForm(PaceForm):
     filter = forms.CharField(widget=forms.HiddenInput, error_messages={"required": "No filter."})
     as_of = forms.CharField(required=False, widget=forms.HiddenInput)
 
-    def __init__(self, scope: Scope, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, scope: PageScope, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.scope = scope
 

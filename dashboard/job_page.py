@@ -17,7 +17,7 @@ from dashboard.json_tree import tree
 from dashboard.pages import live_page, never_cached
 from dashboard.queries.log_lines import lines_of, log_figures
 from dashboard.queries.task_runs import task_runs
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from dashboard.traceback_text import parts
 from jobs.encryption import why_unreadable
 from jobs.exact_json import Raw, dumps
@@ -96,18 +96,18 @@ def _readable(request: HttpRequest, job_id: str) -> Job:
     return found
 
 
-def job_figures(scope: Scope, job: Job, endpoint: str) -> Mapping[str, Any]:
+def job_figures(scope: PageScope, job: Job, endpoint: str) -> Mapping[str, Any]:
     """The figures of the region `job`; `endpoint` is where jobs are submitted over REST."""
     is_readable = job.tenant_id in scope.readable
     is_operable = job.tenant_id in scope.operable
     now = Job.objects.annotate(now=Now()).values_list("now", flat=True).get(pk=job.pk)
     attempts = list(job.attempts.order_by("-fence")[:MAX_ATTEMPTS])
-    story = timeline.steps(job, attempts[::-1], now)
+    story = timeline.phases(job, attempts[::-1], now)
     return {
         "job": job,
         "now": now,
         "attempts": [(attempt, parts(attempt.traceback)) for attempt in attempts],
-        "steps": story,
+        "phases": story,
         "bars": timeline.bars(story),
         "is_readable": is_readable,
         "worker_tags": tags_of(job.worker_tags),

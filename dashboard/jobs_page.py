@@ -18,7 +18,7 @@ from dashboard.queries import job_list
 from dashboard.queries.board import Board
 from dashboard.queries.filter_values import values_of
 from dashboard.saved_views import shown_views
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from dashboard.templatetags.dashboard import id_start
 from jobs import access, services
 from jobs.errors import JobQueueError
@@ -100,7 +100,7 @@ def act_on_chosen(request: HttpRequest) -> HttpResponse:
 
 
 def _ask(
-    request: HttpRequest, scope: Scope, action: BulkAction, found: Sequence[Job]
+    request: HttpRequest, scope: PageScope, action: BulkAction, found: Sequence[Job]
 ) -> HttpResponse:
     ids = [job.pk for job in found]
     there = next_page(request, reverse("jobs"))

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
-from dashboard.scope import Scope as PageScope
+from dashboard.scope import PageScope
 from jobs.errors import InvalidInput
 from jobs.keys import Scope, queue_names, reads_payloads
 from jobs.models import Tenant

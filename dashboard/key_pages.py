@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from dashboard.key_forms import ONLY_SUBMIT, KeyForm, RotationForm
 from dashboard.pages import live_page, plain_page
 from dashboard.queries.rows import page_of
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs.access import actor_of
 from jobs.errors import JobQueueError
 from jobs.keys import (
@@ -107,7 +107,7 @@ def revoke_key(request: HttpRequest, prefix: str) -> HttpResponse:
     return plain_page(request, scope, "revoke_key", key=key)
 
 
-def _scope(request: HttpRequest) -> Scope:
+def _scope(request: HttpRequest) -> PageScope:
     """The scope of a user who administers one of its tenants at least."""
     scope = scope_of(request)
     if not scope.administrable:
@@ -117,12 +117,12 @@ def _scope(request: HttpRequest) -> Scope:
     return scope
 
 
-def _keys(scope: Scope) -> QuerySet[ApiKey]:
+def _keys(scope: PageScope) -> QuerySet[ApiKey]:
     own = ApiKey.objects.filter(tenant_id__in=scope.administrable)
     return own.select_related("tenant").annotate(now=Now())
 
 
-def _find(scope: Scope, prefix: str) -> ApiKey:
+def _find(scope: PageScope, prefix: str) -> ApiKey:
     """A key of a tenant that the user administers, or a 404."""
     key = _keys(scope).filter(prefix=prefix).first()
     if key is None:
@@ -130,13 +130,13 @@ def _find(scope: Scope, prefix: str) -> ApiKey:
     return key
 
 
-def _may_have_text(scope: Scope, key: ApiKey) -> bool:
+def _may_have_text(scope: PageScope, key: ApiKey) -> bool:
     """Whether the user may read whatever somebody reads who has such a key."""
     return key.tenant_id in scope.readable or not reads_payloads(key.scopes)
 
 
 @sensitive_variables("text")
 def _show_once(
-    request: HttpRequest, scope: Scope, key: ApiKey, text: str, **context: Any
+    request: HttpRequest, scope: PageScope, key: ApiKey, text: str, **context: Any
 ) -> HttpResponse:
     return plain_page(request, scope, "key_made", key=key, text=text, **context)

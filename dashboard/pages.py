@@ -11,14 +11,14 @@ from django.template.loader import render_to_string
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 
 Regions = Mapping[str, Callable[[], Mapping[str, Any]]]
 """The figures of each region by its name, read only when they are asked for."""
 
 
 def live_page(
-    request: HttpRequest, scope: Scope, template: str, regions: Regions, **extra: Any
+    request: HttpRequest, scope: PageScope, template: str, regions: Regions, **extra: Any
 ) -> HttpResponse:
     """The page with all of its regions, or those that `?partial=` names."""
     context = _context(scope, template) | extra
@@ -37,14 +37,14 @@ def live_page(
 
 
 def plain_page(
-    request: HttpRequest, scope: Scope, template: str, *, status: int = 200, **extra: Any
+    request: HttpRequest, scope: PageScope, template: str, *, status: int = 200, **extra: Any
 ) -> HttpResponse:
     """A page that does not change while it is looked at."""
     context = _context(scope, template) | extra
     return never_cached(render(request, f"dashboard/{template}.html", context, status=status))
 
 
-def _context(scope: Scope, template: str) -> dict[str, Any]:
+def _context(scope: PageScope, template: str) -> dict[str, Any]:
     live_tenant = scope.chosen.slug if scope.chosen else ""
     return {"scope": scope, "page_name": template, "live_tenant": live_tenant}
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from dashboard.pages import never_cached
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs.filters import spelled
 from jobs.models import Lane
 
@@ -41,14 +41,14 @@ def find(request: HttpRequest) -> HttpResponse:
     return never_cached(JsonResponse({"found": found}))
 
 
-def _found(scope: Scope, text: str) -> Iterator[Find]:
+def _found(scope: PageScope, text: str) -> Iterator[Find]:
     yield from _job(scope, text)
     yield from _queues(scope, text)
     asked = {"filter": text} | ({"tenant": scope.chosen.slug} if scope.chosen else {})
     yield Find(f"Jobs that match {text}", "filter", f"{reverse('jobs')}?{urlencode(asked)}")
 
 
-def _job(scope: Scope, text: str) -> Iterator[Find]:
+def _job(scope: PageScope, text: str) -> Iterator[Find]:
     try:
         job = scope.job(text)
     except Http404:
@@ -56,7 +56,7 @@ def _job(scope: Scope, text: str) -> Iterator[Find]:
     yield Find(f"{job.task} {job.pk}", job.status, reverse("job", args=[job.pk]))
 
 
-def _queues(scope: Scope, text: str) -> Iterator[Find]:
+def _queues(scope: PageScope, text: str) -> Iterator[Find]:
     """Queues by a part of their name, and what can be done to them, which may stand before it."""
     verb, _, rest = text.lower().partition(" ")
     is_asked = verb in VERBS and bool(rest)
@@ -69,24 +69,24 @@ def _queues(scope: Scope, text: str) -> Iterator[Find]:
     yield from (_pause(scope, lane) for lane in found if lane.tenant_id in scope.operable)
 
 
-def _named(scope: Scope, text: str) -> QuerySet[Lane]:
+def _named(scope: PageScope, text: str) -> QuerySet[Lane]:
     """The queues with the text in their name; `acme/mail` is about tenants, too."""
     owner, _, part = text.lower().rpartition("/")
     owners = [pk for pk in scope.ids if owner in scope.slugs[pk]]
     return Lane.objects.filter(tenant_id__in=owners, queue__icontains=part)
 
 
-def _jobs_of(scope: Scope, lane: Lane) -> Find:
+def _jobs_of(scope: PageScope, lane: Lane) -> Find:
     slug = scope.slugs[lane.tenant_id]
     asked = urlencode({"filter": spelled("queue", lane.queue), "tenant": slug})
     return Find(_name(scope, lane), "queue", f"{reverse('jobs')}?{asked}")
 
 
-def _pause(scope: Scope, lane: Lane) -> Find:
+def _pause(scope: PageScope, lane: Lane) -> Find:
     verb = RESUME if lane.is_paused else PAUSE
     page = reverse(f"{verb}-queue", args=[scope.slugs[lane.tenant_id], lane.queue])
     return Find(f"{verb.capitalize()} {_name(scope, lane)}…", "action", page)
 
 
-def _name(scope: Scope, lane: Lane) -> str:
+def _name(scope: PageScope, lane: Lane) -> str:
     return f"{scope.slugs[lane.tenant_id]}/{lane.queue}" if scope.names_tenants else lane.queue

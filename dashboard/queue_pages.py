@@ -17,7 +17,7 @@ from dashboard.limits import LimitsForm
 from dashboard.pages import back, live_page, never_cached, next_page, plain_page
 from dashboard.queries import lanes
 from dashboard.queries.counts import total
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs import services
 from jobs.access import actor_of
 from jobs.models import Lane
@@ -82,7 +82,7 @@ def resume(request: HttpRequest, slug: str, queue: str) -> HttpResponse:
     return back(request, reverse("queues"))
 
 
-def _ask_to_resume(request: HttpRequest, scope: Scope, lane: Lane) -> HttpResponse:
+def _ask_to_resume(request: HttpRequest, scope: PageScope, lane: Lane) -> HttpResponse:
     counted: Any = lanes_with_counts([lane.tenant_id]).get(pk=lane.pk)
     waiting = total([counted.waiting])
     there = next_page(request, reverse("queues"))
@@ -111,7 +111,7 @@ def limits(request: HttpRequest, slug: str, queue: str) -> HttpResponse:
     return _form(request, scope, lane, form, verb="save")
 
 
-def _lane(scope: Scope, slug: str, queue: str) -> Lane:
+def _lane(scope: PageScope, slug: str, queue: str) -> Lane:
     found = Lane.objects.select_related("tenant").filter(tenant=scope.tenant(slug), queue=queue)
     lane = found.first()
     if lane is None:
@@ -120,7 +120,7 @@ def _lane(scope: Scope, slug: str, queue: str) -> Lane:
 
 
 def _form(
-    request: HttpRequest, scope: Scope, lane: Lane, form: forms.Form, *, verb: str
+    request: HttpRequest, scope: PageScope, lane: Lane, form: forms.Form, *, verb: str
 ) -> HttpResponse:
     context = {
         "form": form,

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.pages import plain_page
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs.errors import InvalidInput
 from jobs.filters import parse
 from jobs.job_filters import searches_messages
@@ -34,7 +34,7 @@ class Shown(NamedTuple):
     is_namesake: bool
 
 
-def shown_views(scope: Scope, filter_text: str) -> Iterator[Shown]:
+def shown_views(scope: PageScope, filter_text: str) -> Iterator[Shown]:
     """The views that belong on the page, by name: on that of a tenant, none of other tenants."""
     views = [
         view
@@ -49,7 +49,7 @@ def shown_views(scope: Scope, filter_text: str) -> Iterator[Shown]:
         yield Shown(view, address_of(view), whose, is_current, names[view.name] > 1)
 
 
-def _may_know(scope: Scope, view: SavedView) -> bool:
+def _may_know(scope: PageScope, view: SavedView) -> bool:
     """Whether it says nothing of what errors say that the user may not know."""
     try:
         return scope.reads(view.tenant_id) or not searches_messages(parse(view.filter))

@@ -15,7 +15,7 @@ from jobs.models import Job, Tenant
 
 
 @dataclass(frozen=True)
-class Scope:
+class PageScope:
     """The tenants of a page. `chosen` is the one it is narrowed to, None for all that are seen."""
 
     user: Any
@@ -113,17 +113,17 @@ class Scope:
         """A tenant that the user sees, or a 404."""
         return _find(self.tenants, slug)
 
-    def narrowed_to(self, slug: str) -> "Scope":
+    def narrowed_to(self, slug: str) -> "PageScope":
         """The same for one of the tenants that the user sees, or a 404."""
         return replace(self, chosen=self.tenant(slug))
 
 
-def scope_of(request: HttpRequest) -> Scope:
+def scope_of(request: HttpRequest) -> PageScope:
     """The scope of a request: `?tenant=slug` narrows it. A tenant that is not seen is a 404."""
     tenants = tuple(access.tenants_of_user(request.user))
     slug = request.GET.get("tenant", "")
     only = tenants[0] if len(tenants) == 1 and not request.user.is_staff else None
-    return Scope(request.user, tenants, _find(tenants, slug) if slug else only)
+    return PageScope(request.user, tenants, _find(tenants, slug) if slug else only)
 
 
 def _find(tenants: tuple[Tenant, ...], slug: str) -> Tenant:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from dashboard.pages import plain_page
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs.conf import Conf, conf
 from jobs.models import Tenant
 
@@ -39,7 +39,7 @@ def settings(request: HttpRequest) -> HttpResponse:
     return plain_page(request, scope, "settings", rights=_rights(scope), **installation)
 
 
-def _rights(scope: Scope) -> list[dict[str, Any]]:
+def _rights(scope: PageScope) -> list[dict[str, Any]]:
     """What the user may do for each tenant in scope."""
     return [
         {

@@ -1,4 +1,4 @@
-"""The one watcher of a server process: a small read a second while somebody watches.
+"""The one feed of a server process: a small read a second while somebody watches.
 
 However many browsers and whatever the throughput, the database is read once a second and nobody is
 told more than names of regions. A subscriber holds a set of names, so what it has not fetched yet
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Subscriber:
-    """A socket's view of the watcher. `tenant_ids` of None: all tenants."""
+    """A socket's view of the feed. `tenant_ids` of None: all tenants."""
 
     tenant_ids: frozenset[int] | None
     pending: set[str] = field(default_factory=lambda: set(REGIONS))
@@ -82,7 +82,7 @@ class DatabaseReader:
         self._thread.shutdown(wait=False)
 
 
-class Watcher:
+class Feed:
     """Reads while there are subscribers, and tells each what changed for its tenants."""
 
     def __init__(
@@ -157,5 +157,5 @@ class Watcher:
         return backoff * random.uniform(0.8, 1.2) if failures else self._interval  # noqa: S311
 
 
-watcher = Watcher()
-"""The watcher of this process."""
+feed = Feed()
+"""The feed of this process."""

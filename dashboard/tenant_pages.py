@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from dashboard.limits import LimitsForm
 from dashboard.pages import back, live_page, next_page, plain_page
 from dashboard.queries import tenants
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs import services
 from jobs.access import actor_of
 from jobs.errors import StatusConflict
@@ -52,7 +52,7 @@ def _known(word: str, words: Collection[str], otherwise: str) -> str:
     return word if word in words else otherwise
 
 
-def _listed(scope: Scope, **asked: str) -> dict[str, Any]:
+def _listed(scope: PageScope, **asked: str) -> dict[str, Any]:
     shown, found = tenants.listed(scope, **asked)
     at = now()
     today = tenants.used_today([row.tenant.pk for row in shown], at)
@@ -74,7 +74,7 @@ def tenant(request: HttpRequest, slug: str) -> HttpResponse:
     return live_page(request, scope, "tenant", {"tenant": lambda: _figures(scope)})
 
 
-def _figures(scope: Scope) -> dict[str, Any]:
+def _figures(scope: PageScope) -> dict[str, Any]:
     (row,) = tenants.rows_of(scope.ids)
     used = usage(row.tenant, Step.DAY)
     return {
@@ -152,7 +152,7 @@ def member(request: HttpRequest, slug: str, user_id: str) -> HttpResponse:
     return redirect("tenant", slug)
 
 
-def _may_read(scope: Scope, membership: Membership) -> bool:
+def _may_read(scope: PageScope, membership: Membership) -> bool:
     return membership.tenant_id in scope.readable
 
 
@@ -173,7 +173,7 @@ def remove(request: HttpRequest, slug: str, user_id: str) -> HttpResponse:
     return plain_page(request, scope, "remove_member", membership=membership, slug=slug)
 
 
-def _member(request: HttpRequest, scope: Scope, slug: str, user_id: str) -> Membership:
+def _member(request: HttpRequest, scope: PageScope, slug: str, user_id: str) -> Membership:
     """Somebody else's place in the tenant: who administers it stays its admin."""
     found: Tenant = scope.tenant(slug)
     scope.require_administrable(found)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from dashboard.pages import live_page, plain_page
 from dashboard.queries import workers
-from dashboard.scope import Scope, scope_of
+from dashboard.scope import PageScope, scope_of
 from jobs.access import actor_of, may_ask_workers
 from jobs.conf import conf
 from jobs.errors import StatusConflict
@@ -50,7 +50,7 @@ def ask(request: HttpRequest, worker_id: str, action: str) -> HttpResponse:
     return redirect("workers")
 
 
-def _operators(request: HttpRequest) -> Scope:
+def _operators(request: HttpRequest) -> PageScope:
     scope = scope_of(request)
     if not scope.is_operator:
         raise Http404("Workers are shown to operators.")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
 
-from dashboard.queries.board import Board, TenantRow
+from dashboard.queries.board import Board, BusyTenant
 from dashboard.queries.counts import Count, total
 from dashboard.queries.unserved import Unserved
 from jobs.models import Job, Worker
@@ -27,7 +27,7 @@ class Attention(NamedTuple):
 
     dead: Count
     unserved: list[Unserved]
-    at_limit: list[TenantRow]
+    at_limit: list[BusyTenant]
     paused: list[tuple[Any, Count]]
     old: list[tuple[Any, Count]]
     vanished: list[Worker]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dashboard.queries import counts, history, workers
 from dashboard.queries.counts import Count
 from dashboard.queries.unserved import Unserved, unserved
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.models import Tenant, Worker
 from jobs.statuses import UNUSUAL, Status
 from jobs.store.depths import lanes_with_counts
@@ -30,7 +30,7 @@ class LaneRow(NamedTuple):
     spark: list[history.Ended]
 
 
-class TenantRow(NamedTuple):
+class BusyTenant(NamedTuple):
     """A row of the table of tenants."""
 
     tenant: Any
@@ -43,7 +43,7 @@ class TenantRow(NamedTuple):
 class Board:
     """The overview's figures of the tenants in scope, which are at least one."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: PageScope) -> None:
         self.scope = scope
 
     @cached_property
@@ -109,7 +109,7 @@ class Board:
         """Jobs that wait although nothing forbids it, for want of a worker."""
         return unserved(self.open_lanes, self.live_workers, self.now)
 
-    def at_limit(self) -> list[TenantRow]:
+    def at_limit(self) -> list[BusyTenant]:
         """Tenants that wait for their own running jobs to end."""
         return [
             row
@@ -135,7 +135,7 @@ class Board:
             spark=spark,
         )
 
-    def tenant_rows(self) -> list[TenantRow]:
+    def tenant_rows(self) -> list[BusyTenant]:
         """The busiest tenants by name: a row keeps its place under the mouse."""
         return sorted(self._busiest_tenants[:MAX_ROWS], key=lambda row: row.tenant.slug)
 
@@ -152,7 +152,7 @@ class Board:
         return [row for row in rows if row["state"] != WorkerState.STOPPED]
 
     @cached_property
-    def _busiest_tenants(self) -> list[TenantRow]:
+    def _busiest_tenants(self) -> list[BusyTenant]:
         rows = [self._tenant_row(tenant) for tenant in self.tenants]
         return sorted(rows, key=lambda row: (-row.running, -row.waiting.value, row.tenant.slug))
 
@@ -160,9 +160,9 @@ class Board:
     def _hour(self) -> dict[int, history.Ended]:
         return history.ended_per_lane(self.scope.ids, self.now - timedelta(hours=1))
 
-    def _tenant_row(self, tenant: Tenant) -> TenantRow:
+    def _tenant_row(self, tenant: Tenant) -> BusyTenant:
         lanes = self._lanes_by_tenant[tenant.pk]
-        return TenantRow(
+        return BusyTenant(
             tenant=tenant,
             waiting=counts.total([lane.waiting for lane in lanes]),
             running=sum(lane.running for lane in lanes),

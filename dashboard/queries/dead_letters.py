@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left, Now
 
 from dashboard.queries.counts import Count
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.encryption import is_sealed
 from jobs.filters import spelled
 from jobs.fingerprint import LOOKED_AT, fingerprint
@@ -73,12 +73,12 @@ class Groups(NamedTuple):
     is_capped: bool
 
 
-def dead_letters(scope: Scope) -> QuerySet[Job]:
+def dead_letters(scope: PageScope) -> QuerySet[Job]:
     """The dead letters in scope, newest first."""
     return in_status(scope.jobs(), Status.DLQ).order_by("-pk")
 
 
-def groups(scope: Scope) -> Groups:
+def groups(scope: PageScope) -> Groups:
     """The newest dead letters by what went wrong; by its type alone where no more may be read."""
     wanted = dead_letters(scope).values_list(
         "task", "error_type", Left("error_message", LOOKED_AT), "finished_at", "pk"
@@ -110,7 +110,7 @@ def _open_messages(groups: Sequence[Group]) -> None:
             group.message = job.error_message[:LOOKED_AT]
 
 
-def listed(scope: Scope) -> list[Any]:
+def listed(scope: PageScope) -> list[Any]:
     """The newest dead letters, each with `now`."""
     found = dead_letters(scope).defer("payload", "result")
     with fewest_rows():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from django.db import connection
 
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.filters import bare_or_quoted
 from jobs.models import Lane, Line
 from jobs.statuses import Status
@@ -15,7 +15,7 @@ MAX_TENANTS = 5
 """Of so many tenants the tags are read, and so many of each."""
 
 
-def values_of(scope: Scope, word: str, start: str) -> list[str]:
+def values_of(scope: PageScope, word: str, start: str) -> list[str]:
     """Values of the word that begin with this, then those that have it, as a filter writes them."""
     wanted = start.lower()
     found = [one for one in _READ[word](scope) if wanted in one.lower()] if word in _READ else []
@@ -23,15 +23,15 @@ def values_of(scope: Scope, word: str, start: str) -> list[str]:
     return [bare_or_quoted(one) for one in nearest]
 
 
-def _statuses(scope: Scope) -> Iterable[str]:
+def _statuses(scope: PageScope) -> Iterable[str]:
     return [status.value for status in Status]
 
 
-def _queues(scope: Scope) -> Iterable[str]:
+def _queues(scope: PageScope) -> Iterable[str]:
     return set(Lane.objects.filter(tenant__in=scope.ids).values_list("queue", flat=True))
 
 
-def _tasks(scope: Scope) -> Iterable[str]:
+def _tasks(scope: PageScope) -> Iterable[str]:
     lines = Line.objects.filter(lane__tenant__in=scope.ids).order_by()
     return lines.values_list("task", flat=True).distinct()
 
@@ -47,7 +47,7 @@ WITH RECURSIVE found (tag) AS (
 SELECT tag FROM found WHERE tag IS NOT NULL LIMIT %(limit)s"""
 
 
-def _tags(scope: Scope) -> Iterable[str]:
+def _tags(scope: PageScope) -> Iterable[str]:
     found: set[str] = set()
     with connection.cursor() as cursor:
         for tenant_id in scope.ids[:MAX_TENANTS]:
@@ -56,7 +56,7 @@ def _tags(scope: Scope) -> Iterable[str]:
     return found
 
 
-_READ: Mapping[str, Callable[[Scope], Iterable[str]]] = {
+_READ: Mapping[str, Callable[[PageScope], Iterable[str]]] = {
     "status": _statuses,
     "queue": _queues,
     "task": _tasks,

@@ -7,22 +7,22 @@ from jobs.models import ApiKey, LaneMinute
 from jobs.statuses import Status
 
 
-class Step(NamedTuple):
+class FirstStep(NamedTuple):
     """One of the first steps: its name in the templates, and whether it was taken."""
 
     name: str
     is_done: bool
 
 
-def first_steps(board: Board) -> list[Step]:
+def first_steps(board: Board) -> list[FirstStep]:
     """The first steps in their order; empty once all were taken."""
     ids = board.scope.ids
     ended = LaneMinute.objects.filter(tenant_id__in=ids, done__gt=0)
     is_done = bool(board.by_status[Status.DONE]) or ended.exists()
     steps = [
-        Step("worker", is_done or bool(board.workers)),
-        Step("key", ApiKey.objects.filter(tenant_id__in=ids).exists()),
-        Step("job", bool(board.lanes)),
-        Step("done", is_done),
+        FirstStep("worker", is_done or bool(board.workers)),
+        FirstStep("key", ApiKey.objects.filter(tenant_id__in=ids).exists()),
+        FirstStep("job", bool(board.lanes)),
+        FirstStep("done", is_done),
     ]
     return [] if all(step.is_done for step in steps) else steps

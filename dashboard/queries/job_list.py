@@ -10,7 +10,7 @@ from django.db.models import BinaryField, F, Func, QuerySet, Value
 from django.db.models.functions import Length, Now
 
 from dashboard.queries.counts import Count
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.encryption import is_sealed
 from jobs.errors import InvalidInput
 from jobs.filters import Filter, Term
@@ -33,7 +33,7 @@ MAX_OPENED_BYTES = 10_000
 """Larger payloads are not opened for their beginning, where they are encrypted."""
 
 
-def written_for(scope: Scope, text: str) -> Filter:
+def written_for(scope: PageScope, text: str) -> Filter:
     """A filter that the user wrote. Raises `InvalidInput`, also for what would find out messages.
 
     The messages of errors have parts of payloads in them, so they are for those who read these.
@@ -57,7 +57,7 @@ class Asked:
     error: str = ""
 
     @classmethod
-    def from_query(cls, scope: Scope, query: Mapping[str, str]) -> "Asked":
+    def from_query(cls, scope: PageScope, query: Mapping[str, str]) -> "Asked":
         """What a URL asks for, as far as the user may."""
         text = query.get("filter", "").strip()
         try:
@@ -116,7 +116,7 @@ class JobPage:
     searched_to: uuid.UUID | None = None
 
 
-def counted(scope: Scope, rest: Filter, *, until: float) -> dict[Status, Count | None] | None:
+def counted(scope: PageScope, rest: Filter, *, until: float) -> dict[Status, Count | None] | None:
     """How many jobs of each status match the rest of a filter; None where a look found none yet.
 
     None of all where it would be about several tenants. There is no look after `until`, a time by
@@ -135,7 +135,7 @@ def counted(scope: Scope, rest: Filter, *, until: float) -> dict[Status, Count |
     return found
 
 
-def page(scope: Scope, wanted: Filter, before: str = "", after: str = "") -> JobPage:
+def page(scope: PageScope, wanted: Filter, before: str = "", after: str = "") -> JobPage:
     """The newest matching jobs before an id, or the oldest ones after an id."""
     start, end = _as_id(before), _as_id(after)
     if end:
@@ -153,7 +153,7 @@ def page(scope: Scope, wanted: Filter, before: str = "", after: str = "") -> Job
     )
 
 
-def rows_of(scope: Scope, ids: Sequence[uuid.UUID]) -> list[Job]:
+def rows_of(scope: PageScope, ids: Sequence[uuid.UUID]) -> list[Job]:
     """The jobs of these ids, newest first, with `now`, and `preview` instead of the payload."""
     rows: list[Any] = list(_for_list(scope.jobs().filter(pk__in=ids)).order_by("-pk"))
     _open_previews([job for job in rows if is_sealed(job.preview)])
@@ -171,7 +171,9 @@ def _open_previews(jobs: Sequence[Any]) -> None:
         job.preview = bytes(payload)[:PREVIEW_BYTES]
 
 
-def _search(scope: Scope, wanted: Filter, after: uuid.UUID | None, *, oldest_first: bool) -> Found:
+def _search(
+    scope: PageScope, wanted: Filter, after: uuid.UUID | None, *, oldest_first: bool
+) -> Found:
     """The matches of a page, and where to go on; None at the end of the jobs."""
     searches = [Search(one, wanted, oldest_first=oldest_first) for one in scope.searched]
     ids: list[uuid.UUID] = []

@@ -12,7 +12,7 @@ from dashboard.queries import counts, history
 from dashboard.queries.counts import Count
 from dashboard.queries.history import OUTCOMES, Ended
 from dashboard.queries.unserved import unserved
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.models import Lane, LaneMinute, Line, Worker
 from jobs.remote import PREFIX
 from jobs.store.clock import now
@@ -119,7 +119,7 @@ class Asked:
         return is_named and (self.state not in KNOWN_STATES - {""} or named.state == self.state)
 
 
-def listed(scope: Scope, asked: Asked) -> dict[str, Any]:
+def listed(scope: PageScope, asked: Asked) -> dict[str, Any]:
     """The queues that are asked for with their last hour, the number of them, and of all.
 
     Where their names decide, no others than those that are shown are counted.
@@ -159,7 +159,7 @@ def _is_in(state: str, row: QueueRow) -> bool:
     return not state or STATES[state](row)
 
 
-def _known(scope: Scope) -> list[Named]:
+def _known(scope: PageScope) -> list[Named]:
     active = {tenant.pk for tenant in scope.shown if tenant.is_active}
     lanes = Lane.objects.filter(tenant__in=scope.ids).order_by()
     return [
@@ -173,7 +173,7 @@ def _known(scope: Scope) -> list[Named]:
     ]
 
 
-def _rows(scope: Scope, named: Sequence[Named]) -> list[QueueRow]:
+def _rows(scope: PageScope, named: Sequence[Named]) -> list[QueueRow]:
     """The rows of these queues, in their order."""
     lanes: Any = lanes_with_counts(scope.ids).filter(pk__in=[one.pk for one in named]).in_bulk()
     lately = history.ended_per_lane(scope.ids, now() - LATELY)

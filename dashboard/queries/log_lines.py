@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.models import Job, LogLine
 from jobs.statuses import Status
 
@@ -22,7 +22,7 @@ class Run(NamedTuple):
     lines: int
 
 
-def log_figures(scope: Scope, job: Job, wanted: str) -> Mapping[str, Any]:
+def log_figures(scope: PageScope, job: Job, wanted: str) -> Mapping[str, Any]:
     """The runs that logged, newest first, and the last lines of the run whose fence is wanted, or
     of the newest; nothing for who may not read the job's payload."""
     if job.tenant_id not in scope.readable:

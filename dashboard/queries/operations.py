@@ -7,7 +7,7 @@ from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.job_filters import without_messages
 from jobs.models import Operation
 
@@ -15,19 +15,19 @@ LISTED = 50
 MOST_UNDER_WAY = 1_000
 
 
-def visible(scope: Scope) -> QuerySet[Operation]:
+def visible(scope: PageScope) -> QuerySet[Operation]:
     """Those on jobs of the tenants in scope; for operators those on the jobs of all, as well."""
     own = Q(tenant_id__in=scope.ids)
     shown = own | Q(tenant_id=None) if scope.searched == (None,) else own
     return Operation.objects.filter(shown).annotate(now=Now())
 
 
-def listed(scope: Scope) -> list[Operation]:
+def listed(scope: PageScope) -> list[Operation]:
     """The newest of them, each with `now` and `shown_filter`."""
     return [shown(scope, one) for one in visible(scope).order_by("-pk")[:LISTED]]
 
 
-def shown(scope: Scope, operation: Operation) -> Operation:
+def shown(scope: PageScope, operation: Operation) -> Operation:
     """The operation with `shown_filter`: as much of its filter as the user may know."""
     text = operation.filter
     may_read = scope.reads(operation.tenant_id)

@@ -13,7 +13,7 @@ from django.db.models import Min, Sum
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
 from dashboard.queries.history import DAY_SECONDS, SETTLED_AFTER, read_once, settled_hour
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs import shared_cache
 from jobs.ceilings import ceiling
 from jobs.models import Job, LaneMinute, Tenant
@@ -104,7 +104,7 @@ class Listed(NamedTuple):
     found: int
 
 
-def listed(scope: Scope, name: str, state: str, sort: str) -> Listed:
+def listed(scope: PageScope, name: str, state: str, sort: str) -> Listed:
     """The tenants in scope whose name has this, in this state and order.
 
     Where their names decide, no others than those that are shown are counted.

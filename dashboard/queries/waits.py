@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from datetime import datetime
 
 from dashboard.queries.history import Range, past_and_recent
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.store.waits import EVERYBODY, read_waits
 
 Waits = dict[int, Counter[int]]
@@ -12,7 +12,7 @@ Waits = dict[int, Counter[int]]
 `jobs.store.waits` counts them."""
 
 
-def waits_over_time(scope: Scope, span: Range, now: datetime) -> Waits:
+def waits_over_time(scope: PageScope, span: Range, now: datetime) -> Waits:
     """The waits of the attempts that ended in the range, of the tenants in scope."""
     whose = [tenant.pk if tenant else EVERYBODY for tenant in scope.searched]
     steps = span.steps(now)

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from dashboard.queries.counts import Count, total
 from dashboard.queries.history import Ended, Series
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.filters import bare_or_quoted
 from jobs.models import Job, Lane, Operation, Worker
 from jobs.statuses import OperationState, Status
@@ -203,7 +203,7 @@ def lifetime(worker: Worker) -> str:
 
 
 @register.filter
-def slug_in(tenant_id: int, scope: Scope) -> str:
+def slug_in(tenant_id: int, scope: PageScope) -> str:
     """The name of a tenant of the scope."""
     return scope.slugs.get(tenant_id, NOTHING)
 

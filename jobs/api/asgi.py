@@ -6,5 +6,5 @@ from typing import Any
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Scope = dict[str, Any]
-Application = Callable[[Scope, Any, Any], Awaitable[None]]
+AsgiScope = dict[str, Any]
+Application = Callable[[AsgiScope, Any, Any], Awaitable[None]]

@@ -17,7 +17,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs.api.asgi import Application, Receive, Scope, Send
+from jobs.api.asgi import Application, AsgiScope, Receive, Send
 from jobs.api.authentication import BearerAuthentication
 from jobs.api.problems import problem_response, request_id
 from jobs.api.renderers import RawJSONRenderer
@@ -40,7 +40,7 @@ class Door:
         self._application = application
         self._doorman = _Doorman()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Refuse a wrong key; pass on all the rest."""
         text = _key_in(scope)
         refusal = None if text is None or was_good(text) else await self._doorman.look_at(scope)
@@ -55,7 +55,7 @@ class Door:
         await send({"type": "http.response.body", "body": body})
 
 
-def _key_in(scope: Scope) -> str | None:
+def _key_in(scope: AsgiScope) -> str | None:
     """What a request of the API calls its key, as Django reads it; None where it has none."""
     if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
         return None
@@ -68,11 +68,11 @@ class _Doorman:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[Scope, asyncio.Future[Response | None]]]
+        self._queue: queue.SimpleQueue[tuple[AsgiScope, asyncio.Future[Response | None]]]
         self._queue = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    async def look_at(self, scope: Scope) -> Response | None:
+    async def look_at(self, scope: AsgiScope) -> Response | None:
         """The refusal of the request; None if it may pass."""
         verdict: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
         with self._lock:
@@ -117,7 +117,7 @@ def _settle(verdict: asyncio.Future[Response | None], refusal: Response | None) 
         _log.debug("a client at the door was gone")
 
 
-def _refusal_of(scope: Scope) -> Response | None:
+def _refusal_of(scope: AsgiScope) -> Response | None:
     """What a wrong key is answered; None for a good one, and where only Django can tell."""
     try:
         return _verified(Request(ASGIRequest({**scope, "headers": _headers(scope)}, BytesIO())))
@@ -127,7 +127,7 @@ def _refusal_of(scope: Scope) -> Response | None:
         return None
 
 
-def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+def _headers(scope: AsgiScope) -> list[tuple[bytes, bytes]]:
     """Without the content type: Django raises for some, and no key is in it."""
     return [(name, value) for name, value in scope["headers"] if name != b"content-type"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from rest_framework.request import Request
 
-from jobs.api.asgi import Application, Message, Receive, Scope, Send
+from jobs.api.asgi import Application, AsgiScope, Message, Receive, Send
 from jobs.conf import conf
 from jobs.errors import TooManyHeld
 from jobs.models import Tenant
@@ -120,7 +120,7 @@ def go_on_with(request: Request, tenant: Tenant, chunks: Callable[[], Chunks]) -
     return True
 
 
-def asks_for_news(scope: Scope) -> bool:
+def asks_for_news(scope: AsgiScope) -> bool:
     """Whether the request is for the stream of events, or for a job and prefers to wait."""
     if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
         return False
@@ -133,12 +133,12 @@ def asks_for_news(scope: Scope) -> bool:
 class Held:
     """An ASGI application around another, for some of its requests."""
 
-    def __init__(self, application: Application, may_be_held: Callable[[Scope], bool]) -> None:
+    def __init__(self, application: Application, may_be_held: Callable[[AsgiScope], bool]) -> None:
         self._application = application
         self._may_be_held = may_be_held
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answer a request; those that cannot be held are passed on as they are."""
         if not self._may_be_held(scope):
             await self._application(scope, receive, send)
@@ -149,7 +149,7 @@ class Held:
         else:
             await self._application(scope, client.whole_request, send)
 
-    async def _serve(self, scope: Scope, client: "_Client", send: Send) -> None:
+    async def _serve(self, scope: AsgiScope, client: "_Client", send: Send) -> None:
         gone = asyncio.ensure_future(client.wait_until_gone())
         place = Place()
         try:
@@ -166,7 +166,7 @@ class Held:
             gone.cancel()
 
     async def _final_answer(
-        self, scope: Scope, client: "_Client", gone: asyncio.Future[None], place: Place
+        self, scope: AsgiScope, client: "_Client", gone: asyncio.Future[None], place: Place
     ) -> tuple[Hold, list[Message]]:
         began = time.monotonic()
         while True:
@@ -178,7 +178,9 @@ class Held:
             if gone.done() or _has_failed(change) or (change.cancelled() and not hold.ages):
                 return hold, answer
 
-    async def _ask(self, scope: Scope, client: "_Client", hold: Hold) -> tuple[Hold, list[Message]]:
+    async def _ask(
+        self, scope: AsgiScope, client: "_Client", hold: Hold
+    ) -> tuple[Hold, list[Message]]:
         answer = list[Message]()
 
         async def keep(message: Message) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from django.db import connections
 from rest_framework.request import Request
 
-from jobs.api.asgi import Scope
+from jobs.api.asgi import AsgiScope
 from jobs.api.held import hold_of
 from jobs.leases import Wish, give_back
 from jobs.leases_waiting import watcher
@@ -21,7 +21,7 @@ MAX_WAITING = 2_000
 """So many workers of one tenant wait in one process; the others are told to come again."""
 
 
-def asks_for_jobs(scope: Scope) -> bool:
+def asks_for_jobs(scope: AsgiScope) -> bool:
     """Whether the request is one for jobs."""
     return scope.get("path") == PATH and scope.get("method") == "POST"
 

@@ -29,7 +29,7 @@ CURSOR_PATTERN, MAX_CURSOR = "^[A-Za-z0-9_-]+:[A-Za-z0-9]+:[A-Za-z0-9_-]+$", 300
 _SALT = "jobs.api.cursor"
 
 
-class Page(NamedTuple):
+class PageRequest(NamedTuple):
     """What a list request asks for: the filters by name, how many rows, and after which.
 
     Its cursor has to be of `seal`.
@@ -63,7 +63,7 @@ def limit(value: str) -> int:
     return int(value)
 
 
-def read_page(request: Request, tenant: Tenant, filters: Mapping[str, Reader]) -> Page:
+def read_page(request: Request, tenant: Tenant, filters: Mapping[str, Reader]) -> PageRequest:
     """What the request asks for. Raises `InvalidInput`."""
     known: dict[str, Reader] = {**filters, "limit": limit, "cursor": str}
     given = read_query(request, known)
@@ -71,7 +71,7 @@ def read_page(request: Request, tenant: Tenant, filters: Mapping[str, Reader]) -
     sources = sorted((key, request.query_params[key]) for key in given)
     digest = hashlib.sha256(repr((request.path, sources)).encode()).hexdigest()[:16]
     seal = [tenant.pk, digest]
-    return Page(given, size, _open(cursor, seal), seal)
+    return PageRequest(given, size, _open(cursor, seal), seal)
 
 
 def _open(cursor: str | None, seal: list[Any]) -> str | None:
@@ -86,7 +86,9 @@ def _open(cursor: str | None, seal: list[Any]) -> str | None:
     return str(last)
 
 
-def page_of_jobs(request: Request, tenant: Tenant, page: Page, *, within: Filter) -> dict[str, Any]:
+def page_of_jobs(
+    request: Request, tenant: Tenant, page: PageRequest, *, within: Filter
+) -> dict[str, Any]:
     """One page of the tenant's jobs within a filter that match, and the address of the next."""
     after = UUID(page.after) if page.after else None
     jobs, last = Search(tenant, within & all_of(page.filters)).page(after, page.limit)
@@ -97,7 +99,10 @@ def page_of_jobs(request: Request, tenant: Tenant, page: Page, *, within: Filter
 
 
 def page_of_rows(
-    request: Request, page: Page, rows: QuerySet[Any], as_json: Callable[[Any], dict[str, Any]]
+    request: Request,
+    page: PageRequest,
+    rows: QuerySet[Any],
+    as_json: Callable[[Any], dict[str, Any]],
 ) -> dict[str, Any]:
     """A page of the rows, whatever they are of, and the address of the next."""
     if page.after is not None:
@@ -108,7 +113,7 @@ def page_of_rows(
     return {"results": [as_json(row) for row in shown], "next": more}
 
 
-def _next(request: Request, page: Page, last: UUID | int) -> str:
+def _next(request: Request, page: PageRequest, last: UUID | int) -> str:
     query = request._request.GET.copy()
     query["cursor"] = signing.dumps([*page.seal, str(last)], salt=_SALT)
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Feed:
-    """Stands in for the watcher."""
+    """Stands in for the feed of the process."""
 
     def __init__(self) -> None:
         self.subscribers: list[Subscriber] = []

@@ -12,7 +12,7 @@ from django.test import Client
 from dashboard import events, stream
 from dashboard.events import RESOURCES, changed_between, changed_since, event_id
 from dashboard.snapshot import Figures
-from dashboard.stream import watcher
+from dashboard.stream import feed
 from jobs import services
 from jobs.api import door, held
 from jobs.keys import create_api_key, key_watch, revoke_api_key
@@ -111,11 +111,11 @@ class TestStreams:
     @pytest.fixture(autouse=True)
     def in_a_hurry(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """The feed reads often; and nothing is left of a stream that is closed."""
-        monkeypatch.setattr(watcher, "_interval", 0.05)
+        monkeypatch.setattr(feed, "_interval", 0.05)
         monkeypatch.setattr(key_watch, "_seconds", 0.05)
         monkeypatch.setattr(door, "IDLE_SECONDS", 0.1)
         yield
-        assert not watcher._subscribers
+        assert not feed._subscribers
         assert len(key_watch) == 0
         assert not held._held
 
@@ -207,13 +207,13 @@ class TestStreams:
             for exchange in exchanges:
                 await exchange.until(b"event: reset")
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while len(watcher._subscribers) < 40:
+                while len(feed._subscribers) < 40:
                     await asyncio.sleep(0.01)
-            readers = {id(watcher._task)}
+            readers = {id(feed._task)}
             await in_database(make_job)(alice)
             for exchange in exchanges:
                 await exchange.until(b"event: changed")
-            assert readers == {id(watcher._task)}
+            assert readers == {id(feed._task)}
             assert {frozenset(ids) for ids in reads} == {frozenset({alice.pk})}
         finally:
             for one in opened:

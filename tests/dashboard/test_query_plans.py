@@ -14,7 +14,7 @@ from django.utils import timezone
 from dashboard.queries import counts, dead_letters, job_list
 from dashboard.queries.attention import attention
 from dashboard.queries.board import Board
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from dashboard.snapshot import read_snapshot
 from jobs.filters import parse
 from jobs.models import Job, Tenant
@@ -70,7 +70,7 @@ def statements_of(read: Callable[[], object]) -> list[Statement]:
 
 @pytest.mark.parametrize("status", [Status.DLQ, Status.SCHEDULED, Status.RUNNING])
 def test_lists_of_rare_statuses_use_their_index(large: Tenant, status: Status) -> None:
-    scope = Scope(User(is_superuser=True), (large,), large)
+    scope = PageScope(User(is_superuser=True), (large,), large)
 
     read = statements_of(lambda: job_list.page(scope, parse(f"status:{status}")))
 
@@ -79,7 +79,7 @@ def test_lists_of_rare_statuses_use_their_index(large: Tenant, status: Status) -
 
 @pytest.mark.parametrize("text", ["queue:dlq", "tag:vip", "error:no", "created:>1h"])
 def test_a_status_within_a_filter_is_counted_by_few_statements(large: Tenant, text: str) -> None:
-    scope = Scope(User(is_superuser=True), (large,), large)
+    scope = PageScope(User(is_superuser=True), (large,), large)
 
     read = statements_of(lambda: job_list.counted(scope, parse(text), until=math.inf))
 
@@ -89,7 +89,7 @@ def test_a_status_within_a_filter_is_counted_by_few_statements(large: Tenant, te
 @pytest.mark.parametrize("text", ["tag:vip", "tag:vip error:no", "status:DLQ error:no task:echo"])
 def test_filters_use_indexes_for_all_tenants_as_well(large: Tenant, text: str) -> None:
     make_job(large, Status.DLQ, tags=("vip",), queue="tagged")
-    scope = Scope(User(is_staff=True), (large,), None)
+    scope = PageScope(User(is_staff=True), (large,), None)
 
     read = statements_of(lambda: job_list.page(scope, parse(text)))
 
@@ -114,7 +114,7 @@ def test_counts_use_the_indexes_of_live_jobs(
 def test_jobs_without_a_worker_use_the_indexes_of_live_jobs(large: Tenant) -> None:
     long_ago = timezone.now() - timedelta(minutes=1)
     Job.objects.filter(status=Status.PENDING).update(run_at=long_ago)
-    board = Board(Scope(User(is_superuser=True), (large,), large))
+    board = Board(PageScope(User(is_superuser=True), (large,), large))
     assert [one.waiting for one in board.unserved()] == [1]
 
     assert walked(statements_of(Board(board.scope).unserved)) == []
@@ -123,14 +123,14 @@ def test_jobs_without_a_worker_use_the_indexes_of_live_jobs(large: Tenant) -> No
 def test_what_needs_attention_is_found_by_indexes(large: Tenant) -> None:
     long_ago = timezone.now() - timedelta(minutes=10)
     Job.objects.filter(status__in=[Status.PENDING, Status.SCHEDULED]).update(run_at=long_ago)
-    scope = Scope(User(is_staff=True), (large,), large)
+    scope = PageScope(User(is_staff=True), (large,), large)
     assert attention(Board(scope)).late == long_ago
 
     assert walked(statements_of(lambda: attention(Board(scope)))) == []
 
 
 def test_dead_letters_use_their_index(large: Tenant) -> None:
-    scope = Scope(User(is_superuser=True), (large,), large)
+    scope = PageScope(User(is_superuser=True), (large,), large)
 
     assert walked(statements_of(lambda: dead_letters.groups(scope))) == []
     assert walked(statements_of(lambda: dead_letters.listed(scope))) == []

@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from dashboard.consumers import LiveConsumer
 from dashboard.snapshot import REGIONS
-from dashboard.stream import Watcher
+from dashboard.stream import Feed
 from dashboard.urls import urlpatterns
 from jobqueue_project.asgi import application
 from jobs import operations
@@ -293,7 +293,7 @@ def test_a_login_on_the_pages_opens_no_other_door(
 async def test_the_live_feed_is_for_those_who_see_the_tenant(
     browser_of: Callable[[str], Client], who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LiveConsumer, "feed", create_autospec(Watcher, instance=True))
+    monkeypatch.setattr(LiveConsumer, "feed", create_autospec(Feed, instance=True))
     client = await database_sync_to_async(browser_of)(who)
     cookie = client.cookies.get(settings.SESSION_COOKIE_NAME)
     headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]

@@ -1,4 +1,4 @@
-"""The watcher: one read a second while somebody watches, and news for each tenant alone."""
+"""The feed: one read a second while somebody watches, and news for each tenant alone."""
 
 import asyncio
 from collections.abc import Collection
@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError
 
 from dashboard.snapshot import REGIONS, Figures, Snapshot
-from dashboard.stream import Subscriber, Watcher
+from dashboard.stream import Feed, Subscriber
 
 TICK = 0.02
 
@@ -38,8 +38,8 @@ def source() -> Source:
 
 
 @pytest.fixture
-def watcher(source: Source) -> Watcher:
-    return Watcher(lambda: source, interval=TICK)
+def feed(source: Source) -> Feed:
+    return Feed(lambda: source, interval=TICK)
 
 
 def subscriber(*tenant_ids: int) -> Subscriber:
@@ -58,40 +58,40 @@ async def test_a_new_subscriber_is_told_to_fetch_everything() -> None:
     assert set(Subscriber(None).take()) == set(REGIONS)
 
 
-async def test_nothing_is_read_while_nobody_watches(source: Source, watcher: Watcher) -> None:
+async def test_nothing_is_read_while_nobody_watches(source: Source, feed: Feed) -> None:
     await asyncio.sleep(TICK * 3)
     assert source.reads == []
 
     one, two = subscriber(1), subscriber(1)
-    watcher.join(one)
-    watcher.join(two)
+    feed.join(one)
+    feed.join(two)
     await reads(source, 2)
-    watcher.leave(one)
+    feed.leave(one)
     await reads(source, 2)
-    watcher.leave(two)
+    feed.leave(two)
 
     after = len(source.reads)
     await asyncio.sleep(TICK * 5)
     assert len(source.reads) == after
 
 
-async def test_many_subscribers_cost_one_read_a_tick(source: Source, watcher: Watcher) -> None:
+async def test_many_subscribers_cost_one_read_a_tick(source: Source, feed: Feed) -> None:
     crowd = [subscriber(1) for _ in range(50)]
     for one in crowd:
-        watcher.join(one)
+        feed.join(one)
 
     await asyncio.sleep(TICK * 10)
     count = len(source.reads)
     for one in crowd:
-        watcher.leave(one)
+        feed.leave(one)
 
     assert 2 <= count <= 11
 
 
-async def test_news_goes_to_the_tenants_it_is_about(source: Source, watcher: Watcher) -> None:
+async def test_news_goes_to_the_tenants_it_is_about(source: Source, feed: Feed) -> None:
     hers, theirs, operators = subscriber(1), subscriber(2), subscriber()
     for one in (hers, theirs, operators):
-        watcher.join(one)
+        feed.join(one)
     await reads(source, 2)
     for one in (hers, theirs, operators):
         one.take()
@@ -99,42 +99,42 @@ async def test_news_goes_to_the_tenants_it_is_about(source: Source, watcher: Wat
     source.now[1] = figures(1)
     await reads(source, 2)
     for one in (hers, theirs, operators):
-        watcher.leave(one)
+        feed.leave(one)
 
     assert set(hers.take()) == set(operators.take()) == set(REGIONS)
     assert theirs.take() == []
 
 
-async def test_what_is_not_taken_merges_and_never_grows(source: Source, watcher: Watcher) -> None:
+async def test_what_is_not_taken_merges_and_never_grows(source: Source, feed: Feed) -> None:
     slow = subscriber(1)
-    watcher.join(slow)
+    feed.join(slow)
 
     for number in range(20):
         source.now[1] = figures(number)
         await reads(source, 1)
-    watcher.leave(slow)
+    feed.leave(slow)
 
     assert len(slow.pending) <= len(REGIONS)
 
 
-async def test_only_watched_tenants_are_asked_for(source: Source, watcher: Watcher) -> None:
+async def test_only_watched_tenants_are_asked_for(source: Source, feed: Feed) -> None:
     hers, operators = subscriber(1), subscriber()
-    watcher.join(hers)
+    feed.join(hers)
     await reads(source, 2)
-    watcher.join(operators)
+    feed.join(operators)
     await reads(source, 2)
     for one in (hers, operators):
-        watcher.leave(one)
+        feed.leave(one)
 
     assert source.reads[0] == frozenset({1})
     assert source.reads[-1] is None
 
 
 async def test_a_database_that_is_away_is_told_and_survived(
-    source: Source, watcher: Watcher, caplog: pytest.LogCaptureFixture
+    source: Source, feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = subscriber(1)
-    watcher.join(one)
+    feed.join(one)
     await reads(source, 1)
     one.take()
 
@@ -145,32 +145,32 @@ async def test_a_database_that_is_away_is_told_and_survived(
 
     source.error, source.now[1] = None, figures(9)
     await asyncio.wait_for(one.news.wait(), 5)
-    watcher.leave(one)
+    feed.leave(one)
 
     assert not one.is_behind
     assert set(one.take()) == set(REGIONS)
     assert "cannot read the database" in caplog.text
 
 
-async def test_it_starts_again_after_everybody_left(source: Source, watcher: Watcher) -> None:
+async def test_it_starts_again_after_everybody_left(source: Source, feed: Feed) -> None:
     for _ in range(2):
         one = subscriber(1)
-        watcher.join(one)
+        feed.join(one)
         await reads(source, 1)
-        watcher.leave(one)
+        feed.leave(one)
 
 
 async def test_what_changed_before_a_tenant_was_first_read_is_told(
-    source: Source, watcher: Watcher
+    source: Source, feed: Feed
 ) -> None:
     hers, theirs = subscriber(1), subscriber(2)
-    watcher.join(theirs)
+    feed.join(theirs)
     await reads(source, 2)
 
-    watcher.join(hers)  # the page shows what there is now
+    feed.join(hers)  # the page shows what there is now
     source.now[1] = figures(1)
     await reads(source, 2)
     for one in (hers, theirs):
-        watcher.leave(one)
+        feed.leave(one)
 
     assert set(hers.take()) == set(REGIONS)

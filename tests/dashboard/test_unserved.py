@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from dashboard.queries.board import Board
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs import services
 from jobs.models import Job, Tenant, Worker
 from jobs.statuses import Status
@@ -37,7 +37,7 @@ def waiting(tenant: Tenant, **fields: Any) -> Job:
 
 def told(*tenants: Tenant) -> dict[tuple[str, str], int]:
     """How many wait for which worker, by queue and code."""
-    found = Board(Scope(None, tenants, None)).unserved()
+    found = Board(PageScope(None, tenants, None)).unserved()
     return {(one.lane.queue, one.gate.code): one.waiting for one in found}
 
 
@@ -76,7 +76,7 @@ def test_lines_that_lack_the_same_are_told_together(alice: Tenant) -> None:
     for task in ("echo", "sleep", "sleep"):
         waiting(alice, task=task, worker_tags=("gpu",))
     waiting(alice, task="echo", worker_tags=("ssd",))
-    found = Board(Scope(None, (alice,), None)).unserved()
+    found = Board(PageScope(None, (alice,), None)).unserved()
     assert sorted((one.worker_tags, one.waiting) for one in found) == [("gpu", 3), ("ssd", 1)]
 
 
@@ -133,7 +133,7 @@ def test_the_page_of_queues_says_the_same(
     a_worker()
     waiting(alice, queue="mixed", **fields)
     waiting(alice, queue="fine")
-    (one,) = Board(Scope(None, (alice,), None)).unserved()
+    (one,) = Board(PageScope(None, (alice,), None)).unserved()
 
     page = ann.get(reverse("queues"), {"state": "no worker"})
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from dashboard.queries.history import RANGES, SETTLED_AFTER
 from dashboard.queries.waits import waits_over_time
-from dashboard.scope import Scope
+from dashboard.scope import PageScope
 from jobs.models import LaneMinute, Tenant, WaitMinute
 from jobs.statuses import Status
 from jobs.store import Outcome, waits
@@ -144,7 +144,7 @@ def test_long_ranges_read_past_hours_once_and_by_the_index(alice: Tenant) -> Non
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-    everybody = Scope(User(is_staff=True), (alice,), chosen=None)
+    everybody = PageScope(User(is_staff=True), (alice,), chosen=None)
     first, again = (reads_of_waits(everybody, now) for _ in range(2))
     assert len(first) == 2
     assert len(again) == 1, "past hours are in the cache"
@@ -160,7 +160,7 @@ def test_what_has_left_the_range_since_it_was_read_is_not_told(alice: Tenant) ->
     noon = datetime(2030, 1, 5, 12, 30, tzinfo=UTC)
     wait(EVERYBODY, 60, at=noon - timedelta(hours=23))
     wait(EVERYBODY, 3, at=noon - timedelta(hours=3))
-    everybody = Scope(User(is_staff=True), (alice,), chosen=None)
+    everybody = PageScope(User(is_staff=True), (alice,), chosen=None)
     seen = [
         sum(waits_over_time(everybody, RANGES["24h"], now).values(), Counter())
         for now in (noon, noon + timedelta(hours=3))
@@ -174,7 +174,7 @@ def test_what_a_quiet_server_writes_after_hours_is_told(
     alice: Tenant, monkeypatch: pytest.MonkeyPatch, span: str, late: timedelta
 ) -> None:
     """The cache holds the hour in which it ended for final."""
-    everybody = Scope(User(is_staff=True), (alice,), chosen=None)
+    everybody = PageScope(User(is_staff=True), (alice,), chosen=None)
     counted, began = waits.Waits(), time.monotonic()
     monkeypatch.setattr(waits, "time", SimpleNamespace(monotonic=lambda: began))
     counted.note([attempt(alice, waited_seconds=60)])
@@ -202,12 +202,12 @@ def attempt(tenant: Tenant, *, waited_seconds: float) -> Outcome:
     )
 
 
-def told_of(scope: Scope, span: str) -> Counter[int]:
+def told_of(scope: PageScope, span: str) -> Counter[int]:
     found = waits_over_time(scope, RANGES[span], timezone.now())
     return sum(found.values(), Counter())
 
 
-def reads_of_waits(scope: Scope, now: datetime) -> list[str]:
+def reads_of_waits(scope: PageScope, now: datetime) -> list[str]:
     with CaptureQueriesContext(connection) as seen:
         found = waits_over_time(scope, RANGES["30d"], now)
     assert sum(sum(counts.values()) for counts in found.values()) == 2 * 98
