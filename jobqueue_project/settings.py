@@ -235,7 +235,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": [
-        "jobs.api.schema.add_components",
+        "jobs.api.components.add_components",
         "jobs.api.error_answers.describe_errors",
         "jobs.api.examples.add_examples",
     ],

@@ -8,19 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import operations, services
+from jobs.api.job_schema import JOB_PAGE, REDRIVE_ANSWER
 from jobs.api.operation_views import OPERATION, RATE, accepted, narrowed
 from jobs.api.pages import page_of_jobs, read_page
 from jobs.api.parsers import body_of
-from jobs.api.schema import (
-    ERROR_TYPE,
-    ID,
-    JOB_PAGE,
-    NAME,
-    REDRIVE_ANSWER,
-    described,
-    list_parameters,
-    object_of,
-)
+from jobs.api.schema import ERROR_TYPE, ID, NAME, described, list_parameters, object_of
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
 from jobs.fields import Field, ids, read_fields, text

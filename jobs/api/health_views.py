@@ -10,9 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs.api.prometheus import exposition
-from jobs.api.schema import HEALTH, described
+from jobs.api.schema import TEXT, described, record
 from jobs.api.view import PublicView
 from jobs.errors import JobQueueError
+
+HEALTH = record({"status": TEXT})
 
 
 class NotReady(JobQueueError):

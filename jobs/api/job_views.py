@@ -7,23 +7,20 @@ from rest_framework.response import Response
 
 from jobs import services
 from jobs.api.conditional import answer
-from jobs.api.pages import page_of_jobs, read_page
-from jobs.api.parsers import body_of
-from jobs.api.rate_limits import mismatches_counted, submission_headers
-from jobs.api.schema import (
+from jobs.api.job_schema import (
     BULK_ANSWER,
     BULK_REQUEST,
     EXPLANATION,
-    IF_NONE_MATCH,
     JOB,
     JOB_PAGE,
     JOB_REQUEST,
     JOB_WITH_ATTEMPTS,
-    PREFER_WAIT,
     SUBMISSION_PROBLEMS,
-    described,
-    list_parameters,
 )
+from jobs.api.pages import page_of_jobs, read_page
+from jobs.api.parsers import body_of
+from jobs.api.rate_limits import mismatches_counted, submission_headers
+from jobs.api.schema import IF_NONE_MATCH, PREFER_WAIT, described, list_parameters
 from jobs.api.view import TenantView
 from jobs.conf import conf
 from jobs.errors import InsufficientScope, InvalidInput, PayloadTooLarge

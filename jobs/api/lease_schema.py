@@ -4,18 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobs.api import examples
-from jobs.api.schema import (
-    COUNT,
-    ID,
-    JOB,
-    MAYBE_INSTANT,
-    STATUS,
-    TASK,
-    Schema,
-    nullable,
-    object_of,
-    record,
-)
+from jobs.api.job_schema import JOB, TASK
+from jobs.api.schema import COUNT, ID, MAYBE_INSTANT, STATUS, Schema, nullable, object_of, record
 from jobs.fields import Field
 from jobs.leases import ALL_PAUSED
 from jobs.leases_reported import Refusal

@@ -5,7 +5,8 @@ from rest_framework.response import Response
 
 from jobs import figures, services
 from jobs.api.parsers import body_of, body_or_nothing_of
-from jobs.api.schema import FIGURES, LANE, LANES, described, object_of
+from jobs.api.queue_schema import FIGURES, LANE, LANES
+from jobs.api.schema import described, object_of
 from jobs.api.tenant_views import changes_of
 from jobs.api.view import TenantView
 from jobs.errors import QueueNotFound
