@@ -13,14 +13,14 @@ from django.db.models.functions import Now
 
 from dashboard.queries.counts import capped, newest_start_of_tenant, running_of_tenant
 from dashboard.queries.operations import under_way
+from jobs.figures import ENDED
 from jobs.models import AuditEntry, Job, LaneMinute, Tenant, Worker
 from jobs.statuses import UNUSUAL
 from jobs.worker_states import is_present
 
 CAP = 1_000
 RECENT = timedelta(minutes=2)
-_ENDED = ("done", "failed", "dead", "cancelled")
-_DIED = 1 + _ENDED.index("dead")
+_DIED = 1 + ENDED.index("dead")
 """Where a minute of what ended says how many died: behind the minute itself."""
 
 
@@ -96,7 +96,7 @@ def _ended(tenant_ids: Collection[int], now: datetime) -> dict[int, list[tuple[o
     rows = (
         LaneMinute.objects.filter(tenant_id__in=tenant_ids, minute__gte=now - RECENT)
         .values_list("tenant_id", "minute")
-        .annotate(*[Sum(name) for name in _ENDED])
+        .annotate(*[Sum(name) for name in ENDED])
         .order_by("tenant_id", "minute")
     )
     ended: dict[int, list[tuple[object, ...]]] = {}

@@ -20,6 +20,8 @@ from jobs.store.depths import CAP, counted_by_lane, lanes_with_counts, newest_ti
 
 LIVE = (Status.SCHEDULED, Status.BLOCKED, Status.PENDING, Status.RUNNING, Status.FAILED)
 ENDED = ("done", "failed", "dead", "cancelled")
+COUNTS = ("started", *ENDED)
+"""What `LaneMinute` counts of jobs, but for those that were deleted."""
 PERCENTILES = (50, 95, 99)
 SAMPLE, SAMPLED_FROM = 1_000, 10_000
 RECENT_MINUTES = 60
@@ -105,9 +107,8 @@ def throughput(tenant: Tenant) -> list[dict[str, Any]]:
     """What started and ended in each of the last minutes, oldest first; idle ones are left out."""
     since = timezone.now() - timedelta(minutes=RECENT_MINUTES)
     minutes = LaneMinute.objects.filter(tenant_id=tenant.pk, minute__gte=since)
-    names = ("started", *ENDED)
-    rows: Any = minutes.values("minute").annotate(**{n: Sum(n) for n in names}).order_by("minute")
-    return [{name: row[name] for name in ("minute", *names)} for row in rows]
+    rows: Any = minutes.values("minute").annotate(**{n: Sum(n) for n in COUNTS}).order_by("minute")
+    return [{name: row[name] for name in ("minute", *COUNTS)} for row in rows]
 
 
 def waits_and_runs(tenant: Tenant) -> dict[str, dict[str, float | None]]:

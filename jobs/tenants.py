@@ -9,9 +9,10 @@ from jobs.audit import audit
 from jobs.errors import InvalidInput
 from jobs.models import START_LIMITS, Tenant
 
+DAYS_KEPT = ("keep_finished_days", "keep_dead_days")
 SETTINGS = (
-    *("is_active", "weight", *START_LIMITS),
-    *("submissions_per_minute", "max_pending", "keep_finished_days", "keep_dead_days"),
+    *("is_active", "weight", *START_LIMITS, "submissions_per_minute", "max_pending"),
+    *DAYS_KEPT,
 )
 
 

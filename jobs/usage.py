@@ -13,6 +13,7 @@ from django.db.models import Max, QuerySet, Sum
 from django.db.models.functions import Trunc
 
 from jobs.errors import InvalidInput
+from jobs.figures import COUNTS
 from jobs.instants import instant
 from jobs.models import Lane, LaneMinute, Tenant
 from jobs.store.clock import now
@@ -20,7 +21,6 @@ from jobs.store.minutes import PERIODS
 
 MAX_STEPS = 1_500
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-COUNTS = ("started", "done", "failed", "dead", "cancelled")
 SECONDS = ("run_seconds", "wait_seconds")
 
 

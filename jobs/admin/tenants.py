@@ -23,10 +23,9 @@ from jobs.services import change_limits, delete_tenant
 from jobs.statuses import WAITING, Status
 from jobs.store.depths import RowCount
 from jobs.tenant_keys import state_of
-from jobs.tenants import create_tenant
+from jobs.tenants import DAYS_KEPT, create_tenant
 
 LIMITS = ("is_active", "weight", *START_LIMITS, "submissions_per_minute", "max_pending")
-KEPT = ("keep_finished_days", "keep_dead_days")
 CREATED = instant("created_at")
 COUNTED_AT_MOST = 1_000
 """Jobs that a figure in the list counts; beyond, it says so."""
@@ -81,7 +80,7 @@ class TenantAdmin(ServiceForms, BoundedList):
     fieldsets = [
         (None, {"fields": ["slug", "is_active"]}),
         ("Limits", {"fields": list(LIMITS[1:]), "description": "In force at the next claim."}),
-        ("Kept", {"fields": list(KEPT), "description": "Then workers delete what has ended."}),
+        ("Kept", {"fields": list(DAYS_KEPT), "description": "Then workers delete what has ended."}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
@@ -144,11 +143,11 @@ class TenantAdmin(ServiceForms, BoundedList):
     def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
         """Make the tenant, or change what was changed of its limits."""
         if not change:
-            limits = {name: form.cleaned_data[name] for name in (*LIMITS, *KEPT)}
+            limits = {name: form.cleaned_data[name] for name in (*LIMITS, *DAYS_KEPT)}
             made = create_tenant(obj.slug, actor=actor_of(request), **limits)
             obj.pk, obj.created_at = made.pk, made.created_at
             return
-        changed = [name for name in (*LIMITS, *KEPT) if name in form.changed_data]
+        changed = [name for name in (*LIMITS, *DAYS_KEPT) if name in form.changed_data]
         if changes := {name: form.cleaned_data[name] for name in changed}:
             change_limits(Tenant.objects.get(pk=obj.pk), actor=actor_of(request), **changes)
 

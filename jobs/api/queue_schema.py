@@ -1,6 +1,7 @@
 """What queues and a tenant's figures look like in the OpenAPI description."""
 
 from jobs.api.schema import COUNT, INSTANT, MAYBE_INSTANT, TEXT, nullable, page_schema, record, ref
+from jobs.figures import COUNTS
 from jobs.models import START_LIMITS
 from jobs.statuses import Status
 from jobs.store.depths import CAP, SEARCHED
@@ -36,7 +37,6 @@ QUEUE_COMPONENT = record(
 _PERCENTILES = record({name: nullable("number") for name in ("p50", "p95", "p99")})
 LANE = ref("Queue")
 LANES = page_schema(LANE)
-_MINUTE_COUNTS = ("started", "done", "failed", "dead", "cancelled")
 FIGURES = record(
     {
         "counts": {
@@ -45,7 +45,7 @@ FIGURES = record(
         },
         "throughput": {
             "type": "array",
-            "items": record({"minute": INSTANT, **dict.fromkeys(_MINUTE_COUNTS, COUNT)}),
+            "items": record({"minute": INSTANT, **dict.fromkeys(COUNTS, COUNT)}),
         },
         "wait_seconds": _PERCENTILES,
         "run_seconds": _PERCENTILES,

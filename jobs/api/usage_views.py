@@ -9,10 +9,11 @@ from jobs.api.schema import COUNT, INSTANT, NAME, described, parameter, record
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput
 from jobs.fields import moment
+from jobs.figures import COUNTS
 from jobs.filters import Reader, name
 from jobs.instants import instant
 from jobs.keys import Scope
-from jobs.usage import COUNTS, SECONDS, Step, usage
+from jobs.usage import SECONDS, Step, usage
 
 
 def _step(value: str) -> Step:

@@ -9,10 +9,9 @@ from jobs import services, tenant_keys
 from jobs.errors import QueueNotFound
 from jobs.management.terminal import NOT_FOUND, WRONG_STATUS, DomainCommand, positive_or_none
 from jobs.models import START_LIMITS, Lane, TaskLimit, Tenant
-from jobs.tenants import create_tenant
+from jobs.tenants import DAYS_KEPT, create_tenant
 
-KEPT = ("keep_finished_days", "keep_dead_days")
-LIMITS = (*START_LIMITS, "submissions_per_minute", "max_pending", "weight", *KEPT)
+LIMITS = (*START_LIMITS, "submissions_per_minute", "max_pending", "weight", *DAYS_KEPT)
 OF_QUEUE = (*START_LIMITS, "weight")
 TEXTS = {
     "max_running": "jobs running at once",
