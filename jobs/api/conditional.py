@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
+from urllib.request import parse_http_list
 
 from django.utils.http import parse_etags
 from rest_framework.request import Request
@@ -23,7 +24,7 @@ from jobs.watch import Watch
 
 MAX_WAIT_SECONDS = 60
 WATCH_SECONDS = 0.25
-_WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.ASCII | re.IGNORECASE)
+_SECONDS = re.compile(r'\s*("?)(\d{1,9})\1\s*(?:;.*)?', re.ASCII | re.DOTALL)
 
 _MARK = (
     *("status", "attempt", "fence", "lost_count", "cancel_requested", "priority"),
@@ -75,8 +76,12 @@ def answer(request: Request, tenant: Tenant, job: Job, body: Mapping[str, Any]) 
 
 def preferred_wait(request: Request) -> int | None:
     """How many seconds the client would wait, bounded; None if it does not say, or not so."""
-    found = _WAIT.search(request.headers.get("Prefer", ""))
-    return min(int(found[1]), MAX_WAIT_SECONDS) if found else None
+    for preference in parse_http_list(request.headers.get("Prefer", "")):
+        name, _, value = preference.partition("=")
+        if name.strip().lower() == "wait":  # of those of a name the first counts
+            found = _SECONDS.fullmatch(value)
+            return min(int(found[2]), MAX_WAIT_SECONDS) if found else None
+    return None
 
 
 def _name_state(known: Iterable[str], tag: Tag) -> bool:

@@ -79,6 +79,14 @@ class TestConditional:
             ("wait=-1", None),
             ("wait=soon", None),
             ("await=5", None),
+            ("wait=5, wait=9", "wait=5"),
+            ("wait=soon, wait=5", None),  # of those of a name the first counts
+            ('wait="5"', "wait=5"),
+            ("wait=5; note=1", "wait=5"),
+            ('wait="5', None),
+            ('note="x, wait=5", wait=7', "wait=7"),
+            ('note="x, wait=5"', None),
+            ("note; wait=5", None),  # what another preference says more closely
             ("", None),
         ],
     )
