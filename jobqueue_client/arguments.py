@@ -36,7 +36,7 @@ def command_line() -> ArgumentParser:
         _add_verb(verbs, verb, text).add_argument("ids", metavar="ID", nargs="+")
     log = _add_verb(verbs, "logs", "Print what a job has logged.")
     log.add_argument("id", metavar="ID")
-    log.add_argument("--attempt", type=int, metavar="N", help="only of this attempt")
+    log.add_argument("--attempt", type=_at_least_one, metavar="N", help="only of this attempt")
     log.add_argument("--follow", action="store_true", help="go on until the job has ended")
     _add_filters(
         _add_verb(verbs, "dlq", "Count dead letters by queue, task and error."), *KIND, "filter"

@@ -75,3 +75,13 @@ def test_the_command_prints_lines(
     place = ("--url", "http://testserver", "--key", key_of(alice))
     assert main(["logs", str(job.pk), *place], transport=application_transport) == 0
     assert capsys.readouterr().out == "2030-01-01T00:00:00.000000Z  #1  WARNING   : one\n"
+
+
+@pytest.mark.parametrize("number", ["-1", "0", "1.0", "x"])
+def test_the_command_counts_attempts_from_one(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["logs", "an-id", f"--attempt={number}", "--url", "http://queue.invalid"])
+    assert ended.value.code == 2
+    assert "is no positive number" in capsys.readouterr().err

@@ -53,6 +53,13 @@ def test_followed_until_the_job_has_ended(alice: Tenant, monkeypatch: pytest.Mon
     assert [line.rpartition(" ")[2] for line in run(str(job.pk), "--follow")] == ["one", "two"]
 
 
+@pytest.mark.parametrize("number", ["-1", "0", "1.0", "x"])
+def test_attempts_are_counted_from_one(alice: Tenant, number: str) -> None:
+    job = make_job(alice, Status.RUNNING)
+    with pytest.raises(CommandError, match="is no number from 1"):
+        run(str(job.pk), f"--attempt={number}")
+
+
 def test_an_unknown_job_is_not_found(db: None) -> None:
     with pytest.raises(CommandError) as caught:
         run("0197f3c2-5a7b-7c1e-9d3f-2b6a8e4c1d05")

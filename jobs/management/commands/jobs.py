@@ -275,7 +275,7 @@ def _add_queue(parser: ArgumentParser) -> None:
 
 def _add_log_options(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID")
-    parser.add_argument("--attempt", type=int, metavar="N", help="only of this attempt")
+    parser.add_argument("--attempt", type=_from_one, metavar="N", help="only of this attempt")
     parser.add_argument("--follow", action="store_true", help="go on until the job has ended")
 
 
@@ -290,6 +290,12 @@ def _add_ages(parser: ArgumentParser) -> None:
 def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ArgumentTypeError(f"{text!r} is no number of jobs")
+    return int(text)
+
+
+def _from_one(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise ArgumentTypeError(f"{text!r} is no number from 1")
     return int(text)
 
 
