@@ -107,6 +107,7 @@ ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").spl
 
 INSTALLED_APPS = [
     "jobqueue_project.apps.AdminConfig",
+    "jobs",  # before Django's own: its commands about people write to the audit log
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -117,7 +118,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_htmx",
-    "jobs",
     "workers",
     "dashboard",
     "demo",

@@ -9,6 +9,7 @@ from importlib import import_module
 from io import StringIO
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from jobs import services, tenant_keys
@@ -123,3 +124,33 @@ def test_it_is_written_down(
     entry = new_entry(action, actor=f"command:{verb[0]}", address=None, after=last)
     of_nobody = {"create_tenant", "rewrap_tenant_keys"}
     assert action in of_nobody or entry.tenant_id == alice.pk
+
+
+def test_who_is_made_an_operator_is_written_down(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a secret")
+    arguments = ("--noinput", "--username", "olga", "--email", "olga@example.org")
+    call_command("createsuperuser", *arguments, stdout=StringIO())
+    entry = new_entry("create_user", actor="command:createsuperuser", address=None, after=0)
+    assert entry.target == "olga"
+    assert entry.details["after"] == dict.fromkeys(("is_active", "is_staff", "is_superuser"), True)
+
+
+def test_whose_password_is_changed_is_written_down(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    User.objects.create_user("olga")
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "a better secret")
+    call_command("changepassword", "olga", stdout=StringIO())
+    entry = new_entry("change_user", actor="command:changepassword", address=None, after=0)
+    assert (entry.target, entry.details) == ("olga", {"changed": ["password"]})
+
+
+def test_people_who_are_made_otherwise_later_are_not(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a secret")
+    arguments = ("--noinput", "--username", "olga", "--email", "olga@example.org")
+    call_command("createsuperuser", *arguments, stdout=StringIO())
+    last = last_entry()
+    User.objects.create_user("bob")
+    assert last_entry() == last
