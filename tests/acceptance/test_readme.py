@@ -1,4 +1,4 @@
-"""The README's commands work as printed."""
+"""The commands of the README and of the guide for operators work as printed."""
 
 import json
 import os
@@ -15,7 +15,9 @@ from tests.harness import ROOT, ProjectProcess, wait_until
 from tests.postgres import _free_port as free_port
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int
 
 def test_the_curl_lines_work_as_printed(served: tuple[Path, int]) -> None:
     var, port = served
-    (script,) = [block for block in BLOCKS if "KEY=$(cat" in block]
+    (script,) = [block for block in blocks(README) if "KEY=$(cat" in block]
     script = script.replace("var/demo-key", f"{var}/demo-key").replace(":8000", f":{port}")
     ran = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=True
@@ -43,7 +45,7 @@ def test_the_curl_lines_work_as_printed(served: tuple[Path, int]) -> None:
 
 def test_the_operators_commands_work_as_printed(served: tuple[Path, int]) -> None:
     var, _ = served
-    (script,) = [block for block in BLOCKS if "tenants create" in block]
+    script = "".join(block for block in blocks(OPERATIONS) if "manage.py" in block)
     command = ["bash", "-euo", "pipefail", "-c", script]
     ran = subprocess.run(
         command, cwd=ROOT, env=_environment(var), capture_output=True, text=True, check=True
@@ -57,9 +59,27 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert named <= targets
 
 
-def test_every_file_that_is_linked_exists() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_place_that_is_linked_exists(page: Path) -> None:
+    links = [(page.parent / to if to else page, part) for to, part in LINK.findall(page.read_text())]
+    assert [to for to, part in links if not to.exists() or not has(to, part)] == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
+
+
+def blocks(page: str) -> list[str]:
+    """What it prints for shells."""
+    return re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+
+
+def has(page: Path, part: str) -> bool:
+    """Whether the page has a heading that is linked so."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE) if part else []
+    return not part or part in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
 
 
 def _environment(var: Path) -> dict[str, str]:
