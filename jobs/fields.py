@@ -1,6 +1,7 @@
 """The fields of a request body: each with what reads it strictly and what documents it.
 
-Nothing is coerced: "1" is not 1, true is not 1, and a field that nobody knows is an error.
+Nothing is coerced: "1" is not 1, true is not 1, and a field that nobody knows is an error. But 1.0
+is 1: JSON has one kind of number, and some languages write all of them so.
 """
 
 import re
@@ -86,10 +87,11 @@ def text(value: Any) -> str:
 
 
 def integer(value: Any) -> int:
-    """A whole number written without a fraction."""
-    if not isinstance(value, int) or isinstance(value, bool):
+    """A whole number."""
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not is_whole or isinstance(value, bool):
         raise _wrong_type("must be an integer.")
-    return value
+    return int(value)
 
 
 def number(value: Any) -> float:

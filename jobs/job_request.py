@@ -42,7 +42,8 @@ from jobs.submission import (
 )
 
 DEFAULT_TASK = "echo"
-_NAMED = {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}
+NAMED = {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}
+"""The kinds of parameters that a payload can give."""
 
 
 def _payload(value: Any) -> Any:
@@ -56,6 +57,8 @@ def _priority(value: Any) -> int:
                 f"must be an integer or one of {', '.join(PRIORITY_WORDS)}.", code="invalid_choice"
             )
         return PRIORITY_WORDS[value]
+    if isinstance(value, float):  # a place on a scale, as its words are, and no amount
+        raise InvalidInput("must be an integer.", code="invalid_type")
     return integer(value)
 
 
@@ -235,7 +238,7 @@ def payload_for(task: QueueTask | RemoteTask, payload: Raw | None) -> bytes:
             code="invalid_payload",
             pointer="payload",
         )
-    taken = _arguments_of(task.func, task.takes_context)
+    taken = arguments_of(task.func, task.takes_context)
     try:
         taken.bind(**arguments)
     except TypeError:  # says what was given too much, and the names in a payload are a part of it
@@ -248,15 +251,15 @@ def payload_for(task: QueueTask | RemoteTask, payload: Raw | None) -> bytes:
 
 
 @cache
-def _arguments_of(function: Any, takes_context: bool) -> Signature:
-    """What callers of the task may give: its parameters without the context."""
+def arguments_of(function: Any, takes_context: bool) -> Signature:
+    """What callers of a task may give: its function's parameters without the context."""
     whole = signature(function)
     return whole.replace(parameters=list(whole.parameters.values())[bool(takes_context) :])
 
 
 def _in_need_of(taken: Signature, given: Mapping[str, Any]) -> str:
     """What is wrong with the arguments, in the task's own words alone."""
-    known = [one for one in taken.parameters.values() if one.kind in _NAMED]
+    known = [one for one in taken.parameters.values() if one.kind in NAMED]
     missing = [one.name for one in known if one.default is one.empty and one.name not in given]
     if missing:
         return f"missing {', '.join(map(repr, missing))}."

@@ -7,9 +7,8 @@ from typing import Any
 from jobs.api.job_schema import JOB_COMPONENTS, TASK
 from jobs.api.queue_schema import QUEUE_COMPONENT
 from jobs.api.schema import TEXT, Schema, record
+from jobs.api.task_schema import JSON, JSON_COMPONENT, payloads_of_tasks, task_component
 from jobs.job_request import DEFAULT_TASK
-from jobs.registry import exposed_tasks
-from jobs.remote import PREFIX
 from jobs.submission import ranges
 
 _PROBLEM = {
@@ -32,6 +31,7 @@ _PROBLEM = {
 COMPONENTS: Mapping[str, Schema] = {
     **JOB_COMPONENTS,
     "Queue": QUEUE_COMPONENT,
+    "Json": JSON_COMPONENT,
     "Problem": _PROBLEM,
 }
 
@@ -44,15 +44,8 @@ def add_components(result: Schema, generator: Any, request: Any, public: bool) -
     for name, (low, high) in ranges().items():
         if name != "priority":  # which says so itself, beside its words
             fields[name] |= {"minimum": low, "maximum": high}
-    schemas["Task"] = {
-        "oneOf": [
-            {"type": "string", "enum": sorted(exposed_tasks())},
-            {
-                "type": "string",
-                "pattern": rf"^{PREFIX}[A-Za-z0-9._:-]{{1,{128 - len(PREFIX)}}}$",
-                "description": "For workers of your own.",
-            },
-        ]
-    }
+    schemas["Task"] = task_component()
+    schemas["JobRequest"]["anyOf"] = payloads_of_tasks()
     fields["task"] = {**TASK, "default": DEFAULT_TASK}
+    fields["payload"] |= JSON
     return result

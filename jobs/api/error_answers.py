@@ -98,7 +98,7 @@ def _codes_of(path: str, operation: Schema, components: Schema) -> set[str]:
         found |= _codes_of_schema(_body(operation), components)
     for one in (one for one in parameters if one["in"] in {"query", "path"}):
         found |= _codes_of_schema(one["schema"], components)
-        found |= {"invalid_cursor"} if one["name"] == "cursor" else set()
+        found |= {"invalid_cursor"} if one["name"] == "limit" else set()  # a list that goes on
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from jobs.api import examples
 from jobs.api.job_schema import JOB, TASK
 from jobs.api.schema import COUNT, ID, MAYBE_INSTANT, STATUS, Schema, nullable, object_of, record
+from jobs.api.task_schema import JSON
 from jobs.fields import Field
 from jobs.leases import ALL_PAUSED
 from jobs.leases_reported import Refusal
@@ -79,7 +80,8 @@ def _reports(
 
 
 HEARTBEAT_REQUEST = _reports(HELD_FIELDS, _HELD, lease_seconds=lease_seconds_field)
-ACK_REQUEST = _reports(DONE_FIELDS, {**_HELD, "result": {"width": 640}})
+_OUTPUT = Field(list, {**DONE_FIELDS["result"].schema, **JSON})
+ACK_REQUEST = _reports({**DONE_FIELDS, "result": _OUTPUT}, {**_HELD, "result": {"width": 640}})
 FAIL_REQUEST = _reports(
     FAILED_FIELDS,
     {

@@ -24,8 +24,6 @@ from jobs.job_search import Search
 from jobs.models import Tenant
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
-CURSOR_PATTERN, MAX_CURSOR = "^[A-Za-z0-9_-]+:[A-Za-z0-9]+:[A-Za-z0-9_-]+$", 300
-"""How `signing.dumps` writes what it signs, and how many characters are never needed for that."""
 _SALT = "jobs.api.cursor"
 
 

@@ -12,7 +12,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from jobs.api.error_answers import MAY_BE_EMPTY, OWN_CODES
-from jobs.api.pages import CURSOR_PATTERN, DEFAULT_LIMIT, MAX_CURSOR, MAX_LIMIT
+from jobs.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from jobs.exports import Form
 from jobs.fields import ONE_LINE, Field
 from jobs.filters import MAX_CHARACTERS, MAX_ENCODED, MAX_TERMS, MAX_TEXT, READABLE
@@ -68,7 +68,12 @@ STATUS: Schema = {"type": "string", "enum": [status.value for status in Status]}
 
 def page_schema(item: Schema) -> Schema:
     """The schema of a page of such items."""
-    next_page = nullable("string", format="uri")
+    next_page = nullable(
+        "string",
+        format="uri",
+        description="The address of the next page, to be called as it stands; null at the end. Its "
+        "`cursor` is signed, and good for the same list, filter and tenant only.",
+    )
     return record({"results": {"type": "array", "items": item}, "next": next_page})
 
 
@@ -99,12 +104,6 @@ LIMIT: Schema = {
     "maximum": MAX_LIMIT,
     "default": DEFAULT_LIMIT,
 }
-CURSOR: Schema = {
-    "type": "string",
-    "pattern": CURSOR_PATTERN,
-    "maxLength": MAX_CURSOR,
-    "description": "From `next`: signed, and good for the same list, filter and tenant only.",
-}
 
 
 def filter_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
@@ -113,11 +112,10 @@ def filter_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
 
 
 def list_parameters(filters: Mapping[str, Any]) -> list[OpenApiParameter]:
-    """The query parameters of a list."""
+    """The query parameters of a list; its `cursor` is no caller's to make."""
     return [
         *filter_parameters(filters),
         parameter("limit", LIMIT),
-        parameter("cursor", CURSOR),
     ]
 
 

@@ -61,8 +61,9 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_place_that_is_linked_exists(page: Path) -> None:
-    links = [(page.parent / to if to else page, part) for to, part in LINK.findall(page.read_text())]
-    assert [to for to, part in links if not to.exists() or not has(to, part)] == []
+    links = LINK.findall(page.read_text())
+    places = [(page.parent / to if to else page, part) for to, part in links]
+    assert [to for to, part in places if not to.exists() or not has(to, part)] == []
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -79,7 +80,8 @@ def blocks(page: str) -> list[str]:
 def has(page: Path, part: str) -> bool:
     """Whether the page has a heading that is linked so."""
     headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE) if part else []
-    return not part or part in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+    names = [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings]
+    return not part or part in names
 
 
 def _environment(var: Path) -> dict[str, str]:

@@ -62,6 +62,10 @@ def test_priorities_have_names(api: Caller, word: str, number: int) -> None:
     assert api.submit(priority=word)["priority"] == number
 
 
+def test_a_whole_number_may_be_written_with_a_fraction(api: Caller) -> None:
+    assert api.post("/jobs", raw=b'{"max_retries": 7.0}').json()["max_retries"] == 7
+
+
 def test_null_means_not_given_where_a_field_is_optional(api: Caller) -> None:
     job = api.submit(run_at=None, delay_seconds=None, timeout_seconds=None, idempotency_key=None)
     assert (job["status"], job["idempotency_key"]) == ("PENDING", None)
@@ -95,7 +99,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"priority": None}, "invalid_type", "/priority"),
     ({"max_retries": -1}, "out_of_range", "/max_retries"),
     ({"max_retries": 10**6}, "out_of_range", "/max_retries"),
-    ({"max_retries": 1.0}, "invalid_type", "/max_retries"),
+    ({"max_retries": 1.5}, "invalid_type", "/max_retries"),
     ({"timeout_seconds": 0}, "out_of_range", "/timeout_seconds"),
     ({"timeout_seconds": -1}, "out_of_range", "/timeout_seconds"),
     ({"timeout_seconds": 10**300}, "out_of_range", "/timeout_seconds"),
