@@ -9,11 +9,16 @@ import json
 import re
 import secrets
 from collections import Counter
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from jobs.errors import InvalidInput
+from jobs.errors import InvalidInput, PayloadTooLarge
 
+MAX_NESTED = 500_000
+"""So many lists and objects a text may have: empty ones cost a hundred times their three bytes."""
+MAX_ITEMS = 10_000
+"""So many members are read one by one here, in a list or an object: more than any request has."""
 KEPT = frozenset({"payload", "result"})
 """Members whose source is kept, in the top object and in the objects of its lists."""
 ENVELOPE_DEPTH = 3
@@ -53,7 +58,8 @@ def loads(source: bytes, *, max_depth: int) -> Raw:
 def loads_object(source: bytes, *, max_depth: int) -> dict[str, Any]:
     """A JSON object in which the members of `KEPT` are `Raw`, nested at most `max_depth` each.
 
-    Raises `InvalidInput`.
+    Raises `InvalidInput`, and `PayloadTooLarge` for what would take long to refuse for another
+    reason.
     """
     text = _checked_text(source, max_depth, envelope=ENVELOPE_DEPTH)
     at = _skip(text, 0)
@@ -125,6 +131,8 @@ def _refuse_depth(text: str, max_depth: int, envelope: int = 0) -> None:
     if text.count("[") + text.count("{") <= max_depth + envelope:
         return
     nesting = outer = _FLAT.sub("", text)
+    if len(nesting) > 2 * MAX_NESTED:
+        raise PayloadTooLarge(f"The JSON may have {MAX_NESTED:,} lists and objects.")
     for _ in range(min(_USUAL_DEPTH, max_depth)):  # of all that nests, the innermost at once
         outer = outer.replace("[]", "").replace("{}", "")
     if not outer:
@@ -182,10 +190,16 @@ def _object(text: str, at: int, max_depth: int, *, is_top: bool) -> tuple[dict[s
         key, at = _key(text, at)
         value, at = _member(text, at, key, max_depth, is_top=is_top)
         pairs.append((key, value))
+        _refuse_many(pairs)
         at = _skip(text, at)
         if text[at : at + 1] == "}":
             return _unique(pairs), at + 1
         at = _expect(text, at, ",")
+
+
+def _refuse_many(members: Sized) -> None:
+    if len(members) > MAX_ITEMS:
+        raise PayloadTooLarge(f"A list or an object of a request may have {MAX_ITEMS:,} members.")
 
 
 def _key(text: str, at: int) -> tuple[str, int]:
@@ -214,6 +228,7 @@ def _list(text: str, at: int, max_depth: int) -> tuple[list[Any], int]:
         is_object = text[at : at + 1] == "{"
         item, at = _item(text, at, max_depth) if is_object else _decode(text, at)
         items.append(item)
+        _refuse_many(items)
         at = _skip(text, at)
         if text[at : at + 1] == "]":
             return items, at + 1

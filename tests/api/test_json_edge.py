@@ -1,6 +1,7 @@
 """What a body may be: rows 1 to 36 of the bad-input matrix."""
 
 import json
+import time
 
 import pytest
 
@@ -68,6 +69,35 @@ MALFORMED = {
 def test_what_is_not_strict_json_is_refused_and_nothing_stored(api: Caller, name: str) -> None:
     body, code = MALFORMED[name]
     problem(api.post("/jobs", raw=body), 400, code)
+
+
+def many(item: str, count: int) -> str:
+    return f"[{','.join([item] * count)}]"
+
+
+COSTLY = {
+    "a million numbers": payload(many("0", 1_000_000)),
+    "a million keys": payload("{" + ",".join(f'"{n}":0' for n in range(400_000)) + "}"),
+    "a million empty lists": payload(many("[]", 1_500_000)),
+    "a million empty objects": payload(many("{}", 1_500_000)),
+    "a million jobs": f'{{"jobs": {many("{}", 1_500_000)}}}'.encode(),
+    "a million jobs that are numbers": f'{{"jobs": {many("0", 2_000_000)}}}'.encode(),
+    "a million leases": f'{{"leases": {many("[]", 1_500_000)}}}'.encode(),
+    "a million fields": ("{" + ",".join(f'"{n}":0' for n in range(400_000)) + "}").encode(),
+    "the same field a million times": ("{" + ",".join(['"a":0'] * 700_000) + "}").encode(),
+}
+ALLOWED_SECONDS = 4
+
+
+@pytest.mark.usefixtures("nothing_lost")
+@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/bulk", "/leases/ack"])
+def test_what_would_take_long_to_read_is_refused_soon(api: Caller, path: str, name: str) -> None:
+    began = time.process_time()
+    answer = api.post(path, raw=COSTLY[name])
+    assert answer.status_code in {400, 413}
+    assert answer.json()["code"] in {"too_large", "unknown_field"}
+    assert time.process_time() - began < ALLOWED_SECONDS
 
 
 @pytest.mark.usefixtures("nothing_lost")
