@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from django.core.management.color import no_style
 from django.db import connection
-from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, Max, Min, Q, QuerySet
 
 from bench.figures import rate
 from bench.scenario import BenchError
 from jobs import services, wakeup
-from jobs.models import Job, Lane, LaneMinute, Tenant
+from jobs.models import Job, Lane, Tenant
 from jobs.statuses import Status
+from jobs.store.minutes import total
 from jobs.submission import NewJob
 from tests.harness import running_workers
 
@@ -133,8 +134,7 @@ def jobs_of(tenants: Collection[int]) -> QuerySet[Job]:
 
 def ended(tenants: Collection[int]) -> int:
     """How many jobs of these tenants have ended, by the counts of the minutes."""
-    minutes = LaneMinute.objects.filter(tenant_id__in=tenants)
-    return minutes.aggregate(n=Sum(F("done") + F("dead") + F("cancelled")))["n"] or 0
+    return sum(total(("done", "dead", "cancelled"), tenants))
 
 
 def wait_for(jobs: int, tenants: Collection[int]) -> None:

@@ -54,7 +54,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 def _throughput(board: Board, span: history.Range) -> Mapping[str, Any]:
     waits = waits_over_time(board.scope, span, board.now)
     return {
-        "series": history.series(board.scope.ids, span, board.now, board.oldest, waits),
+        "series": history.series(board.scope, span, board.now, board.oldest, waits),
         "p95": percentile(sum(waits.values(), Counter()), 95),
         "span": span,
         "ranges": history.RANGES.values(),

@@ -55,14 +55,9 @@ def _known(word: str, words: Collection[str], otherwise: str) -> str:
 def _listed(scope: PageScope, **asked: str) -> dict[str, Any]:
     shown, found = tenants.listed(scope, **asked)
     at = now()
-    today = tenants.used_today([row.tenant.pk for row in shown], at)
-    before = tenants.used_before(at)
-    nothing = tenants.Used()
-    rows = [
-        (row, its_day := today.get(pk, nothing), its_day.plus(before.get(pk, nothing)))
-        for row in shown
-        for pk in [row.tenant.pk]
-    ]
+    ids = [row.tenant.pk for row in shown]
+    today, month = tenants.used(ids, at), tenants.used(ids, at, days=tenants.MONTH_DAYS)
+    rows = [(row, today[row.tenant.pk], month[row.tenant.pk]) for row in shown]
     return {"rows": rows, "found": found, "total": len(scope.shown)}
 
 

@@ -22,12 +22,13 @@ from typing import NoReturn
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db.models import Count, F, Sum
+from django.db.models import Count
 
 from demo import ledger
 from demo.processes import Child, stop_all
-from jobs.models import Attempt, Job, LaneMinute, Tenant
+from jobs.models import Attempt, Job, Tenant
 from jobs.statuses import TERMINAL, AttemptOutcome, Status
+from jobs.store.minutes import total
 from jobs.tenants import create_tenant
 
 SUBMITTED, DONE, DEAD = 1_000, 900, 100
@@ -111,7 +112,8 @@ def judge() -> Verdict:
     """Count from the jobs' rows, from the counters of outcomes and from the ledger of runs."""
     counts = dict(Job.objects.values_list("status").annotate(Count("pk")).order_by())
     ended = sum(counts.get(status, 0) for status in TERMINAL)
-    recorded = LaneMinute.objects.aggregate(n=Sum(F("done") + F("dead") + F("cancelled")))["n"] or 0
+    everybody = list(Tenant.objects.values_list("pk", flat=True))
+    recorded = sum(total(("done", "dead", "cancelled"), everybody))
     run_twice = sum(times - 1 for times in ledger.runs().values())
     return Verdict(
         done=counts.get(Status.DONE, 0),

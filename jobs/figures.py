@@ -1,7 +1,7 @@
 """What is counted about tenants and lanes. Reads only, each through an index on the live rows.
 
 What a tenant asks for is counted up to `CAP`, so that its backlog does not make it wait. Finished
-jobs are never counted: their totals are the sums of `LaneMinute`.
+jobs are never counted: their totals are those of `jobs/store/minutes.py`.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ from jobs.lookup import in_status
 from jobs.models import Job, Lane, LaneMinute, Tenant
 from jobs.statuses import UNUSUAL, Status
 from jobs.store.depths import CAP, counted_by_lane, lanes_with_counts, newest_times
+from jobs.store.minutes import Length, read_counts, total
 
 LIVE = (Status.SCHEDULED, Status.BLOCKED, Status.PENDING, Status.RUNNING, Status.FAILED)
 ENDED = ("done", "failed", "dead", "cancelled")
@@ -86,21 +87,16 @@ def status_counts(tenant: Tenant) -> dict[str, int]:
     return {
         **{status: in_status(jobs, status)[:CAP].count() for status in (Status.RUNNING, *UNUSUAL)},
         Status.PENDING: ready[:CAP].count(),
-        Status.DONE: ended_totals(LaneMinute.objects.filter(tenant_id=tenant.pk))["done"],
+        Status.DONE: total(("done",), [tenant.pk])[0],
     }
-
-
-def ended_totals(minutes: QuerySet[LaneMinute]) -> dict[str, int]:
-    """What ended in these minutes, by outcome."""
-    sums = minutes.aggregate(**{name: Sum(name) for name in ENDED})
-    return {name: sums[name] or 0 for name in ENDED}
 
 
 def totals_by_lane() -> dict[int, dict[str, int]]:
     """What ever ended, by lane and outcome, and how many jobs were deleted since."""
-    sums = {name: Sum(name) for name in (*ENDED, "purged")}
-    rows: Any = LaneMinute.objects.values("lane_id").annotate(**sums).order_by()
-    return {row.pop("lane_id"): row for row in rows}
+    names = (*ENDED, "purged")
+    everybody = list(Tenant.objects.values_list("pk", flat=True))
+    rows = read_counts("lane_id", names, Length.EVER, everybody)
+    return {lane_id: dict(zip(names, sums, strict=True)) for lane_id, sums in rows.items()}
 
 
 def throughput(tenant: Tenant) -> list[dict[str, Any]]:

@@ -13,17 +13,18 @@ from django.db.models.functions import Now
 
 from jobs import store
 from jobs.conf import conf
-from jobs.models import Lane, Operation, Tenant, Worker
+from jobs.models import Operation, Tenant, Worker
 from jobs.statuses import OperationState
 from jobs.store import Ages
+from jobs.store.minutes import EVERYBODY
 
 REST = 6
 DAY = 86_400
 """Seconds."""
 CENTURY = 36_525
 """Days; no database can go back for much longer."""
-SUM_UP_SECONDS = 3_600
-"""Counts are added up once an hour."""
+SUM_UP_SECONDS = 900
+"""Counts are added up so often."""
 
 
 def ages_of(tenant: Tenant) -> Ages:
@@ -67,11 +68,15 @@ def one_pass() -> Iterator[int]:
     while forget_operations():
         yield 0
     if store.take_turn("sum up", SUM_UP_SECONDS):
-        for lane_id in Lane.objects.order_by("pk").values_list("pk", flat=True):
-            yield 0
-            while store.sum_up(lane_id):
-                yield 0
+        yield from _sum_up_minutes()
         yield from _sum_up_waits()
+
+
+def _sum_up_minutes() -> Iterator[int]:
+    for tenant_id in (EVERYBODY, *Tenant.objects.order_by("pk").values_list("pk", flat=True)):
+        yield 0
+        while store.sum_up(tenant_id):
+            yield 0
 
 
 def _sum_up_waits() -> Iterator[int]:

@@ -1,27 +1,28 @@
 """What a tenant used in a time: sums of what was counted, by minutes, hours or days.
 
-As old counts are added up (`jobs/store/minutes.py`), there are no minutes of long ago.
+There are no minutes of long ago (`jobs/store/minutes.py`).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Max, QuerySet, Sum
-from django.db.models.functions import Trunc
-
 from jobs.errors import InvalidInput
 from jobs.figures import COUNTS
 from jobs.instants import instant
-from jobs.models import Lane, LaneMinute, Tenant
+from jobs.models import Lane, Tenant
+from jobs.store import minutes
 from jobs.store.clock import now
-from jobs.store.minutes import PERIODS
+from jobs.store.minutes import Length, read_counts
 
 MAX_STEPS = 1_500
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LONGEST_WAIT = "max_wait_seconds"
 SECONDS = ("run_seconds", "wait_seconds")
+USED = (*COUNTS, *SECONDS, LONGEST_WAIT)
 
 
 class Step(StrEnum):
@@ -32,18 +33,14 @@ class Step(StrEnum):
     DAY = "day"
 
 
-LENGTHS = {
-    Step.MINUTE: timedelta(minutes=1),
-    Step.HOUR: timedelta(hours=1),
-    Step.DAY: timedelta(days=1),
-}
+LENGTHS = {step: timedelta(seconds=Length[step.name]) for step in Step}
 USUAL = {
     Step.MINUTE: timedelta(hours=1),
     Step.HOUR: timedelta(days=1),
     Step.DAY: timedelta(days=30),
 }
 """How far back usage is told, where nobody says."""
-KEPT = dict(zip(Step, [*(period.after for period in PERIODS), None], strict=True))
+KEPT = {step: minutes.KEPT.get(Length[step.name]) for step in Step}
 """How long there are counts for each step; None for ever."""
 
 
@@ -77,32 +74,24 @@ def usage(
     end = _floor(until, step) + (timedelta() if end else LENGTHS[step])
     _refuse_too_many(start, end, step)
     _refuse_too_old(start, step)
-    minutes = LaneMinute.objects.filter(tenant_id=tenant.pk, minute__gte=start, minute__lt=end)
-    if queues:
-        lanes = Lane.objects.filter(tenant=tenant, queue__in=queues)
-        minutes = minutes.filter(lane_id__in=lanes.values("pk"))
-    return Usage(start, end, _by_step(minutes, step), _sums(minutes.aggregate(**_annotations())))
+    lanes = Lane.objects.filter(tenant=tenant, queue__in=queues).values_list("pk", flat=True)
+    length = Length[step.name]
+    of_queues = list(lanes) if queues else None
+    found = read_counts("minute", USED, length, [tenant.pk], start, end, lane_ids=of_queues)
+    steps: dict[int, list[Sequence[float]]] = defaultdict(list)
+    for at, figures in found.items():
+        steps[at - at % length].append(figures)
+    shown = [{"at": datetime.fromtimestamp(at, UTC), **_sums(steps[at])} for at in sorted(steps)]
+    return Usage(start, end, shown, _sums(list(found.values())))
 
 
-def _by_step(minutes: QuerySet[LaneMinute], step: Step) -> list[dict[str, Any]]:
-    rows: Any = (
-        minutes.annotate(at=Trunc("minute", step.value, tzinfo=UTC))
-        .values("at")
-        .annotate(**_annotations())
-        .order_by("at")
-    )
-    return [{"at": row["at"], **_sums(row)} for row in rows]
-
-
-def _annotations() -> dict[str, Any]:
-    sums = {f"{name}_sum": Sum(name) for name in (*COUNTS, *SECONDS)}
-    return {**sums, "longest_wait": Max("max_wait_seconds")}
-
-
-def _sums(row: dict[str, Any]) -> dict[str, Any]:
-    counts = {name: row[f"{name}_sum"] or 0 for name in COUNTS}
-    seconds = {name: row[f"{name}_sum"] or 0.0 for name in SECONDS}
-    return {**counts, **seconds, "max_wait_seconds": row["longest_wait"] or 0.0}
+def _sums(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    columns = zip(*rows, strict=True) if rows else [[]] * len(USED)
+    *figures, waits = zip(USED, columns, strict=True)
+    return {
+        **{name: sum(column) if name in COUNTS else sum(column, 0.0) for name, column in figures},
+        LONGEST_WAIT: max(waits[1], default=0.0),
+    }
 
 
 def _floor(moment: datetime, step: Step) -> datetime:

@@ -52,7 +52,8 @@ from jobs import services, store  # noqa: E402
 from jobs.keys import create_api_key  # noqa: E402
 from jobs.models import Job, LaneMinute, Tenant, WaitMinute, Worker  # noqa: E402
 from jobs.statuses import AttemptOutcome, Reason, Status  # noqa: E402
-from jobs.store.waits import EVERYBODY, bucket_of  # noqa: E402
+from jobs.store.minutes import EVERYBODY  # noqa: E402
+from jobs.store.waits import bucket_of  # noqa: E402
 from jobs.submission import NewJob  # noqa: E402
 from jobs.tenants import create_tenant  # noqa: E402
 from tests.chromium import chromium  # noqa: E402

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from dashboard.queries.board import Board
-from jobs.models import ApiKey, LaneMinute
+from jobs.models import ApiKey
 from jobs.statuses import Status
+from jobs.store.minutes import total
 
 
 class FirstStep(NamedTuple):
@@ -17,8 +18,7 @@ class FirstStep(NamedTuple):
 def first_steps(board: Board) -> list[FirstStep]:
     """The first steps in their order; empty once all were taken."""
     ids = board.scope.ids
-    ended = LaneMinute.objects.filter(tenant_id__in=ids, done__gt=0)
-    is_done = bool(board.by_status[Status.DONE]) or ended.exists()
+    is_done = bool(board.by_status[Status.DONE]) or total(("done",), ids) != (0,)
     steps = [
         FirstStep("worker", is_done or bool(board.workers)),
         FirstStep("key", ApiKey.objects.filter(tenant_id__in=ids).exists()),

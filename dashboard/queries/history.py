@@ -1,4 +1,4 @@
-"""What ended when, from the minutes that the store counts in the transaction of each ending."""
+"""What ended when, from what the store counts in the transaction of each ending."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple, TypeVar
 
-from django.db.models import Max, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 
+from dashboard.scope import PageScope
 from jobs import shared_cache
 from jobs.models import LaneMinute
+from jobs.store.minutes import Length, read_counts
 from jobs.store.waits import bucket_of, percentile
 
 T = TypeVar("T")
@@ -22,6 +24,12 @@ class Range(NamedTuple):
     name: str
     length: timedelta
     step: timedelta
+
+    @property
+    def counted_by(self) -> Length:
+        """Of the sums that there are, the longest that its buckets are made of."""
+        seconds = int(self.step.total_seconds())
+        return max(length for length in Length if length and seconds % length == 0)
 
     @property
     def refresh_seconds(self) -> int:
@@ -50,10 +58,7 @@ DEFAULT_RANGE = "1h"
 SPARK_MINUTES = 15
 DAY_SECONDS = 86_400
 SETTLED_AFTER = timedelta(minutes=5)
-"""An hour's sums are final when no transaction that began in it can still be open.
-
-Nor is a wait written to it later: `jobs.store.waits.MAX_AGE_SECONDS`.
-"""
+"""No wait is written to an hour later: `jobs.store.waits.MAX_AGE_SECONDS`."""
 
 
 class Ended(NamedTuple):
@@ -91,7 +96,7 @@ class Series:
 
 
 class Minute(NamedTuple):
-    """What ended in a minute, or in a longer time whose minutes were added up."""
+    """What ended in a minute, or in a longer time that begins with it."""
 
     at: int
     done: int
@@ -104,7 +109,7 @@ class Minute(NamedTuple):
 
 
 def series(
-    tenant_ids: Collection[int],
+    scope: PageScope,
     span: Range,
     now: datetime,
     oldest: datetime | None,
@@ -117,7 +122,7 @@ def series(
     """
     steps = span.steps(now)
     buckets: dict[int, list[Minute]] = defaultdict(list)
-    for minute in _minutes(tenant_ids, span, now):
+    for minute in _minutes(scope, span, now):
         buckets[minute.at // steps.step * steps.step].append(minute)
     columns = Series()
     for at in steps:
@@ -148,11 +153,13 @@ def oldest_ages(
     return ages[::-1]
 
 
-def _minutes(tenant_ids: Collection[int], span: Range, now: datetime) -> list[Minute]:
-    def read(since: datetime, until: datetime) -> list[Minute]:
-        return _counted(_since(tenant_ids, since).filter(minute__lt=until))
-
-    return past_and_recent("ended", tenant_ids, span, now, read)
+def _minutes(scope: PageScope, span: Range, now: datetime) -> list[Minute]:
+    since, until = (_moment(edge) for edge in (span.steps(now).start, span.steps(now).stop))
+    of_all = scope.searched == (None,)
+    figures = Minute._fields[1:]
+    columns = (*OUTCOMES, "started", "wait_seconds", "max_wait_seconds")
+    found = read_counts("minute", columns, span.counted_by, scope.ids, since, until, of_all=of_all)
+    return [Minute(at, **dict(zip(figures, sums, strict=True))) for at, sums in found.items()]
 
 
 def past_and_recent(
@@ -178,27 +185,6 @@ def past_and_recent(
         past = past + read(known_until, settled)
         shared_cache.put(key, (settled, past), DAY_SECONDS)
     return past + read(max(known_until, settled), end)
-
-
-def read_once(
-    name: str, tenant_ids: Collection[int], settled: datetime, read: Callable[[], T]
-) -> T:
-    """What does not change any more."""
-    key = f"dashboard-{name}-{settled:%Y%m%d%H}-{_digest(tenant_ids)}"
-    found: T | None = shared_cache.get(key)
-    if found is None:
-        found = read()
-        shared_cache.put(key, found, 7_200)
-    return found
-
-
-def _counted(minutes: QuerySet[LaneMinute]) -> list[Minute]:
-    rows = (
-        minutes.values_list("minute")
-        .annotate(*_SUMS.values(), Sum("started"), Sum("wait_seconds"), Max("max_wait_seconds"))
-        .order_by("minute")
-    )
-    return [Minute(int(at.timestamp()), *figures) for at, *figures in rows]
 
 
 def _append(columns: Series, at: int, minutes: Sequence[Minute], waits: Mapping[int, int]) -> None:
@@ -235,38 +221,17 @@ def _digest(tenant_ids: Collection[int]) -> str:
 
 
 def ended_per_lane(tenant_ids: Collection[int], since: datetime) -> dict[int, Ended]:
-    """What ended since then, by lane."""
+    """What ended since then, in the last hour, by lane."""
     rows = _since(tenant_ids, since).values_list("lane_id").annotate(**_SUMS).order_by()
     return {lane_id: Ended(*sums) for lane_id, *sums in rows}
 
 
-def ended_per_tenant(tenant_ids: Collection[int], since: datetime) -> dict[int, Ended]:
-    """What ended since then, by tenant."""
-    rows = _since(tenant_ids, since).values_list("tenant_id").annotate(**_SUMS).order_by()
-    return {tenant_id: Ended(*sums) for tenant_id, *sums in rows}
-
-
 def ended_in_a_day(tenant_ids: Collection[int], now: datetime) -> dict[int, Ended]:
-    """What ended in about the last 24 hours, by tenant; hours that are past are summed once."""
-    settled = settled_hour(now)
-    recent = ended_per_tenant(tenant_ids, settled)
-    past = _ended_in_past_hours(tenant_ids, settled)
-    return {
-        tenant_id: Ended(*map(sum, zip(*sums, strict=True)))
-        for tenant_id in tenant_ids
-        if (sums := [ended[tenant_id] for ended in (past, recent) if tenant_id in ended])
-    }
-
-
-def _ended_in_past_hours(tenant_ids: Collection[int], settled: datetime) -> dict[int, Ended]:
-    """What ended in the 23 hours before a full hour, which does not change any more."""
-
-    def read() -> dict[int, Ended]:
-        rows = _since(tenant_ids, settled - timedelta(hours=23)).filter(minute__lt=settled)
-        sums = rows.values_list("tenant_id").annotate(**_SUMS).order_by()
-        return {tenant_id: Ended(*ended) for tenant_id, *ended in sums}
-
-    return read_once("ended", tenant_ids, settled, read)
+    """What ended in this hour and the 23 before, by tenant."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    since = hour - timedelta(hours=23)
+    found = read_counts("tenant_id", OUTCOMES, Length.HOUR, tenant_ids, since)
+    return {tenant_id: Ended(*sums) for tenant_id, sums in found.items()}
 
 
 def sparks(lane_ids: Collection[int], now: datetime) -> dict[int, list[Ended]]:

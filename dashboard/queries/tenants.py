@@ -4,6 +4,7 @@ A tenant is due its weight among those that had work in the last hour. What it g
 that its jobs ran, as workers are shared by time, and beside it the starts.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,21 +13,18 @@ from django.db.models import Min, Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
-from dashboard.queries.history import DAY_SECONDS, SETTLED_AFTER, read_once, settled_hour
 from dashboard.scope import PageScope
-from jobs import shared_cache
 from jobs.ceilings import ceiling
 from jobs.models import Job, LaneMinute, Tenant
 from jobs.store import submission_window
 from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
+from jobs.store.minutes import Length, read_counts
 from jobs.uuid7 import first_id
 
 MAX_ROWS = 100
 HOUR, LATELY = timedelta(hours=1), timedelta(minutes=5)
 MONTH_DAYS = 30
-MINUTE_SECONDS = 60
-USED = ("started", "done", "failed", "dead")
 
 OVER_SHARE, OVER_BY = 1.5, 0.05
 """Who got so many times what it was due, and so much more of the whole, held more than its share.
@@ -46,10 +44,6 @@ class Used(NamedTuple):
     done: int = 0
     failed: int = 0
     dead: int = 0
-
-    def plus(self, other: "Used") -> "Used":
-        """What was used in both times together."""
-        return Used(*map(sum, zip(self, other, strict=True)))
 
 
 class Share(NamedTuple):
@@ -206,44 +200,12 @@ def _noise(share: Share, hour: _Hour, arrived: int) -> list[str]:
     return noise
 
 
-def used_today(tenant_ids: Collection[int], at: datetime) -> dict[int, Used]:
-    """What was used since midnight UTC, by tenant; hours that are past are summed once."""
-    midnight = _midnight(at)
-    settled = max(midnight, settled_hour(at))
-    past = read_once("used", (), settled, lambda: _used_by_all(midnight, until=settled))
-    recent = _used(tenant_ids, settled)
-    nothing = Used()
-    return {pk: past.get(pk, nothing).plus(recent.get(pk, nothing)) for pk in tenant_ids}
-
-
-def used_before(at: datetime) -> dict[int, Used]:
-    """What was used on the 30 days before this one, by tenant; it is summed once a day."""
-    midnight = _midnight(at)
-    key = f"dashboard-30-days-{midnight:%Y%m%d}"
-    found: dict[int, Used] | None = shared_cache.get(key)
-    if found is None:
-        found = _used_by_all(midnight - timedelta(days=MONTH_DAYS), until=midnight)
-        is_final = at - midnight > SETTLED_AFTER
-        shared_cache.put(key, found, DAY_SECONDS if is_final else MINUTE_SECONDS)
-    return found
-
-
-def _used_by_all(since: datetime, until: datetime) -> dict[int, Used]:
-    return _used(list(Tenant.objects.values_list("pk", flat=True)), since, until)
-
-
-def _midnight(at: datetime) -> datetime:
-    return at.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _used(
-    tenant_ids: Collection[int], since: datetime, until: datetime | None = None
-) -> dict[int, Used]:
-    minutes = LaneMinute.objects.filter(tenant_id__in=tenant_ids, minute__gte=since).order_by()
-    if until is not None:
-        minutes = minutes.filter(minute__lt=until)
-    sums = minutes.values_list("tenant_id").annotate(*[Sum(name) for name in USED])
-    return {tenant_id: Used(*used) for tenant_id, *used in sums}
+def used(tenant_ids: Collection[int], at: datetime, days: int = 0) -> dict[int, Used]:
+    """What was used since midnight UTC, and on so many days before, by tenant."""
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    since = midnight - timedelta(days=days)
+    found = read_counts("tenant_id", Used._fields, Length.DAY, tenant_ids, since)
+    return defaultdict(Used, {tenant_id: Used(*sums) for tenant_id, sums in found.items()})
 
 
 class LimitUse(NamedTuple):

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from dashboard.queries.history import Range, past_and_recent
 from dashboard.scope import PageScope
-from jobs.store.waits import EVERYBODY, read_waits
+from jobs.store.minutes import EVERYBODY
+from jobs.store.waits import read_waits
 
 Waits = dict[int, Counter[int]]
 """By the beginning of a bucket of the chart: how many attempts waited for about how long, as

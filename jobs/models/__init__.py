@@ -4,7 +4,7 @@ Hot tables carry plain ids of tenants and lanes instead of foreign keys: a datab
 costs a share lock on a shared parent for every insert.
 """
 
-from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute, WaitMinute
+from jobs.models.jobs import Attempt, DeadLetter, Job, JobTag, LaneMinute, LanePeriod, WaitMinute
 from jobs.models.log_lines import LogLine
 from jobs.models.operation import AuditAction, AuditEntry, Chore, Operation, Worker
 from jobs.models.saved_view import SavedView
@@ -39,6 +39,7 @@ __all__ = [
     "JobTag",
     "Lane",
     "LaneMinute",
+    "LanePeriod",
     "Limits",
     "Line",
     "LogLine",

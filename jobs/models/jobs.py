@@ -214,19 +214,9 @@ class Attempt(models.Model):
         return Owner(None, self.job_id, str(self.fence))
 
 
-class LaneMinute(models.Model):
-    """What ended in one lane in one minute, counted in the transaction that ended it.
+class Counts(models.Model):
+    """What ended in a time; `purged` jobs were deleted in it."""
 
-    `shard` keeps processes that finish jobs of one lane off each other's row. The sums give exact
-    totals per status without counting finished jobs. Old minutes are added up into a row of an
-    hour, old hours into one of a day; those have shards of their own. `purged` jobs were deleted
-    in it: what was ever accepted is what there is and what was purged.
-    """
-
-    lane_id = models.BigIntegerField()
-    tenant_id = models.BigIntegerField()
-    minute = models.DateTimeField()
-    shard = models.PositiveSmallIntegerField(default=0)
     done = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
     dead = models.PositiveBigIntegerField(default=0)
@@ -238,6 +228,23 @@ class LaneMinute(models.Model):
     purged = models.PositiveBigIntegerField(default=0, db_default=0)
 
     class Meta:
+        abstract = True
+
+
+class LaneMinute(Counts):
+    """What ended in one lane in one minute, counted in the transaction that ended it.
+
+    `shard` keeps processes that finish jobs of one lane off each other's row. What is older than
+    an hour or two is no longer here but in the sums of `LanePeriod`. Both give exact totals per
+    status without counting finished jobs: what was ever accepted is what there is and was purged.
+    """
+
+    lane_id = models.BigIntegerField()
+    tenant_id = models.BigIntegerField()
+    minute = models.DateTimeField()
+    shard = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
         constraints = [
             models.UniqueConstraint(fields=["lane_id", "minute", "shard"], name="lane_minute_once")
         ]
@@ -247,13 +254,36 @@ class LaneMinute(models.Model):
         return f"{self.lane_id}@{self.minute}"
 
 
+class LanePeriod(Counts):
+    """Sums of former minutes: for each lane, tenant and everybody, of each length of time.
+
+    `length` is in seconds, 0 for all of time, `minute` its first. A lane of 0 stands for all lanes
+    of the tenant, a tenant of 0 for everybody. What is in one length is in all of them
+    (`jobs/store/minutes.py`), but for those that are too old to be shown.
+    """
+
+    tenant_id = models.BigIntegerField()
+    length = models.PositiveIntegerField()
+    lane_id = models.BigIntegerField()
+    minute = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant_id", "length", "lane_id", "minute"], name="lane_period_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}/{self.lane_id}@{self.minute}+{self.length}"
+
+
 class WaitMinute(models.Model):
     """How many attempts of a tenant that ended in a minute had waited for about so long.
 
     `bucket` is a length of time (`jobs/store/waits.py`); the tenant 0 stands for everybody. Old
-    minutes are added up like those of `LaneMinute`, but sooner, into quarters of hours at first;
-    each such period has a shard of its own. It is statistics: what a process had not written when
-    it was killed is missing.
+    minutes are added up into longer periods, each of which has a shard of its own. It is
+    statistics: what a process had not written when it was killed is missing.
     """
 
     tenant_id = models.BigIntegerField()

@@ -7,6 +7,7 @@
     LATER(a, b)          the later of two times
     MINUTE()             the minute that NOW() is in
     MINUTE_OF(x)         the minute that the time in x seconds is in
+    MINUTE_AT(x)         the minute that begins x seconds after 1970 did
     EPOCH()              whole seconds since 1970
     IN_SECONDS(x)        the time in x seconds
     SECONDS(a, b)        seconds from a to b
@@ -42,6 +43,7 @@ _SECONDS = re.compile(rf"\bSECONDS\({_ARGUMENT}, {_ARGUMENT}\)")
 _MICROSECONDS = re.compile(rf"MICROSECONDS\({_ARGUMENT}\)")
 _TIME_OF = re.compile(rf"TIME_OF\({_ARGUMENT}\)")
 _MINUTE_OF = re.compile(rf"MINUTE_OF\({_ARGUMENT}\)")
+_MINUTE_AT = re.compile(rf"MINUTE_AT\({_ARGUMENT}\)")
 _ELEMENTS = re.compile(rf"ELEMENTS\({_ARGUMENT}\)")
 _ELEMENT = re.compile(rf"ELEMENT\({_ARGUMENT}, (\d+)\)")
 _ANY = re.compile(rf"= ANY\({_ARGUMENT}\)")
@@ -67,6 +69,7 @@ def _postgresql(statement: str) -> str:
     statement = _MINUTE_OF.sub(
         r"date_trunc('minute', clock_timestamp() + make_interval(secs => \1))", statement
     )
+    statement = _MINUTE_AT.sub(r"to_timestamp(\1)", statement)
     statement = _ELEMENTS.sub(r"json_array_elements(\1::json)", statement)
     statement = _ELEMENT.sub(r"(\1 ->> \2)", statement)
     statement = _MICROSECONDS.sub(r"(extract(epoch FROM \1) * 1000000)::bigint", statement)
@@ -100,6 +103,7 @@ def _sqlite(statement: str) -> str:
     statement = _MINUTE_OF.sub(
         r"strftime('%%Y-%%m-%%d %%H:%%M:00', 'now', (\1) || ' seconds')", statement
     )
+    statement = _MINUTE_AT.sub(r"strftime('%%Y-%%m-%%d %%H:%%M:00', \1, 'unixepoch')", statement)
     statement = _ELEMENTS.sub(r"json_each(\1)", statement)
     statement = _ELEMENT.sub(r"json_extract(\1, '$[\2]')", statement)
     statement = _ANY.sub(r"IN (SELECT value FROM json_each(\1))", statement)

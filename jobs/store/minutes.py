@@ -1,11 +1,14 @@
 """What ended, counted per lane and minute in the transaction that ends it.
 
-Old minutes are added up, so that sums over all of the past stay cheap.
+When nobody counts in a minute any more it is added to sums: of its lane, its tenant and everybody,
+for the minute, its hour, its day and all of time. Each count is either in a minute or in the sums
+of every length, whoever counts late and whatever is broken off: so a total is those and these.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -13,8 +16,8 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs.models import LaneMinute
-from jobs.store.dialect import array, one_writer, sql
+from jobs.models import LaneMinute, LanePeriod
+from jobs.store.dialect import array, fetch, one_writer, sql
 
 SHARDS = 32
 
@@ -29,8 +32,7 @@ class LaneKey(NamedTuple):
 MINUTE_COLUMNS = """
     lane_id, tenant_id, minute, shard, done, failed, dead, cancelled, started, wait_seconds,
     max_wait_seconds, run_seconds"""
-ADD_TO_MINUTE = """
-    ON CONFLICT (lane_id, minute, shard) DO UPDATE SET
+_ADD = """DO UPDATE SET
         done = counter.done + excluded.done, failed = counter.failed + excluded.failed,
         dead = counter.dead + excluded.dead, cancelled = counter.cancelled + excluded.cancelled,
         started = counter.started + excluded.started,
@@ -38,17 +40,19 @@ ADD_TO_MINUTE = """
         max_wait_seconds = CASE WHEN counter.max_wait_seconds > excluded.max_wait_seconds
             THEN counter.max_wait_seconds ELSE excluded.max_wait_seconds END,
         run_seconds = counter.run_seconds + excluded.run_seconds"""
+_ADD_PURGED = f"{_ADD}, purged = counter.purged + excluded.purged"
+ADD_TO_MINUTE = f"""
+    ON CONFLICT (lane_id, minute, shard) {_ADD}"""
 """What an insert into the minutes, called `counter`, does where the minute has a row already.
 
 Write the rows in the order of their lanes, so that two batches never wait for each other.
 """
 
-_ADD_PURGED = f"{ADD_TO_MINUTE}, purged = counter.purged + excluded.purged"
 _COUNT_MINUTE = f"""
 INSERT INTO jobs_laneminute AS counter ({MINUTE_COLUMNS}, purged)
 VALUES (%(lane_id)s, %(tenant_id)s, MINUTE(), %(shard)s, %(done)s, %(failed)s, %(dead)s,
     %(cancelled)s, %(started)s, %(wait)s, %(max_wait)s, %(run)s, %(purged)s)
-{_ADD_PURGED}"""
+ON CONFLICT (lane_id, minute, shard) {_ADD_PURGED}"""
 
 _NOTHING = {
     "done": 0, "failed": 0, "dead": 0, "cancelled": 0, "started": 0,
@@ -83,58 +87,139 @@ def count_purged(lanes: Iterable[LaneKey]) -> None:
     count_minutes("", {key: {"purged": jobs} for key, jobs in Counter(lanes).items()})
 
 
-class Period(NamedTuple):
-    """A longer time whose rows are added up into one, of this shard, when they are so old."""
+class Length(IntEnum):
+    """For how many seconds counts are added up; `EVER` for all of time."""
 
-    length: timedelta
-    after: timedelta
-    shard: int
+    EVER = 0
+    MINUTE = 60
+    HOUR = 3_600
+    DAY = 86_400
 
 
-PERIODS = (
-    Period(timedelta(hours=1), after=timedelta(days=2), shard=SHARDS),
-    Period(timedelta(days=1), after=timedelta(days=14), shard=SHARDS + 1),
-)
+EVERYBODY = 0
+"""The tenant whose sums are those of all tenants, also of those that were deleted since."""
+_ALL_LANES = 0
+"""The lane whose sums are those of all lanes of its tenant."""
+OPEN_FOR = timedelta(hours=1)
+"""What is younger is in minutes alone: what pages show of the last hour is read there."""
+KEPT = {Length.MINUTE: timedelta(days=2), Length.HOUR: timedelta(days=14)}
+"""How long there are sums of a length; of the others for ever."""
+AT_ONCE = 1_000
+"""So many rows are added up, or deleted, in one transaction."""
 
+_LENGTHS = " UNION ALL ".join(f"SELECT {length.value} AS length" for length in Length)
 _SUM_UP = f"""
-INSERT INTO jobs_laneminute AS counter ({MINUTE_COLUMNS}, purged)
-SELECT lane_id, tenant_id, %(start)s, %(shard)s, sum(done), sum(failed), sum(dead),
+INSERT INTO jobs_laneperiod AS counter (tenant_id, length, lane_id, minute, done, failed, dead,
+    cancelled, started, wait_seconds, max_wait_seconds, run_seconds, purged)
+SELECT tenant_id, length, lane_id, MINUTE_AT(start), sum(done), sum(failed), sum(dead),
     sum(cancelled), sum(started), sum(wait_seconds), max(max_wait_seconds), sum(run_seconds),
     sum(purged)
-FROM jobs_laneminute WHERE id = ANY(%(ids)s) GROUP BY lane_id, tenant_id
-{_ADD_PURGED}"""
+FROM (
+    SELECT counted.tenant_id * one AS tenant_id, counted.lane_id * own AS lane_id, length,
+        CASE length WHEN 0 THEN 0 ELSE second / length * length END AS start, done, failed, dead,
+        cancelled, started, wait_seconds, max_wait_seconds, run_seconds, purged
+    FROM (
+        SELECT jobs_laneminute.*, MICROSECONDS(minute) / 1000000 AS second FROM jobs_laneminute
+        WHERE id = ANY(%(ids)s)
+    ) AS counted
+    CROSS JOIN ({_LENGTHS}) AS lengths
+    CROSS JOIN (SELECT 1 AS one, 1 AS own UNION ALL SELECT 1, 0 UNION ALL SELECT 0, 0) AS whose
+) AS each
+GROUP BY tenant_id, length, lane_id, start ORDER BY tenant_id DESC, length, lane_id, start
+ON CONFLICT (tenant_id, length, lane_id, minute) {_ADD_PURGED}"""
 _FORGET = "DELETE FROM jobs_laneminute WHERE id = ANY(%(ids)s)"
 
 
-def sum_up(lane_id: int) -> bool:
-    """Add up the lane's oldest hour or day that is due to be; answers whether there was one."""
-    return sum_up_rows(LaneMinute.objects.filter(lane_id=lane_id), PERIODS, (_SUM_UP, _FORGET))
+def sum_up(tenant_id: int) -> bool:
+    """Add up some of the tenant's minutes that are due to be, or delete some sums that are too old.
 
-
-def sum_up_rows(
-    counts: QuerySet[Any], periods: Sequence[Period], statements: Sequence[str]
-) -> bool:
-    """Have the oldest of the periods that is due added up; answers whether there was one.
-
-    The periods come with the shortest first, their shards rise. The statements get the ids of the
-    rows, the start, and the shard of the sum. Nobody adds to the rows any more. Who does the same
-    at the same time waits, and finds none left.
+    Answers whether there were any. Who does the same at the same time waits, and finds none left.
     """
-    return any(_sum_up_oldest(counts, period, statements) for period in periods)
+    minutes = LaneMinute.objects.filter(tenant_id=tenant_id, minute__lt=Now() - OPEN_FOR)
+    return _sum_up(minutes) or any(_forget_old(tenant_id, length) for length in KEPT)
 
 
-def _sum_up_oldest(counts: QuerySet[Any], period: Period, statements: Sequence[str]) -> bool:
-    shorter = counts.filter(shard__lt=period.shard)
-    due = shorter.filter(minute__lt=Now() - period.after)
-    oldest = due.order_by("minute").values_list("minute", flat=True).first()
-    if oldest is None:
+def _sum_up(minutes: QuerySet[LaneMinute]) -> bool:
+    if not minutes.exists():
         return False
-    start = oldest - timedelta(seconds=oldest.timestamp() % period.length.total_seconds())
-    rows = shorter.filter(minute__gte=start, minute__lt=start + period.length)
     with one_writer(), connection.cursor() as cursor:
-        ids = array(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
-        moment = connection.ops.adapt_datetimefield_value(start)
-        of = {"ids": ids, "start": moment, "shard": period.shard}
-        for statement in statements:
-            cursor.execute(sql(statement), of)
+        oldest = minutes.order_by("minute", "pk").select_for_update()
+        ids = array(oldest.values_list("pk", flat=True)[:AT_ONCE])
+        for statement in (_SUM_UP, _FORGET):
+            cursor.execute(sql(statement), {"ids": ids})
     return True
+
+
+def _forget_old(tenant_id: int, length: Length) -> bool:
+    sums = LanePeriod.objects.filter(tenant_id=tenant_id, length=length)
+    old = sums.filter(minute__lt=Now() - KEPT[length]).values_list("pk", flat=True)
+    ids = list(old[:AT_ONCE])
+    return bool(ids and LanePeriod.objects.filter(pk__in=ids).delete()[0])
+
+
+BEGINNING, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_KEYS = {
+    "tenant_id": "tenant_id",
+    "lane_id": "lane_id",
+    "minute": "MICROSECONDS(minute) / 1000000",
+}
+# One statement: between two of them counts may have passed from the minutes to the sums.
+_READ = """
+SELECT {shown}, {added} FROM (
+    SELECT {key}, {figures} FROM jobs_laneperiod
+    WHERE tenant_id = ANY(%(summed)s) AND length = %(length)s AND {sums}
+        AND minute >= %(since)s AND minute < %(until)s
+    UNION ALL
+    SELECT {key}, {figures} FROM jobs_laneminute
+    WHERE tenant_id = ANY(%(tenants)s) AND {minutes}
+        AND minute >= %(since)s AND minute < %(until)s
+) AS counted
+GROUP BY {key}"""
+
+
+def read_counts(
+    key: str,
+    figures: Sequence[str],
+    length: Length,
+    tenant_ids: Collection[int],
+    since: datetime = BEGINNING,
+    until: datetime = END,
+    *,
+    lane_ids: Collection[int] | None = None,
+    of_all: bool = False,
+) -> dict[int, tuple[Any, ...]]:
+    """The sums of these figures of the tenants, by `key`: tenant_id, lane_id or minute.
+
+    Of these lanes alone, where there are any given; `of_all`: these are all tenants. The times are
+    multiples of the length. A minute is told in seconds since 1970; it may stand for what is longer
+    than a minute and has begun then.
+    """
+    asked: dict[str, Any] = {
+        "summed": array([EVERYBODY] if of_all else tenant_ids),
+        "tenants": array(tenant_ids),
+        "length": length.value,
+        "since": connection.ops.adapt_datetimefield_value(since),
+        "until": connection.ops.adapt_datetimefield_value(until),
+    }
+    if lane_ids is not None:
+        asked["lanes"] = array(lane_ids)
+        sums = minutes = "lane_id = ANY(%(lanes)s)"
+    else:
+        sums = f"lane_id > {_ALL_LANES}" if key == "lane_id" else f"lane_id = {_ALL_LANES}"
+        minutes = "TRUE"
+    words = {"key": key, "shown": _KEYS[key], "figures": ", ".join(figures)}
+    added = ", ".join(map(_added, figures))
+    rows = fetch(_READ.format(**words, added=added, sums=sums, minutes=minutes), asked)
+    return {of: tuple(sums) for of, *sums in rows}
+
+
+def _added(figure: str) -> str:
+    if figure == "max_wait_seconds":
+        return f"max({figure})"
+    return f"sum({figure})" if figure.endswith("_seconds") else f"sum({figure})::bigint"
+
+
+def total(figures: Sequence[str], tenant_ids: Collection[int]) -> tuple[int, ...]:
+    """The sums of these figures of the tenants over all of time."""
+    rows = read_counts("tenant_id", figures, Length.EVER, tenant_ids).values()
+    return tuple(map(sum, zip(*rows, strict=True))) or (0,) * len(figures)

@@ -12,6 +12,7 @@ _HAS_JOBS = "SELECT EXISTS (SELECT 1 FROM jobs_job WHERE tenant_id = %(tenant_id
 
 _FORGET = (
     "DELETE FROM jobs_laneminute WHERE tenant_id = %(tenant_id)s",
+    "DELETE FROM jobs_laneperiod WHERE tenant_id = %(tenant_id)s",
     "DELETE FROM jobs_waitminute WHERE tenant_id = %(tenant_id)s",
     "DELETE FROM jobs_submissionsecond WHERE tenant_id = %(tenant_id)s",
 )

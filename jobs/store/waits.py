@@ -19,19 +19,18 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from math import ceil, log2
+from typing import NamedTuple
 
 from django.db import Error, connection
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from psycopg.errors import LockNotAvailable
 
 from jobs.models import WaitMinute
-from jobs.store.dialect import array, fetch, is_postgresql, one_writer
+from jobs.store.dialect import array, fetch, is_postgresql, one_writer, sql
 from jobs.store.finish import Outcome
-from jobs.store.minutes import PERIODS as LONG_PERIODS
-from jobs.store.minutes import Period, sum_up_rows
+from jobs.store.minutes import EVERYBODY
 
-EVERYBODY = 0
-"""The tenant whose counts are those of all tenants, so that nobody has to add them up."""
 WRITE_SECONDS = 5.0
 REST = 50
 """With many tenants it is written less often: this many times as long as writing took."""
@@ -44,7 +43,21 @@ themselves a write would take longer the longer it rested, and so rest for ever 
 MAX_AGE_SECONDS = 120.0
 """What ended longer ago is counted in the minute of the writing: when an hour is over, the pages
 soon hold its counts for final."""
-PERIODS = (Period(timedelta(minutes=15), after=timedelta(hours=7), shard=1), *LONG_PERIODS)
+
+
+class Period(NamedTuple):
+    """A longer time whose rows are added up into one, of this shard, when they are so old."""
+
+    length: timedelta
+    after: timedelta
+    shard: int
+
+
+PERIODS = (
+    Period(timedelta(minutes=15), after=timedelta(hours=7), shard=1),
+    Period(timedelta(hours=1), after=timedelta(days=2), shard=32),
+    Period(timedelta(days=1), after=timedelta(days=14), shard=33),
+)
 """Only the charts of the last six hours tell less than a quarter of an hour."""
 KEPT = timedelta(days=32)
 """What is older is deleted: nothing shows it."""
@@ -202,5 +215,24 @@ def sum_up_waits(tenant_id: int) -> bool:
     Answers whether there was anything to do.
     """
     counts = WaitMinute.objects.filter(tenant_id=tenant_id)
-    is_done = sum_up_rows(counts, PERIODS, (_SUM_UP, _FORGET))
+    is_done = any(_sum_up_oldest(counts, period) for period in PERIODS)
     return is_done or bool(counts.filter(minute__lt=Now() - KEPT).delete()[0])
+
+
+def _sum_up_oldest(counts: QuerySet[WaitMinute], period: Period) -> bool:
+    """Whether one was due. Nobody adds to its rows any more; who does the same at the same time
+    waits, and finds none left."""
+    shorter = counts.filter(shard__lt=period.shard)
+    due = shorter.filter(minute__lt=Now() - period.after)
+    oldest = due.order_by("minute").values_list("minute", flat=True).first()
+    if oldest is None:
+        return False
+    start = oldest - timedelta(seconds=oldest.timestamp() % period.length.total_seconds())
+    rows = shorter.filter(minute__gte=start, minute__lt=start + period.length)
+    with one_writer(), connection.cursor() as cursor:
+        ids = array(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+        moment = connection.ops.adapt_datetimefield_value(start)
+        of = {"ids": ids, "start": moment, "shard": period.shard}
+        for statement in (_SUM_UP, _FORGET):
+            cursor.execute(sql(statement), of)
+    return True

@@ -27,7 +27,8 @@ MAY_IMPORT = {
 the client knows nobody."""
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "managers", "misc"}
-ONLY_STORE_WRITES = {"Job", "Attempt", "JobTag", "LogLine", "LaneMinute", "WaitMinute"}
+ONLY_STORE_WRITES = {"Job", "Attempt", "JobTag", "LogLine"}
+ONLY_STORE_WRITES |= {"LaneMinute", "LanePeriod", "WaitMinute"}
 STORE_TABLES = "|".join(f"jobs_{model.lower()}" for model in sorted(ONLY_STORE_WRITES))
 WRITES = {"save", "create", "get_or_create", "update_or_create", "update", "delete"}
 WRITES |= {"bulk_create", "bulk_update"}

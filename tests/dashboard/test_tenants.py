@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dashboard.queries import tenants
-from jobs import services
+from jobs import services, store
 from jobs.models import AuditEntry, Job, Lane, LaneMinute, Membership, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
@@ -145,7 +145,9 @@ def test_today_is_all_since_midnight_whatever_is_summed_already(
     for done, when in ((1_000, midnight - timedelta(minutes=1)), (1, midnight), (10, at)):
         counted(alice, done=done, ago=timezone.now() - when)
     for _ in range(2):
-        assert tenants.used_today([alice.pk], at) == {alice.pk: (0, 11, 0, 0)}
+        assert tenants.used([alice.pk], at) == {alice.pk: (0, 11, 0, 0)}
+        assert tenants.used([alice.pk], at, days=1) == {alice.pk: (0, 1_011, 0, 0)}
+        store.sum_up(alice.pk)
 
 
 def test_limits_are_told_with_their_use(ann: Client, make_tenant: Callable[..., Tenant]) -> None:

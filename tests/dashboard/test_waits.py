@@ -24,7 +24,8 @@ from dashboard.scope import PageScope
 from jobs.models import LaneMinute, Tenant, WaitMinute
 from jobs.statuses import Status
 from jobs.store import Outcome, waits
-from jobs.store.waits import EVERYBODY, bucket_of
+from jobs.store.minutes import EVERYBODY
+from jobs.store.waits import bucket_of
 from tests.factories import make_job
 
 OVERVIEW = "/"

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Sum
 
-from jobs.models import Attempt, Job, LaneMinute
+from jobs.models import Attempt, Job, Tenant
+from jobs.store.minutes import total
 from tests.faults.history import Event
 
+ENDS = ("done", "dead", "cancelled")
 _TABLE = """
 CREATE TABLE faults_move (
     seq {serial}, at {time}, job_id {uuid}, tenant_id bigint, lane_id bigint, task varchar(128),
@@ -71,16 +72,13 @@ def events() -> Iterator[Event]:
         yield {"event": "job", "job": str(job), **dict(zip(names, rest, strict=True))}
     slugs = dict(Job.objects.values_list("tenant_id", "tenant__slug").distinct())
     for tenant_id, slug in slugs.items():
-        figures = LaneMinute.objects.filter(tenant_id=tenant_id).aggregate(
-            done=Sum("done"), dead=Sum("dead"), cancelled=Sum("cancelled")
-        )
-        yield {"event": "counted", "tenant": slug, **{n: v or 0 for n, v in figures.items()}}
+        figures = dict(zip(ENDS, total(ENDS, [tenant_id]), strict=True))
+        yield {"event": "counted", "tenant": slug, **figures}
 
 
 def ended() -> int:
     """How many jobs have come to an end."""
-    figures = LaneMinute.objects.aggregate(n=Sum("done") + Sum("dead") + Sum("cancelled"))
-    return figures["n"] or 0
+    return sum(total(ENDS, list(Tenant.objects.values_list("pk", flat=True))))
 
 
 def errors() -> set[str]:

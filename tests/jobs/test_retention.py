@@ -8,9 +8,18 @@ from django.db.models import F
 from django.test import override_settings
 
 from jobs import operations, retention, services, store
-from jobs.models import Job, LaneMinute, Operation, SubmissionSecond, Tenant, WaitMinute, Worker
+from jobs.models import (
+    Job,
+    LaneMinute,
+    LanePeriod,
+    Operation,
+    SubmissionSecond,
+    Tenant,
+    WaitMinute,
+    Worker,
+)
 from jobs.statuses import TERMINAL, BulkAction, OperationState, Status
-from jobs.store.waits import EVERYBODY
+from jobs.store.minutes import EVERYBODY, Length, total
 from tests.store.steps import age, database_time, job_in, lane_of
 
 pytestmark = pytest.mark.django_db
@@ -69,7 +78,7 @@ def test_windows_that_are_over_and_workers_that_are_gone_are_forgotten(alice: Te
     assert Worker.objects.get().pk == "w0"
 
 
-def test_old_counts_are_added_up_once_an_hour(alice: Tenant) -> None:
+def test_old_counts_are_added_up_at_each_turn(alice: Tenant) -> None:
     lane = lane_of(alice)
     minute = (database_time() - timedelta(days=4)).replace(minute=7, second=0, microsecond=0)
 
@@ -80,10 +89,21 @@ def test_old_counts_are_added_up_once_an_hour(alice: Tenant) -> None:
         pass_once()
         return LaneMinute.objects.count()
 
-    assert [count_and_pass(shard) for shard in (0, 1)] == [1, 2]
+    assert [count_and_pass(shard) for shard in (0, 1)] == [0, 1]
     store.keep_turn("sum up", -1)
-    assert count_and_pass(2) == 1
-    assert LaneMinute.objects.get().done == 3
+    assert count_and_pass(2) == 0
+    assert total(("done",), [alice.pk]) == (3,)
+
+
+def test_old_sums_of_everybody_are_deleted_as_well(alice: Tenant) -> None:
+    lane = lane_of(alice)
+    minute = (database_time() - timedelta(days=20)).replace(minute=7, second=0, microsecond=0)
+    LaneMinute.objects.create(lane_id=lane.pk, tenant_id=alice.pk, minute=minute, done=1)
+    for _ in range(2):
+        pass_once()
+        store.keep_turn("sum up", -1)
+    kept = LanePeriod.objects.filter(tenant_id=EVERYBODY).values_list("length", flat=True)
+    assert sorted(kept) == [Length.EVER, Length.DAY]
 
 
 def test_old_waits_are_added_up_with_them(alice: Tenant) -> None:

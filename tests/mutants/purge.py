@@ -27,19 +27,29 @@ PURGE = (
     _purge(name="purge: nothing is counted", old="    count_purged(lanes)\n", new=""),
     _minutes(
         name="sum up: rows that somebody else adds up",
-        old='rows.order_by("pk").select_for_update()',
-        new='rows.order_by("pk")',
+        old='minutes.order_by("minute", "pk").select_for_update()',
+        new='minutes.order_by("minute", "pk")',
         databases=("postgresql",),
     ),
     _minutes(
         name="sum up: young minutes",
-        old="minute__lt=Now() - period.after",
+        old="minute__lt=Now() - OPEN_FOR",
         new="minute__lt=Now()",
     ),
     _minutes(
-        name="sum up: rows of other lanes",
-        old="LaneMinute.objects.filter(lane_id=lane_id)",
-        new="LaneMinute.objects.all()",
+        name="sum up: rows of other tenants",
+        old="LaneMinute.objects.filter(tenant_id=tenant_id, minute",
+        new="LaneMinute.objects.filter(minute",
+    ),
+    _minutes(
+        name="sum up: what is in the sums is replaced",
+        old="done = counter.done + excluded.done",
+        new="done = excluded.done",
+    ),
+    _minutes(
+        name="sum up: minutes stay beside their sums",
+        old="for statement in (_SUM_UP, _FORGET)",
+        new="for statement in (_SUM_UP,)",
     ),
     _waits(
         name="waits: of other tenants",

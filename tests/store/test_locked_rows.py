@@ -16,7 +16,7 @@ from jobs.operations import start
 from jobs.statuses import BulkAction, Status
 from jobs.store import ClaimedJob, Lease, bulk, dialect, waits
 from jobs.store.dialect import is_postgresql
-from jobs.store.waits import EVERYBODY
+from jobs.store.minutes import EVERYBODY
 from jobs.submission import NewJob, Submitted
 from tests.harness import wait_until
 from tests.store.steps import (

@@ -1,19 +1,19 @@
-"""Old counts are added up: into hours after two days, into days after two weeks. No sum changes."""
+"""Former minutes are added up, of each length of time at once: no count is lost or there twice."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db.models import Max, Sum
 
 from jobs import store
-from jobs.models import Lane, LaneMinute, Tenant
-from jobs.store.minutes import SHARDS
+from jobs.models import Lane, LaneMinute, LanePeriod, Tenant
+from jobs.store.minutes import EVERYBODY, Length, count_minutes, read_counts, total
+from jobs.store.minutes import LaneKey as Key
 from tests.store.steps import database_time, lane_of, together
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 ADDED = ("done", "failed", "dead", "cancelled", "started", "purged", "wait_seconds", "run_seconds")
-HOURLY, DAILY = SHARDS, SHARDS + 1
+ALL = (*ADDED, "max_wait_seconds")
 
 
 @pytest.fixture
@@ -35,76 +35,160 @@ def midnight(days_ago: int) -> datetime:
     return today - days_ago * DAY
 
 
-def sums() -> dict[str, Any]:
-    """What all rows say together."""
-    added = {name: Sum(name) for name in ADDED}
-    return LaneMinute.objects.aggregate(**added, longest=Max("max_wait_seconds"))
+def by_time(lane: Lane, length: Length, **whose: Any) -> dict[datetime, int]:
+    """How many were done when, by what is added up so far and what is not."""
+    rows = read_counts("minute", ("done",), length, [lane.tenant_id], **whose)
+    found: dict[datetime, int] = {}
+    for second, (done,) in rows.items():
+        start = datetime.fromtimestamp(second - second % (length or 10**10), UTC)
+        found[start] = found.get(start, 0) + done
+    return found
 
 
-def rows(lane: Lane) -> list[tuple[datetime, int, int]]:
-    """The rows of the lane: when, their shards, and how many were done."""
-    found = LaneMinute.objects.filter(lane_id=lane.pk).order_by("minute", "shard")
-    return list(found.values_list("minute", "shard", "done"))
+def everywhere(lane: Lane) -> list[dict[datetime, int]]:
+    """The same for each length, of the lane, its tenant and everybody."""
+    return [
+        by_time(lane, length, **whose)
+        for length in Length
+        for whose in ({"lane_ids": [lane.pk]}, {}, {"of_all": True})
+    ]
 
 
-def sum_up(lane: Lane) -> int:
+def sum_up(tenant_id: int) -> int:
     """Add up all that is due; answers in how many steps."""
     steps = 0
-    while store.sum_up(lane.pk):
+    while store.sum_up(tenant_id):
         steps += 1
     return steps
 
 
-def test_minutes_become_an_hour_with_all_their_figures(lane: Lane) -> None:
-    at = midnight(4) + 5 * HOUR
+def test_a_minute_is_in_the_sums_of_each_length_with_all_its_figures(lane: Lane) -> None:
+    at = midnight(1) + 5 * HOUR
     figures: dict[str, float] = {name: number for number, name in enumerate(ADDED, start=1)}
-    count(lane, at, max_wait_seconds=7, **figures)
-    count(lane, at, shard=3, max_wait_seconds=9, **figures)
-    count(lane, at + timedelta(minutes=59), max_wait_seconds=8, **figures)
-    before = sums()
-    assert sum_up(lane) == 1
-    assert sums() == before
-    assert before["done"] == 3
-    assert rows(lane) == [(at, HOURLY, 3)]
+    for shard, longest in ((0, 7), (3, 9)):
+        count(lane, at, shard=shard, max_wait_seconds=longest, **figures)
+    count(lane, at + 59 * MINUTE, max_wait_seconds=8, **figures)
+    expected = (*(3 * number for number in figures.values()), 9)
+    before = everywhere(lane)
+    assert total(ALL[:-1], [lane.tenant_id]) == expected[:-1]
+    assert sum_up(lane.tenant_id) == 1
+    assert not LaneMinute.objects.exists()
+    assert everywhere(lane) == before
+    for length in Length:
+        for key in ("tenant_id", "lane_id"):
+            (sums,) = read_counts(key, ALL, length, [lane.tenant_id]).values()
+            assert sums == expected
 
 
-def test_hours_are_apart_and_become_a_day(lane: Lane) -> None:
-    for days_ago in (4, 20):
-        for hour in (0, 5, 23):
-            count(lane, midnight(days_ago) + hour * HOUR, done=2)
-    assert sum_up(lane) == 3 + 3 + 1
-    day, old = midnight(4), midnight(20)
-    hours = [(day + hour * HOUR, HOURLY, 2) for hour in (0, 5, 23)]
-    assert rows(lane) == [(old, DAILY, 6), *hours]
+def test_times_apart_are_in_sums_apart(lane: Lane) -> None:
+    day, before = midnight(1), midnight(1) - HOUR
+    for at in (before, day, day + MINUTE, day + 23 * HOUR):
+        count(lane, at, done=1)
+    sum_up(lane.tenant_id)
+    whole = {before: 1, day: 1, day + MINUTE: 1, day + 23 * HOUR: 1}
+    assert by_time(lane, Length.MINUTE) == whole
+    assert by_time(lane, Length.HOUR) == {before: 1, day: 2, day + 23 * HOUR: 1}
+    assert by_time(lane, Length.DAY) == {day - DAY: 1, day: 3}
+    assert list(by_time(lane, Length.EVER).values()) == [4]
 
 
-def test_what_comes_to_an_hour_late_is_added_to_it(lane: Lane) -> None:
-    at = midnight(3)
-    for minute in (1, 2):
-        count(lane, at + timedelta(minutes=minute), done=1)
-        sum_up(lane)
-    assert rows(lane) == [(at, HOURLY, 2)]
+def test_what_is_counted_late_is_added(lane: Lane) -> None:
+    at = midnight(1)
+    for minute in (1, 2, 1):
+        count(lane, at + minute * MINUTE, done=1)
+        sum_up(lane.tenant_id)
+    assert by_time(lane, Length.HOUR) == by_time(lane, Length.DAY) == {at: 3}
+    assert by_time(lane, Length.MINUTE) == {at + MINUTE: 2, at + 2 * MINUTE: 1}
 
 
-def test_young_minutes_stay_as_they_are(lane: Lane) -> None:
-    minute = (database_time() - timedelta(hours=47)).replace(second=0, microsecond=0)
-    count(lane, minute, done=1)
-    count(lane, minute, shard=1, done=1)
-    assert sum_up(lane) == 0
-    assert len(rows(lane)) == 2
+def test_an_hour_counts_whether_it_is_added_up_or_only_a_part_of_it(lane: Lane) -> None:
+    at = midnight(1)
+    count(lane, at, done=1)
+    sum_up(lane.tenant_id)
+    count(lane, at + MINUTE, done=2)
+    assert by_time(lane, Length.HOUR) == by_time(lane, Length.HOUR, of_all=True) == {at: 3}
+    assert total(("done", "dead"), [lane.tenant_id]) == (3, 0)
 
 
-def test_lanes_stay_apart(lane: Lane, mallory: Tenant) -> None:
-    other = lane_of(mallory)
-    for one in (lane, other):
-        count(one, midnight(4) + timedelta(minutes=1), done=1)
-    assert sum_up(lane) == 1
-    assert [minute for minute, *_ in rows(other)] == [midnight(4) + timedelta(minutes=1)]
+def test_the_last_hour_is_in_minutes_alone(lane: Lane) -> None:
+    now = database_time().replace(second=0, microsecond=0)
+    for ago in (0, 30, 59):
+        count(lane, now - ago * MINUTE, done=1)
+    count_minutes("w", {Key(lane.pk, lane.tenant_id): {"done": 1}})
+    assert sum_up(lane.tenant_id) == 0
+    assert not LanePeriod.objects.exists()
+    assert total(("done",), [lane.tenant_id]) == (4,)
+
+
+def test_tenants_and_lanes_stay_apart(lane: Lane, mallory: Tenant) -> None:
+    beside, other = lane_of(lane.tenant, "mail"), lane_of(mallory)
+    for done, one in ((1, lane), (10, beside), (100, other)):
+        count(one, midnight(1), done=done)
+    assert sum_up(lane.tenant_id) == 1
+    (left,) = LaneMinute.objects.all()
+    assert left.tenant_id == mallory.pk
+    sum_up(mallory.pk)
+    ids = [lane.tenant_id, mallory.pk]
+    by_tenant = read_counts("tenant_id", ("done",), Length.DAY, ids)
+    by_lane = read_counts("lane_id", ("done",), Length.EVER, ids)
+    assert by_tenant == {lane.tenant_id: (11,), mallory.pk: (100,)}
+    assert by_lane == {lane.pk: (1,), beside.pk: (10,), other.pk: (100,)}
+    assert list(by_time(lane, Length.HOUR, of_all=True).values()) == [111]
+    assert by_time(lane, Length.DAY, lane_ids=[beside.pk]) == {midnight(1): 10}
+
+
+def test_only_what_is_asked_for_is_read(lane: Lane) -> None:
+    day = midnight(3)
+    for at in (day - HOUR, day, day + HOUR):
+        count(lane, at, done=1)
+    sum_up(lane.tenant_id)
+    for at in (day - HOUR, day, day + HOUR):
+        count(lane, at, shard=1, done=1)
+    asked = ("minute", ("done",), Length.HOUR, [lane.tenant_id], day, day + HOUR)
+    assert read_counts(*asked) == {int(day.timestamp()): (2,)}
+
+
+def test_old_sums_of_minutes_and_hours_are_forgotten(lane: Lane) -> None:
+    for days_ago in (1, 5, 20):
+        count(lane, midnight(days_ago), done=1)
+    sum_up(lane.tenant_id)
+    sum_up(EVERYBODY)
+    for of_all in (False, True):
+        kept = {length: len(by_time(lane, length, of_all=of_all)) for length in Length}
+        assert kept == {Length.EVER: 1, Length.MINUTE: 1, Length.HOUR: 2, Length.DAY: 3}
+    assert total(("done",), [lane.tenant_id]) == (3,)
+
+
+def test_many_minutes_are_added_up_some_at_a_time(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.store.minutes.AT_ONCE", 2)
+    for minute in range(5):
+        count(lane, midnight(1) + minute * MINUTE, done=1)
+    assert sum_up(lane.tenant_id) == 3
+    assert by_time(lane, Length.HOUR) == {midnight(1): 5}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_those_who_add_up_at_once_count_nothing_twice(lane: Lane) -> None:
     for minute in range(120):
-        count(lane, midnight(4) + timedelta(minutes=minute), done=1)
-    together([lambda: sum_up(lane) for _ in range(4)])
-    assert [done for *_, done in rows(lane)] == [60, 60]
+        count(lane, midnight(1) + minute * MINUTE, done=1)
+    together([lambda: sum_up(lane.tenant_id) for _ in range(4)])
+    assert by_time(lane, Length.HOUR) == {midnight(1): 60, midnight(1) + HOUR: 60}
+    assert by_time(lane, Length.DAY, of_all=True) == {midnight(1): 120}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_reads_meanwhile_finds_each_count_once(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.store.minutes.AT_ONCE", 3)
+    for minute in range(120):
+        count(lane, midnight(1) + minute * MINUTE, done=1)
+
+    def read() -> None:
+        while LaneMinute.objects.exists():
+            for length in Length:
+                assert sum(by_time(lane, length).values()) == 120
+
+    together([lambda: sum_up(lane.tenant_id), read])

@@ -17,7 +17,8 @@ from jobs import store
 from jobs.models import Tenant, WaitMinute
 from jobs.statuses import Status
 from jobs.store import Outcome, Waits, waits
-from jobs.store.waits import EVERYBODY, PERIODS, bucket_of, percentile, read_waits
+from jobs.store.minutes import EVERYBODY
+from jobs.store.waits import PERIODS, bucket_of, percentile, read_waits
 from tests.store.steps import database_time, together
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

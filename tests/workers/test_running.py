@@ -8,7 +8,7 @@ from django.db.models import Sum
 
 from jobs import services
 from jobs.models import Attempt, LaneMinute, Tenant, WaitMinute
-from jobs.store.waits import EVERYBODY
+from jobs.store.minutes import EVERYBODY
 from tests.harness import running_workers, wait_until
 from tests.workers.conftest import Submit, wait_for
 
