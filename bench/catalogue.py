@@ -8,6 +8,18 @@ from bench.scenario import POSTGRESQL, SQLITE, Measure, Scenario, Target
 BOTH = frozenset({POSTGRESQL, SQLITE})
 NEARLY_ALL_OF_IT = (Target("must", 0.9, is_ratio=True),)
 SINGLE = (Target("must", 0.8, is_ratio=True), Target("aim", 0.9, is_ratio=True))
+_PAGES_WITHIN = {
+    most: (
+        Measure(
+            "slowest page, p50",
+            "ms",
+            (Target("must", most, is_most=True), Target("aim", most / 2, is_most=True)),
+        ),
+        Measure("slowest first page", "ms", (Target("aim", most, is_most=True),)),
+        Measure("pages", ""),
+    )
+    for most in (200, 400)
+}
 
 SCENARIOS = (
     Scenario(
@@ -196,6 +208,21 @@ SCENARIOS = (
         ),
         run="bench.service_lists.lists",
         limit_seconds=1_200,
+    ),
+    Scenario(
+        name="pages",
+        title="Pages and lists over 300,000 jobs of 40 tenants; --long: 10 million of 200",
+        measures=_PAGES_WITHIN[200],
+        run="bench.service_pages.pages",
+        limit_seconds=2_400,
+    ),
+    Scenario(
+        name="pages-sqlite",
+        title="Pages and lists over 300,000 jobs of 40 tenants; --long: 10 million of 200",
+        measures=_PAGES_WITHIN[400],
+        run="bench.service_pages.pages",
+        databases=frozenset({SQLITE}),
+        limit_seconds=2_400,
     ),
     Scenario(
         name="rest-leases",
