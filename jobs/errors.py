@@ -37,7 +37,7 @@ INVALID: Mapping[str, str] = {
     "too_many_keys": "The tenant has as many keys that work as it may.",
     "invalid_payload": "The task cannot take this payload.",
     "missing_field": "A field that has to be there is not.",
-    "repeated_job": "A job is reported twice in one call.",
+    "repeated_job": "Two outcomes of one lease are reported in one call.",
     "too_many_workers": "The tenant's workers have as many names as they may.",
 }
 """The codes with which `InvalidInput` says more exactly what is wrong, and what each means."""

@@ -1,7 +1,8 @@
 """What workers over REST say of their leases: still at it, done, failed, given back.
 
 Each call takes many and answers each on its own. All of it happens under the fence, and saying the
-same again, because the answer was lost, is answered the same way: an outcome is recorded once.
+same again, because the answer was lost, or twice in a call, is answered the same way: an outcome is
+recorded once.
 """
 
 import random
@@ -112,7 +113,7 @@ def heartbeat(key: ApiKey, leases: Sequence[Lease], *, lease_seconds: float) -> 
     are to be stopped (`cancel_requested`), and how long the lease lasts.
     """
     jobs = find_reported(key, leases)
-    held = [lease for lease in leases if is_held(jobs.get(lease.job_id), lease)]
+    held = [lease for lease in set(leases) if is_held(jobs.get(lease.job_id), lease)]
     overdue = {lease for lease in held if _is_overdue(jobs[lease.job_id])}
     _record([_timed_out(jobs[lease.job_id]) for lease in overdue])
     extended = store.extend(
@@ -134,7 +135,7 @@ def acknowledge(key: ApiKey, reports: Sequence[Done]) -> list[Answer]:
     recorded = _record(
         [
             outcome_of(jobs[report.job_id], Status.DONE, result=report.result)
-            for report in reports
+            for report in set(reports)
             if is_held(jobs.get(report.job_id), report) and _lease(report) not in too_large
         ],
         key.tenant,
@@ -168,7 +169,7 @@ def fail(key: ApiKey, reports: Sequence[Failed]) -> list[Answer]:
     recorded = _record(
         [
             _failure(jobs[report.job_id], report)
-            for report in reports
+            for report in set(reports)
             if is_held(jobs.get(report.job_id), report)
         ],
         key.tenant,
@@ -187,7 +188,7 @@ def release(key: ApiKey, leases: Sequence[Lease]) -> list[Answer]:
     """
     jobs = find_reported(key, leases)
     with transaction.atomic():
-        released = store.release([x for x in leases if is_held(jobs.get(x.job_id), x)])
+        released = store.release([x for x in set(leases) if is_held(jobs.get(x.job_id), x)])
         transaction.on_commit(wakeup.signal)
 
     def judge(job: Job, lease: Lease, attempt: Attempt | None) -> Refusal | None:

@@ -2,8 +2,8 @@
 
 import re
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
 
 from jobs.conf import conf
 from jobs.errors import InvalidFields, InvalidInput, UnknownTask
@@ -37,6 +37,7 @@ MAX_WAIT_SECONDS = 30
 MAX_FENCE = 2**63 - 1
 UNNAMED = "worker"
 
+R = TypeVar("R", Done, Failed)
 _name = re.compile(rf"\A{NAME_PATTERN}\Z")
 
 
@@ -242,15 +243,17 @@ def read_held(items: Any) -> list[Lease]:
 
 def read_done(items: Any) -> list[Done]:
     """The results of a body."""
-    return [
-        Done(one["job_id"], one["fence"], one.get("result", b"null"))
-        for one in _read(items, DONE_FIELDS)
-    ]
+    return _of_one_mind(
+        [
+            Done(one["job_id"], one["fence"], one.get("result", b"null"))
+            for one in _read(items, DONE_FIELDS)
+        ]
+    )
 
 
 def read_failed(items: Any) -> list[Failed]:
     """The failures of a body."""
-    return [_failed(one) for one in _read(items, FAILED_FIELDS)]
+    return _of_one_mind([_failed(one) for one in _read(items, FAILED_FIELDS)])
 
 
 def read_told(items: Any) -> list[Told]:
@@ -277,7 +280,7 @@ def _failed(given: Mapping[str, Any]) -> Failed:
 def _read(
     items: Any, fields: Mapping[str, Field], required: Collection[str] = tuple(HELD_FIELDS)
 ) -> list[dict[str, Any]]:
-    """Each item's fields, all of them right and no job twice, or an error that points at them."""
+    """Each item's fields, all of them right, or an error that points at them."""
     if not isinstance(items, list):
         raise InvalidInput("leases must be a list.", code="invalid_type", pointer="leases")
     if not 1 <= len(items) <= MAX_REPORTED:
@@ -286,7 +289,7 @@ def _read(
         )
     read = [_item(index, item, fields, required) for index, item in enumerate(items)]
     errors = [error for _, wrong in read for error in wrong]
-    if errors := errors or list(_repeated([given for given, _ in read])):
+    if errors:
         raise InvalidFields(errors)
     return [given for given, _ in read]
 
@@ -312,13 +315,18 @@ def _at(index: int, error: InvalidInput) -> InvalidInput:
     return InvalidInput(error.detail, code=error.field_code, pointer=pointer)
 
 
-def _repeated(given: Sequence[Mapping[str, Any]]) -> Iterator[InvalidInput]:
-    seen: set[uuid.UUID] = set()
-    for index, one in enumerate(given):
-        if one["job_id"] in seen:
-            yield InvalidInput(
-                "A job can be reported once in a call.",
-                code="repeated_job",
-                pointer=f"leases/{index}/job_id",
-            )
-        seen.add(one["job_id"])
+def _of_one_mind(reports: list[R]) -> list[R]:
+    """The reports. Raises `InvalidFields` if two of them say different things of one lease."""
+    first: dict[tuple[uuid.UUID, int], R] = {}
+    errors: list[InvalidInput] = [
+        InvalidInput(
+            "Another outcome of this lease is reported in the same call.",
+            code="repeated_job",
+            pointer=f"leases/{index}/job_id",
+        )
+        for index, one in enumerate(reports)
+        if first.setdefault((one.job_id, one.fence), one) != one
+    ]
+    if errors:
+        raise InvalidFields(errors)
+    return reports

@@ -72,8 +72,6 @@ def _reports(
         "items": item,
         "minItems": 1,
         "maxItems": MAX_REPORTED,
-        "uniqueItems": True,
-        "description": "Each job once.",
     }
     whole: Mapping[str, Field] = {"leases": Field(list, items), **others}
     return object_of(whole, "leases", example={"leases": [example]})

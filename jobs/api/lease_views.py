@@ -85,7 +85,7 @@ class Heartbeat(TenantView):
         "Keep leases",
         request=HEARTBEAT_REQUEST,
         answers={200: REPORT_ANSWER},
-        problems=("missing_field", "repeated_job"),
+        problems=("missing_field",),
     )
     def post(self, request: Request) -> Response:
         """Each lease that is still held lasts for `lease_seconds` from now on.
@@ -145,7 +145,7 @@ class Release(TenantView):
         "Give jobs back",
         request=RELEASE_REQUEST,
         answers={200: REPORT_ANSWER},
-        problems=("missing_field", "repeated_job"),
+        problems=("missing_field",),
     )
     def post(self, request: Request) -> Response:
         """They are ready again, their attempts unspent; a job that was to be cancelled is."""
@@ -163,7 +163,7 @@ class Log(TenantView):
         "Keep what jobs log while they run",
         request=LOG_REQUEST,
         answers={200: REPORT_ANSWER},
-        problems=("missing_field", "repeated_job"),
+        problems=("missing_field",),
     )
     def post(self, request: Request) -> Response:
         """They are shown with the attempt, and by `GET /jobs/{id}/logs`.

@@ -60,19 +60,10 @@ schemathesis.openapi.format("date-time", st.just(TOMORROW))
 
 
 def description() -> dict[str, Any]:
-    """What the API says of itself, but that some lists repeat nothing.
-
-    schemathesis takes longer to find a thousand reports that differ than for everything else. That
-    so many are taken, and repeated ones are not, other tests say (`test_leases_re….py`).
-    """
+    """What the API says of itself."""
     text = json.dumps(SchemaGenerator().get_schema(request=None, public=True))
-    described: dict[str, Any] = json.loads(text, object_hook=may_repeat)
+    described: dict[str, Any] = json.loads(text)
     return described
-
-
-def may_repeat(described: dict[str, Any]) -> dict[str, Any]:
-    """What is described, without `uniqueItems`."""
-    return {word: value for word, value in described.items() if word != "uniqueItems"}
 
 
 def exceptions() -> dict[str, Any]:

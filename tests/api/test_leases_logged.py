@@ -62,6 +62,12 @@ def test_a_call_repeated_keeps_nothing_twice_and_later_lines_follow(
     assert kept() == [(1, "one"), (2, "two"), (3, "three")]
 
 
+def test_a_job_may_stand_twice_in_a_call(api: Caller, leased: dict[str, Any]) -> None:
+    answers = tell(api, item(leased, "one", "two"), item(leased, "two", "three", first=2))
+    assert [answer["ok"] for answer in answers] == [True, True]
+    assert kept() == [(1, "one"), (2, "two"), (3, "three")]
+
+
 def test_an_old_fence_and_a_job_that_ended_are_refused(api: Caller, leased: dict[str, Any]) -> None:
     (old,) = tell(api, item(leased, "x", fence=leased["fence"] + 1))
     assert (old["ok"], old["code"]) == (False, "lease_lost")

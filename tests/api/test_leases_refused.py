@@ -95,10 +95,16 @@ class TestBadInput:
     ) -> None:
         problem(api.post(f"/leases/{call}", body), 400, code)
 
-    def test_a_job_reported_twice_is_refused_as_a_whole(self, api: Caller) -> None:
+    @pytest.mark.parametrize(
+        ("call", "first", "second"),
+        [("ack", {"result": 1}, {"result": 2}), ("fail", {}, {"retryable": False})],
+    )
+    def test_two_outcomes_of_a_lease_are_refused_as_a_whole(
+        self, api: Caller, call: str, first: dict[str, Any], second: dict[str, Any]
+    ) -> None:
         job, other = lease_one(api), lease_one(api)
-        items = [held(other), held(job, result=1), held(job, result=2)]
-        found = problem(api.post("/leases/ack", {"leases": items}), 400, "repeated_job")
+        items = [held(other), held(job, **first), held(job, **second)]
+        found = problem(api.post(f"/leases/{call}", {"leases": items}), 400, "repeated_job")
         assert found["errors"][0]["pointer"] == "/leases/2/job_id"
         assert (row(job).status, row(other).status) == ("RUNNING", "RUNNING")
 

@@ -73,6 +73,24 @@ class TestHeartbeat:
 
 
 class TestOutcomes:
+    @pytest.mark.parametrize("call", ["heartbeat", "ack", "fail", "release"])
+    def test_what_is_said_twice_in_a_call_is_answered_twice_and_counts_once(
+        self, api: Caller, call: str
+    ) -> None:
+        job = lease_one(api)
+        assert told(api, call, held(job), held(job)) == [None, None]
+        counted = api.get("/usage").json()["total"]
+        assert (counted["done"], counted["failed"]) == (call == "ack", call == "fail")
+        assert Attempt.objects.count() == (call == "fail")
+
+    @pytest.mark.parametrize("call", ["heartbeat", "ack", "fail", "release"])
+    def test_of_two_leases_of_a_job_in_a_call_the_one_that_is_held_counts(
+        self, api: Caller, call: str
+    ) -> None:
+        job = lease_one(api)
+        other = held(job) | {"fence": job["fence"] + 1}
+        assert told(api, call, other, held(job)) == ["lease_lost", None]
+
     def test_an_ack_repeated_is_answered_the_same_way(self, api: Caller) -> None:
         job = lease_one(api)
         first = report(api, "ack", held(job, result=[1, 2]))
