@@ -17,6 +17,7 @@ INVALID: Mapping[str, str] = {
     "invalid_number": "NaN, Infinity, a number beyond a double's range, or too many digits.",
     "duplicate_key": "An object has a key twice.",
     "too_deep": "A payload is nested deeper than 64 levels.",
+    "too_many_items": "More lists, objects or members than can be read in a short time.",
     "unknown_field": "The body has a field that does not exist.",
     "unknown_parameter": "The query has a parameter that does not exist.",
     "invalid_parameter": "A parameter is given twice or is not text.",
@@ -42,17 +43,25 @@ INVALID: Mapping[str, str] = {
 }
 """The codes with which `InvalidInput` says more exactly what is wrong, and what each means."""
 
+FULL = frozenset(f"too_many_{what}" for what in ("queues", "lines", "limits", "keys", "workers"))
+"""Those of what would be right if there were not so many already: a conflict with what there is."""
+
 
 class JobQueueError(Exception):
     """Something the caller can act on. `code` is stable, the text is for people."""
 
     code: ClassVar[str] = "error"
-    status: ClassVar[int] = 400
+    status: int = 400
 
     def __init__(self, detail: str, **extra: object) -> None:
         super().__init__(detail)
         self.detail = detail
         self.extra = extra
+
+
+def status_of(code: str, otherwise: int = 400) -> int:
+    """The HTTP status of an invalid input with that code."""
+    return 409 if code in FULL else otherwise
 
 
 class InvalidInput(JobQueueError):
@@ -63,6 +72,7 @@ class InvalidInput(JobQueueError):
     def __init__(self, detail: str, *, code: str | None = None, pointer: str = "") -> None:
         super().__init__(detail)
         self.field_code = code or self.code
+        self.status = status_of(self.field_code, self.status)
         self.pointer = pointer
 
 
@@ -150,6 +160,7 @@ class AboveCeiling(InvalidInput):
     """Above what the operator of the installation has set for the tenant."""
 
     code = "above_ceiling"
+    status = 403
 
 
 class TaskLimitNotFound(JobQueueError):

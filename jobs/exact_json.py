@@ -13,11 +13,11 @@ from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from jobs.errors import InvalidInput, PayloadTooLarge
+from jobs.errors import InvalidInput
 
 MAX_NESTED = 500_000
 """So many lists and objects a text may have: empty ones cost a hundred times their three bytes."""
-MAX_ITEMS = 10_000
+MAX_ITEMS = 100_000
 """So many members are read one by one here, in a list or an object: more than any request has."""
 KEPT = frozenset({"payload", "result"})
 """Members whose source is kept, in the top object and in the objects of its lists."""
@@ -58,8 +58,7 @@ def loads(source: bytes, *, max_depth: int) -> Raw:
 def loads_object(source: bytes, *, max_depth: int) -> dict[str, Any]:
     """A JSON object in which the members of `KEPT` are `Raw`, nested at most `max_depth` each.
 
-    Raises `InvalidInput`, and `PayloadTooLarge` for what would take long to refuse for another
-    reason.
+    Raises `InvalidInput`.
     """
     text = _checked_text(source, max_depth, envelope=ENVELOPE_DEPTH)
     at = _skip(text, 0)
@@ -132,7 +131,9 @@ def _refuse_depth(text: str, max_depth: int, envelope: int = 0) -> None:
         return
     nesting = outer = _FLAT.sub("", text)
     if len(nesting) > 2 * MAX_NESTED:
-        raise PayloadTooLarge(f"The JSON may have {MAX_NESTED:,} lists and objects.")
+        raise InvalidInput(
+            f"The JSON may have {MAX_NESTED:,} lists and objects.", code="too_many_items"
+        )
     for _ in range(min(_USUAL_DEPTH, max_depth)):  # of all that nests, the innermost at once
         outer = outer.replace("[]", "").replace("{}", "")
     if not outer:
@@ -199,7 +200,10 @@ def _object(text: str, at: int, max_depth: int, *, is_top: bool) -> tuple[dict[s
 
 def _refuse_many(members: Sized) -> None:
     if len(members) > MAX_ITEMS:
-        raise PayloadTooLarge(f"A list or an object of a request may have {MAX_ITEMS:,} members.")
+        raise InvalidInput(
+            f"A list or an object of a request may have {MAX_ITEMS:,} members.",
+            code="too_many_items",
+        )
 
 
 def _key(text: str, at: int) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.addresses import NAMES
 from jobs.api.problems import MEDIA_TYPE, OTHER_CODES, TYPE_PREFIX
-from jobs.errors import INVALID, InvalidInput, JobQueueError
+from jobs.errors import INVALID, JobQueueError, status_of
 from jobs.models import NAME_PATTERN
 
 Schema = dict[str, Any]
@@ -27,7 +27,7 @@ _WITH_KEY = (
 )
 _WITH_BODY = (
     *("malformed_json", "not_an_object", "invalid_unicode", "nul_character", "invalid_number"),
-    *("duplicate_key", "too_deep", "unknown_field", "invalid_type"),
+    *("duplicate_key", "too_deep", "too_many_items", "unknown_field", "invalid_type"),
     *("too_large", "length_required", "unsupported_media_type"),
 )
 _WITHOUT_BODY = ("unknown_field", "too_large", "length_required")
@@ -50,7 +50,7 @@ _HEADERS: Mapping[int, tuple[str, ...]] = {
 def codes() -> dict[str, tuple[int, str]]:
     """Every code that the API can answer: its status and what it means."""
     classes = {kind.code: (kind.status, _first_line(kind)) for kind in _tree(JobQueueError)}
-    invalid = {code: (InvalidInput.status, meaning) for code, meaning in INVALID.items()}
+    invalid = {code: (status_of(code), meaning) for code, meaning in INVALID.items()}
     return {**classes, **invalid, **OTHER_CODES}
 
 

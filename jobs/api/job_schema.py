@@ -82,7 +82,12 @@ JOB_COMPONENTS: Mapping[str, Schema] = {
 JOB, JOB_WITH_ATTEMPTS, JOB_REQUEST = ref("Job"), ref("JobWithAttempts"), ref("JobRequest")
 TASK = ref("Task")
 JOB_PAGE = page_schema(JOB)
-_JOB_REQUESTS: Schema = {"type": "array", "items": JOB_REQUEST, "minItems": 1, "maxItems": 1_000}
+_JOB_REQUESTS: Schema = {
+    "type": "array",
+    "items": JOB_REQUEST,
+    "minItems": 1,
+    "description": "Up to 1,000; more are refused as a body that is too large (413).",
+}
 BULK_REQUEST = {**record({"jobs": _JOB_REQUESTS}), "additionalProperties": False}
 BULK_ANSWER = record({"ids": {"type": "array", "items": ID}, "created": COUNT})
 SUBMISSION_PROBLEMS = (

@@ -126,8 +126,8 @@ def test_too_much_of_anything_is_refused_in_few_words(api: Caller, name: str) ->
 @lossless
 def test_above_the_number_of_queues_nothing_is_stored(api: Caller, settings: Any) -> None:
     settings.JOBQUEUE = {"max_queues_per_tenant": 1}
-    problem(api.post("/jobs", {"queue": "other"}), 400, "too_many_queues")
-    problem(api.post("/jobs/bulk", {"jobs": [{}, {"queue": "other"}]}), 400, "too_many_queues")
+    problem(api.post("/jobs", {"queue": "other"}), 409, "too_many_queues")
+    problem(api.post("/jobs/bulk", {"jobs": [{}, {"queue": "other"}]}), 409, "too_many_queues")
 
 
 @lossless

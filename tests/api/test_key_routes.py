@@ -138,7 +138,7 @@ def test_an_overlap_is_bounded(api: Caller, overlap: Any) -> None:
 def test_a_tenant_has_a_bounded_number_of_keys(api: Caller, settings: Any) -> None:
     settings.JOBQUEUE = {"max_keys_per_tenant": 2}
     made = make(api)
-    problem(api.post("/keys", {"scopes": ["read"]}), 400, "too_many_keys")
+    problem(api.post("/keys", {"scopes": ["read"]}), 409, "too_many_keys")
     api.call("DELETE", f"/keys/{made['id']}")
     make(api)
 
@@ -147,7 +147,7 @@ def test_a_rotation_keeps_to_the_number_of_keys(api: Caller, settings: Any) -> N
     settings.JOBQUEUE = {"max_keys_per_tenant": 2}
     made = make(api)
     path = f"/keys/{made['id']}/rotate"
-    problem(api.post(path, {"overlap_seconds": 60}), 400, "too_many_keys")
+    problem(api.post(path, {"overlap_seconds": 60}), 409, "too_many_keys")
     assert Caller(made["key"]).get("/queues").status_code == 200
     assert api.get(f"/keys/{made['id']}").json()["expires_at"] is None
     assert api.post(path, {"overlap_seconds": 0}).status_code == 201

@@ -222,7 +222,7 @@ class TestWorkers:
         for name in ("a", "b"):
             lease(api, worker=name)
         job = api.submit(task="remote:x")
-        problem(api.post("/leases", {"worker": "c"}), 400, "too_many_workers")
+        problem(api.post("/leases", {"worker": "c"}), 409, "too_many_workers")
         assert row(job).status == "PENDING"
         Worker.objects.filter(pk__endswith="/a").update(seen_at=F("seen_at") - 2 * LONG_AGO)
         lease(api, worker="c")

@@ -43,7 +43,7 @@ def test_a_tenant_lowers_its_limit_and_raises_it_again(own: Caller, limited: Ten
     assert (limited.max_running, limited.max_pending) == (2, 10)
 
     for above in (6, None):
-        answer = problem(own.call("PATCH", "/tenant", {"max_running": above}), 400, "above_ceiling")
+        answer = problem(own.call("PATCH", "/tenant", {"max_running": above}), 403, "above_ceiling")
         assert answer["errors"][0]["pointer"] == "/max_running"
     raised = own.call("PATCH", "/tenant", {"max_running": 5, "max_pending": None}).json()
     assert raised["limits"]["max_running"] == 5
@@ -54,7 +54,7 @@ def test_an_operator_has_the_last_word(own: Caller, limited: Tenant) -> None:
     own.call("PATCH", "/tenant", {"max_running": 2})
     services.change_limits(limited, actor=OPERATOR, max_running=3)
     assert own.get("/tenant").json()["ceilings"]["max_running"] == 3
-    problem(own.call("PATCH", "/tenant", {"max_running": 4}), 400, "above_ceiling")
+    problem(own.call("PATCH", "/tenant", {"max_running": 4}), 403, "above_ceiling")
 
     own.call("PATCH", "/tenant", {"max_running": 1})
     services.change_limits(limited, actor=OPERATOR, max_running=None)
@@ -65,7 +65,7 @@ def test_a_pace_of_ones_own_may_have_any_burst(own: Caller, limited: Tenant) -> 
     body = {"starts_per_minute": 60, "start_burst": 500}
     assert own.call("PATCH", "/tenant", body).status_code == 200
     services.change_limits(limited, actor=OPERATOR, starts_per_minute=600, start_burst=20)
-    problem(own.call("PATCH", "/tenant", {"start_burst": 21}), 400, "above_ceiling")
+    problem(own.call("PATCH", "/tenant", {"start_burst": 21}), 403, "above_ceiling")
     assert own.call("PATCH", "/tenant", {"start_burst": 2}).status_code == 200
 
 
@@ -76,7 +76,7 @@ def test_a_burst_of_ones_own_ends_with_a_pace_of_the_operator(own: Caller, limit
     seen = own.get("/tenant").json()
     assert (seen["limits"]["starts_per_minute"], seen["limits"]["start_burst"]) == (30, 1)
     assert seen["ceilings"]["start_burst"] == 1
-    problem(own.call("PATCH", "/tenant", {"start_burst": 2}), 400, "above_ceiling")
+    problem(own.call("PATCH", "/tenant", {"start_burst": 2}), 403, "above_ceiling")
 
 
 def test_a_burst_below_the_operators_stays_when_the_pace_changes(
@@ -127,7 +127,7 @@ def test_a_queue_is_limited_by_its_tenant(api: Caller, alice: Tenant) -> None:
     lane = alice.lanes.get()
     assert (lane.max_running, lane.weight) == (2, 7)
     services.change_limits(lane, actor=OPERATOR, max_running=4)
-    problem(api.call("PATCH", "/queues/mail", {"max_running": None}), 400, "above_ceiling")
+    problem(api.call("PATCH", "/queues/mail", {"max_running": None}), 403, "above_ceiling")
     lifted = api.call("PATCH", "/queues/mail", {"max_running": 4, "weight": 1_000})
     assert lifted.json()["ceilings"]["max_running"] == 4
     problem(api.call("PATCH", "/queues/none", {"max_running": 1}), 404, "not_found")
@@ -150,9 +150,9 @@ def test_a_task_is_limited_by_its_tenant(api: Caller) -> None:
 
 def test_a_limit_that_the_operator_set_stays(api: Caller, alice: Tenant) -> None:
     services.set_task_limit(alice, "echo", actor=OPERATOR, max_running=3)
-    problem(api.call("DELETE", "/task-limits/echo"), 400, "above_ceiling")
-    problem(api.call("PUT", "/task-limits/echo", {"max_running": 4}), 400, "above_ceiling")
-    problem(api.call("PUT", "/task-limits/echo", {"starts_per_minute": 4}), 400, "above_ceiling")
+    problem(api.call("DELETE", "/task-limits/echo"), 403, "above_ceiling")
+    problem(api.call("PUT", "/task-limits/echo", {"max_running": 4}), 403, "above_ceiling")
+    problem(api.call("PUT", "/task-limits/echo", {"starts_per_minute": 4}), 403, "above_ceiling")
     assert api.call("PUT", "/task-limits/echo", {"max_running": 1}).status_code == 200
     raised = api.call("PUT", "/task-limits/echo", {"max_running": 3, "starts_per_minute": 5})
     assert raised.json()["ceilings"] == {
@@ -172,7 +172,7 @@ def test_another_tenants_task_limit_is_absent(api: Caller, stranger: Caller) -> 
 def test_only_so_many_tasks_are_limited(api: Caller, settings: Any) -> None:
     settings.JOBQUEUE = {"max_task_limits_per_tenant": 1}
     api.call("PUT", "/task-limits/echo", {"max_running": 3})
-    problem(api.call("PUT", "/task-limits/sleep", {"max_running": 3}), 400, "too_many_limits")
+    problem(api.call("PUT", "/task-limits/sleep", {"max_running": 3}), 409, "too_many_limits")
     assert api.call("PUT", "/task-limits/echo", {"max_running": 4}).status_code == 200
 
 
