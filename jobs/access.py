@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from jobs.errors import JobNotFound
 from jobs.job_rows import find_job
 from jobs.models import Job, Membership, Role, Tenant
+from jobs.uuid7 import read_id
 
 MAX_ACTOR = 150
 """Characters that columns with an actor have; a name may have as many by itself."""
@@ -100,7 +101,7 @@ def get_job_of_tenant(tenant: Tenant, job_id: str | uuid.UUID) -> Job:
 
 
 def _as_id(text: str | uuid.UUID) -> uuid.UUID:
-    return text if isinstance(text, uuid.UUID) else uuid.UUID(str(text))
+    return text if isinstance(text, uuid.UUID) else read_id(str(text))
 
 
 def _not_found() -> JobNotFound:

@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs.errors import MAX_ERRORS, InvalidFields, InvalidInput
 from jobs.instants import example
+from jobs.uuid7 import read_id
 
 _RFC3339 = re.compile(
     r"\A(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII
@@ -178,7 +179,7 @@ def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _job_id(value: Any, index: int) -> uuid.UUID:
     try:
-        return uuid.UUID(text(value))
+        return read_id(text(value))
     except (ValueError, InvalidInput):
         raise InvalidInput("must hold job ids.", code="invalid_id", pointer=str(index)) from None
 

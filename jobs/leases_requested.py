@@ -29,6 +29,7 @@ from jobs.models import NAME_PATTERN, ApiKey
 from jobs.registry import find_for_tenant
 from jobs.store import Lease
 from jobs.store.log_lines import LEVELS
+from jobs.uuid7 import read_id
 
 MAX_LEASED, MAX_REPORTED, MAX_NAMES = 100, 1_000, 100
 MIN_LEASE_SECONDS, MAX_LEASE_SECONDS = 5, 3_600
@@ -97,7 +98,7 @@ def _worker(value: Any) -> str:
 
 def _job_id(value: Any) -> uuid.UUID:
     try:
-        return uuid.UUID(text(value))
+        return read_id(text(value))
     except ValueError:
         raise InvalidInput("must be a job id.", code="invalid_id") from None
 

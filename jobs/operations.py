@@ -31,6 +31,7 @@ from jobs.job_search import Search
 from jobs.models import AuditAction, AuditEntry, Operation, Tenant
 from jobs.statuses import ACTED_ON, BulkAction, OperationState
 from jobs.store import bulk
+from jobs.uuid7 import read_id
 
 MIN_RATE, MAX_RATE = 0.001, 100_000
 """The paces that an operation may have, in jobs per second."""
@@ -159,7 +160,7 @@ def cancel(operation: Operation, *, actor: str) -> Operation:
 def get_operation(visible: QuerySet[Operation], operation_id: str) -> Operation:
     """The operation of that id among the visible ones. Raises `OperationNotFound`."""
     try:
-        return visible.get(pk=uuid.UUID(operation_id))
+        return visible.get(pk=read_id(operation_id))
     except (ValueError, Operation.DoesNotExist):
         raise OperationNotFound("There is no such operation.") from None
 

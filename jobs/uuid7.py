@@ -1,6 +1,7 @@
 """UUIDv7 (RFC 9562, section 5.7): identifiers that sort by the time they were made."""
 
 import os
+import re
 import threading
 import time
 import uuid
@@ -8,6 +9,7 @@ import uuid
 SECOND_NS = 1_000_000_000
 NOISE_BYTES = 4_096
 """So much noise is asked for at once: each time, a thread may lose its turn to another."""
+_WRITTEN = re.compile(r"\A[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII | re.IGNORECASE)
 _lock = threading.Lock()
 _last = 0
 _ahead_ns = 0
@@ -51,6 +53,16 @@ def first_id(moment: float) -> uuid.UUID:
     """
     milliseconds = max(0, min(int(moment * 1_000), 2**48 - 1))
     return uuid.UUID(int=milliseconds << 80)
+
+
+def read_id(text: str) -> uuid.UUID:
+    """The id that is written so, as ids are. Raises `ValueError` for what `UUID` reads besides.
+
+    That is hyphens anywhere or nowhere, braces, and URNs.
+    """
+    if not _WRITTEN.match(text):
+        raise ValueError("This is not how ids are written.")
+    return uuid.UUID(text)
 
 
 def _take_noise(size: int) -> bytes:

@@ -7,6 +7,7 @@ what was accepted is delivered by everything that shows it.
 import json
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -100,6 +101,17 @@ def test_a_call_that_takes_no_body_ignores_none(api: Caller, call: str, body: by
 def test_an_empty_object_says_nothing(api: Caller) -> None:
     job = api.submit()["id"]
     assert api.post(f"/jobs/{job}/cancel", raw=b" {}\n", content_type="x").status_code == 200
+
+
+@pytest.mark.parametrize("spell", ["{{{0}}}", "urn:uuid:{0}", "{1}", "-{0}", "{0}\n", " {0}"])
+def test_an_id_is_written_in_one_way(api: Caller, spell: str) -> None:
+    job = api.submit(task="remote:odd")["id"]
+    odd = spell.format(job, job.replace("-", ""))
+    problem(api.get(f"/jobs/{quote(odd)}"), 404, "not_found")
+    problem(api.post("/dlq/redrive", {"ids": [odd]}), 400, "invalid_id")
+    held = {"leases": [{"job_id": odd, "fence": 1}]}
+    problem(api.post("/leases/heartbeat", held), 400, "invalid_id")
+    assert api.get(f"/jobs/{job.upper()}").json()["id"] == job
 
 
 TOO_MUCH = {
