@@ -43,8 +43,13 @@ INVALID: Mapping[str, str] = {
 }
 """The codes with which `InvalidInput` says more exactly what is wrong, and what each means."""
 
-FULL = frozenset(f"too_many_{what}" for what in ("queues", "lines", "limits", "keys", "workers"))
-"""Those of what would be right if there were not so many already: a conflict with what there is."""
+FULL = frozenset(
+    (
+        "more_than_limit",
+        *(f"too_many_{x}" for x in ("queues", "lines", "limits", "keys", "workers")),
+    )
+)
+"""Those of what would be right if the tenant had or might have more: a conflict, and no mistake."""
 
 
 class JobQueueError(Exception):
