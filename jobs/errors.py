@@ -45,8 +45,8 @@ INVALID: Mapping[str, str] = {
 
 FULL = frozenset(
     (
-        "more_than_limit",
-        *(f"too_many_{x}" for x in ("queues", "lines", "limits", "keys", "workers")),
+        *("more_than_limit", "too_many_queues", "too_many_lines"),
+        *("too_many_limits", "too_many_keys", "too_many_workers"),
     )
 )
 """Those of what would be right if the tenant had or might have more: a conflict, and no mistake."""

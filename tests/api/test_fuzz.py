@@ -28,22 +28,10 @@ from tests.architecture.rules import ROOT
 from tests.factories import make_job
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2"))
-UNSPEAKABLE = {
-    "invalid_cursor",
-    "invalid_filter",
-    "unknown_word",
-    "repeated_job",
-    "idempotency_mismatch",
-}
+UNSPEAKABLE = {"invalid_filter", "unknown_word", "repeated_job", "idempotency_mismatch"}
 """Codes for what is wrong in a way that no schema can say."""
 FIELD_IS_MISSING = re.compile(r"(is|must|may|has|needs|says|cannot|compares)\b")
 """How a refusal would begin that does not say of what it speaks."""
-PAYLOADS: dict[str, Any] = {
-    "sleep": {"seconds": 0},
-    "fail": {},
-    "sum_to": {"n": 1},
-    "http_request": {"url": "https://example.org"},
-}
 IN_PROCESS = {
     "seed": int(os.environ.get("FUZZ_SEED", "1")),
     # Of the methods that an operation lacks, those of which views know least.
@@ -78,17 +66,12 @@ def is_endless(context: Any) -> bool:
 
 
 def map_body(context: Any, body: Any) -> Any:
-    """Mend what no schema forbids: 1.0 is an integer to it, and tasks want their own payloads."""
+    """Mend what no schema can say: a priority is written 1, and never 1.0."""
     match body:
-        case dict():
-            mended = {name: map_body(context, value) for name, value in body.items()}
-            task = mended.get("task")
-            fitting = PAYLOADS.get(task) if isinstance(task, str) else None
-            return mended if fitting is None else {**mended, "payload": fitting}
-        case list():
-            return [map_body(context, value) for value in body]
-        case float() if body.is_integer():
-            return int(body)
+        case {"priority": float(priority)} if priority.is_integer():
+            return {**body, "priority": int(priority)}
+        case {"jobs": [*jobs]}:
+            return {**body, "jobs": [map_body(context, job) for job in jobs]}
         case _:
             return body
 
