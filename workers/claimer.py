@@ -3,9 +3,11 @@
 import logging
 import math
 import random
+import threading
 import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from jobs import store
@@ -16,7 +18,8 @@ from jobs.errors import UNREADABLE, SealBroken, UnknownTask
 from jobs.registry import QueueTask, find
 from jobs.remote import LeftToOthers
 from jobs.shares import FairShares
-from jobs.store import ClaimedJob, Lease, Mark, Marks, ReadyLane, Share
+from jobs.statuses import Status
+from jobs.store import ClaimedJob, Lease, Mark, Marks, Outcome, ReadyLane, Share
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
 from workers.role import REST, Role
@@ -60,6 +63,7 @@ class Claimer(Role):
         self._unknown: set[str] = LeftToOthers()
         self._disappointments = 0
         self._strange: list[Lease] = []
+        self._turn = threading.Lock()
 
     def hear(self) -> None:
         """Somebody says that there is work."""
@@ -73,6 +77,66 @@ class Claimer(Role):
 
     def tick(self) -> float:
         """Claim once if there is room."""
+        with self._turn:
+            return self._claim_once()
+
+    def finish(self, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+        """Record outcomes, as `store.finish` does; for the finisher, in its thread.
+
+        Where limits alone hold the next jobs back, the places that these free are taken in the
+        same commit: a job of a tenant at its limit waits for one instead of two.
+        """
+        if self._turn.acquire(blocking=False):
+            try:
+                if shares := self._successors(outcomes):
+                    return self._relay(outcomes, shares)
+            finally:
+                self._turn.release()
+        return store.finish(self._worker, outcomes)
+
+    def _successors(self, outcomes: Sequence[Outcome]) -> list[Share]:
+        """The shares that take the places of these; none if others could have a claim to them."""
+        if not self._may_relay() or any(one.status is not Status.DONE for one in outcomes):
+            return []
+        self._settle()
+        lanes = self._without(outcomes)
+        return self._shares.divide(lanes, len(outcomes)) if _are_simple(lanes) else []
+
+    def _may_relay(self) -> bool:
+        """Whether this worker goes on, and all there is to claim, by a look of now, has limits."""
+        is_known = self._seen and time.monotonic() < self._look_again_at
+        if not is_known or self._is_quiet or self._stopping.is_set():
+            return False
+        return _are_simple(self._seen.values())
+
+    def _without(self, outcomes: Sequence[Outcome]) -> list[ReadyLane]:
+        """The lanes of the tenants of these, with their places; none if others have room, too."""
+        ended = Counter(one.lane_id for one in outcomes)
+        of_tenants = Counter(one.tenant_id for one in outcomes)
+        lanes = []
+        for lane in self._seen.values():
+            if freed := of_tenants[lane.tenant_id]:
+                lanes.append(lane.less(-ended[lane.lane_id], of_tenant=-freed))
+            elif lane.has_room:
+                return []
+        return lanes
+
+    def _relay(self, outcomes: Sequence[Outcome], shares: Sequence[Share]) -> set[uuid.UUID]:
+        with self._taking(shares) as taken:
+            asked_at = time.monotonic()
+            recorded, claimed = store.relay(
+                self._worker,
+                outcomes,
+                shares,
+                lease_seconds=conf().lease_seconds,
+                unknown=self._unknown,
+                tags=self._tags,
+                after=self._begins.marks,
+            )
+            taken.update(self._take_on(claimed, asked_at))
+        return recorded
+
+    def _claim_once(self) -> float:
         self._return_strange()
         self._settle()
         if self._is_quiet:
@@ -149,15 +213,21 @@ class Claimer(Role):
 
     def _claim(self, shares: Sequence[Share], after: Marks) -> bool:
         """Claim the shares, those to be had at once apart, as that is quicker; was any got?"""
-        taken: Counter[int] = Counter()
-        try:
+        with self._taking(shares) as taken:
             for at_once in (True, False):
                 if some := [share for share in shares if bool(share.only_line) is at_once]:
-                    taken += self._claim_some(some, after)
+                    taken.update(self._claim_some(some, after))
+        return bool(taken)
+
+    @contextmanager
+    def _taking(self, shares: Sequence[Share]) -> Iterator[Counter[int]]:
+        """Charge what is taken of the shares, jobs by lane, and remember what is left."""
+        taken: Counter[int] = Counter()
+        try:
+            yield taken
         finally:
             self._shares.charge(taken)
             self._remember(shares, taken)
-        return bool(taken)
 
     def _claim_some(self, shares: Sequence[Share], after: Marks) -> Counter[int]:
         asked_at = time.monotonic()
@@ -169,6 +239,11 @@ class Claimer(Role):
             tags=self._tags,
             after=after,
         )
+        taken = self._take_on(claimed, asked_at)
+        self._return_strange()
+        return taken
+
+    def _take_on(self, claimed: Sequence[ClaimedJob], asked_at: float) -> Counter[int]:
         self._begins.note(claimed)
         return Counter(one.job.lane_id for one in self._start(claimed, asked_at))
 
@@ -203,7 +278,6 @@ class Claimer(Role):
         self._held.add(held)
         self._run_jobs(held)
         self._strange += [Lease(job.id, job.fence) for job in claimed if job.task in self._unknown]
-        self._return_strange()
         return held
 
     def _can_open(self, held: HeldJob) -> bool:
@@ -246,6 +320,11 @@ class Claimer(Role):
         return name in self._tasks
 
 
+def _are_simple(lanes: Iterable[ReadyLane]) -> bool:
+    """Whether all that have room are limited, in ways that a claim at once can keep."""
+    return all(lane.only_line and lane.is_limited for lane in lanes if lane.has_room)
+
+
 class Begins:
     """Where lines are read from: their beginnings, or the marks behind the last claimed jobs.
 
@@ -266,10 +345,15 @@ class Begins:
         self._is_whole = started >= self._until
         if self._is_whole:
             self._marks = {}
-        yield dict(self._marks)
+        yield self.marks
         if self._is_whole:
             ended = time.monotonic()
             self._until = ended + REST * (ended - started)
+
+    @property
+    def marks(self) -> Marks:
+        """The marks, as they are now."""
+        return dict(self._marks)
 
     def note(self, claimed: Sequence[ClaimedJob]) -> None:
         """Move the marks behind these jobs, which are in order."""

@@ -27,6 +27,8 @@ LOG_SECONDS = 1.0
 MAX_BATCH_BYTES = 4_000_000
 """Large results are written in smaller batches: a statement is held in memory several times."""
 
+Finish = Callable[[Sequence[Outcome]], set[uuid.UUID]]
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +44,7 @@ class Finisher(Role):
         self._worker = worker
         self._held = held
         self._ledger = ledger
+        self._finish: Finish = lambda outcomes: store.finish(worker, outcomes)
         self._room_made: Callable[[], None] = lambda: None
         self._retry_recorded: Callable[[], None] = lambda: None
         self._queue: queue.SimpleQueue[tuple[HeldJob, Outcome | None]] = queue.SimpleQueue()
@@ -49,6 +52,10 @@ class Finisher(Role):
         self._bytes = 0
         self._log_due_at = 0.0
         self._waits = Waits()
+
+    def by(self, finish: Finish) -> None:
+        """Have outcomes recorded by `finish`, which answers as `store.finish` does."""
+        self._finish = finish
 
     def on_room(self, room_made: Callable[[], None]) -> None:
         """Have `room_made` called when jobs have left."""
@@ -127,7 +134,7 @@ class Finisher(Role):
         if not outcomes:
             return
         try:
-            recorded = store.finish(self._worker, outcomes)
+            recorded = self._finish(outcomes)
         except (DataError, IntegrityError):
             recorded = {job_id for one in outcomes for job_id in self._record_one(one)}
         if any(outcome.status is Status.FAILED for outcome in outcomes):

@@ -95,6 +95,7 @@ class WorkerProcess:
         )
         self._promoter = Promoter(self._claimer.wake)
         self._operator = Operator(worker)
+        self._finisher.by(self._claimer.finish)
         self._finisher.on_room(self._claimer.wake)
         self._finisher.on_retry(self._promoter.wake)
         self._roles = [

@@ -37,6 +37,7 @@ from jobs.store.log_lines import Logged, keep_log
 from jobs.store.look import ReadyLane, ready_lanes
 from jobs.store.minutes import sum_up
 from jobs.store.purge import FIRST_ID, Ages, find_old, horizon, purge
+from jobs.store.relay import relay
 from jobs.store.reseal import Resealed, reseal, transactions_before, transactions_mark
 from jobs.store.tenants import forget_tenant
 from jobs.store.waits import Waits, next_with_waits, sum_up_waits
@@ -81,6 +82,7 @@ __all__ = [
     "reap",
     "redrive",
     "redrive_edited",
+    "relay",
     "release",
     "reseal",
     "retry",

@@ -9,6 +9,7 @@ from jobs.statuses import TRANSITIONS, Move, Status
 from jobs.store.dialect import (
     BY_KEY,
     Query,
+    Rows,
     array,
     as_uuid,
     fetch,
@@ -86,28 +87,38 @@ def claim(
     """
     lease = {"worker": worker, "lease": lease_seconds}
     if is_postgresql() and all(share.only_line for share in shares):
-        return _in_order(_claim_at_once(shares, after or {}, lease))
+        return claimed(fetch_all([*settled(), *at_once(shares, after or {}, lease)])[-1])
     of_lanes = {share.lane_id: share.quota for share in shares}
     with one_writer():
         found = lines_of(of_lanes, before=gate())
         lines = {line.id: line for line in found if line.suits(unknown, tags)}
         rooms = Rooms(lines.values(), lock=True)
         quotas = _quotas(of_lanes, lines, rooms, after or {})
-        jobs = _grant(_GRANT, quotas, after or {}, lease)
+        jobs = _grant(quotas, after or {}, lease)
         started = Counter(job.line_id for job in jobs)
         rooms.pay({lines[line_id]: count for line_id, count in started.items()})
     return _in_order(jobs)
 
 
-def _claim_at_once(
-    shares: Sequence[Share], after: Marks, lease: Mapping[str, Any]
-) -> list[ClaimedJob]:
+def settled() -> list[Query]:
+    """What comes first in a claim at once: the gate, and how rows are found."""
+    return [(statement, {}) for statement in (*gate(), BY_KEY)]
+
+
+def at_once(shares: Sequence[Share], after: Marks, lease: Mapping[str, Any]) -> list[Query]:
+    """The rest of a claim at once, of shares that name their only line; `claimed` tells its rows.
+
+    `lease` names the `worker`, and the seconds of its `lease`.
+    """
     quotas = {share.only_line: share.quota for share in shares if share.only_line}
     tenants = {share.limited_tenant for share in shares} - {None}
-    before: list[Query] = [(statement, {}) for statement in (*gate(), BY_KEY)]
-    if tenants:
-        before.append((_LOCK_TENANTS, {"tenants": array(tenants)}))
-    return _grant(_GRANT_AT_ONCE, quotas, after, lease, before=before)
+    grant = (_GRANT_AT_ONCE, {**_shares(quotas, after), **lease})
+    return [(_LOCK_TENANTS, {"tenants": array(tenants)}), grant] if tenants else [grant]
+
+
+def claimed(rows: Rows) -> list[ClaimedJob]:
+    """The jobs that PostgreSQL has granted, in their order."""
+    return _in_order(ClaimedJob._make(row) for row in rows)
 
 
 def _in_order(jobs: Iterable[ClaimedJob]) -> list[ClaimedJob]:
@@ -268,19 +279,12 @@ RETURNING id, fence, (SELECT slug FROM jobs_tenant WHERE jobs_tenant.id = tenant
     (SELECT key_id FROM jobs_line WHERE jobs_line.id = line_id)"""
 
 
-def _grant(
-    statement: str,
-    quotas: Mapping[int, int],
-    after: Marks,
-    lease: Mapping[str, Any],
-    before: Sequence[Query] = ((BY_KEY, {}),),
-) -> list[ClaimedJob]:
+def _grant(quotas: Mapping[int, int], after: Marks, lease: Mapping[str, Any]) -> list[ClaimedJob]:
     """Grant leases on up to so many of the best jobs of each line."""
     if not quotas:
         return []
     if is_postgresql():
-        grant = (statement, {**_shares(quotas, after), **lease})
-        return [ClaimedJob._make(row) for row in fetch_all([*before, grant])[-1]]
+        return claimed(fetch(_GRANT, {**_shares(quotas, after), **lease}, before=[BY_KEY]))
     rows = [
         row
         for line_id, quota in quotas.items()

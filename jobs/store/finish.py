@@ -16,11 +16,14 @@ from jobs.fingerprint import SEALED
 from jobs.statuses import TRANSITIONS, AttemptOutcome, Move, Reason, Status
 from jobs.store.dialect import (
     BY_KEY,
+    Query,
+    Rows,
     array_of_bytes,
     array_of_numbers,
     array_of_uuids,
     as_uuid,
     fetch,
+    fetch_all,
     find_rows_by_key,
     is_postgresql,
     one_writer,
@@ -141,7 +144,7 @@ def finish(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     committed, because its answer got lost, changes nothing. Of two outcomes of one attempt the
     first holds.
     """
-    firsts = _in_order_of_locking(outcomes)
+    firsts = in_order_of_locking(outcomes)
     done = [outcome for outcome in firsts if outcome.status is Status.DONE]
     rest = [outcome for outcome in firsts if outcome.status is not Status.DONE]
     return _finish_done(worker, done) | _finish_any(worker, rest)
@@ -154,7 +157,7 @@ def _attempt(outcome: Outcome) -> _Attempt:
     return outcome.job_id.int, outcome.fence
 
 
-def _in_order_of_locking(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def in_order_of_locking(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The first outcome of each attempt, by job: all who lock several jobs do so in that order."""
     firsts = {_attempt(outcome): outcome for outcome in reversed(outcomes)}
     return [firsts[attempt] for attempt in sorted(firsts)]
@@ -188,6 +191,11 @@ def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
         return set()
     if not is_postgresql():
         return _finish_done_sqlite(worker, outcomes)
+    return done_of(fetch_all([(BY_KEY, {}), done(worker, outcomes)])[-1], outcomes)
+
+
+def done(worker: str, outcomes: Sequence[Outcome]) -> Query:
+    """What records successes on PostgreSQL; `done_of` reads its rows."""
     columns = {
         "id": array_of_uuids(outcome.job_id for outcome in outcomes),
         "fence": array_of_numbers(outcome.fence for outcome in outcomes),
@@ -196,7 +204,11 @@ def _finish_done(worker: str, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
         "ran": array_of_numbers(outcome.ran_seconds for outcome in outcomes),
         "shard": shard(worker),
     }
-    places = fetch(_FINISH_DONE, columns, before=[BY_KEY])
+    return _FINISH_DONE, columns
+
+
+def done_of(places: Rows, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    """The jobs whose fence was current, of those given to `done`."""
     return {outcomes[place - 1].job_id for (place,) in places}
 
 

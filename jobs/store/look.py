@@ -36,10 +36,20 @@ class ReadyLane(NamedTuple):
         tenant_room = None if self.tenant_room is None else self.tenant_room - of_tenant
         return self._replace(room=room, tenant_room=tenant_room)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the lane or its tenant has a limit."""
+        return self.room is not None or self.tenant_room is not None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the limits leave a place."""
+        return all(room is None or room > 0 for room in (self.room, self.tenant_room))
+
     def share(self, quota: int) -> Share:
         """So many jobs of the lane, to be claimed."""
-        is_limited = self.room is not None or self.tenant_room is not None
-        return Share(self.lane_id, quota, self.only_line, self.tenant_id if is_limited else None)
+        limited = self.tenant_id if self.is_limited else None
+        return Share(self.lane_id, quota, self.only_line, limited)
 
 
 def ready_lanes(

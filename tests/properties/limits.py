@@ -52,3 +52,9 @@ class Limit:
         """What is further ahead than starts can make it is of before the clock was set back."""
         ahead = 0 if self.paid_off_at is None else max(0, self.paid_off_at - now)
         return ahead if ahead <= self.burst * SECONDS_EACH + SET_BACK else 0
+
+
+def as_fields(max_running: int | None, is_paced: bool, burst: int) -> dict[str, int | None]:
+    """A limit as the services take it."""
+    pace = 60 // SECONDS_EACH if is_paced else None
+    return {"max_running": max_running, "starts_per_minute": pace, "start_burst": burst}

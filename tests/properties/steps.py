@@ -2,10 +2,10 @@
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -13,6 +13,7 @@ from jobs.statuses import Status
 from jobs.submission import NewJob
 from tests.properties.model import STEP
 
+T = TypeVar("T")
 Step = tuple[str, dict[str, Any]]
 
 TENANTS, QUEUES = ["alice", "bob"], ["a", "b"]
@@ -70,6 +71,12 @@ STEPS: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
         "looks_anew": c.random() < 0.6,
         "pause": c.choice([0, 0, 100]),
     }),
+    "relay": (3, lambda c: {
+        "worker": c.choice(list(WORKERS)),
+        "lanes": c.sample(LANES, c.choice([1, 2, 4])),
+        "quota": c.randint(1, 3),
+        "grants": some(c),
+    }),
     "finish": (3, lambda c: {"grants": some(c), "fates": c.choices(ENDINGS, k=3)}),
     "finish_all": (1, lambda c: {"worker": c.choice(list(WORKERS)), "fate": c.choice(ENDINGS)}),
     "extend": (1, lambda c: {"grants": some(c)}),
@@ -110,3 +117,8 @@ def a_step(seed: int) -> Step:
 
 # Numbers that Hypothesis draws evenly; left to itself it would hardly ever get to deep states.
 steps = st.integers(0, 2**62).map(a_step)
+
+
+def recent(things: Sequence[T], which: Iterable[int]) -> list[T]:
+    """Those of the things that exist, each once, by how many came later."""
+    return [things[-1 - ago] for ago in dict.fromkeys(which) if ago < len(things)]

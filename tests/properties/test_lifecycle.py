@@ -17,7 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import hypothesis
 import pytest
@@ -36,7 +36,7 @@ from jobs.statuses import TERMINAL, WAITING, Status
 from jobs.store import Ages, Lease, Marks
 from jobs.store.dialect import is_postgresql
 from jobs.submission import NewJob
-from tests.properties.limits import SECONDS_EACH
+from tests.properties.limits import as_fields
 from tests.properties.looks import Clock, View
 from tests.properties.model import (
     BACKOFF,
@@ -48,12 +48,11 @@ from tests.properties.model import (
     World,
     holders,
 )
-from tests.properties.steps import ENDINGS, QUEUES, TENANTS, WORKERS, Step, steps
+from tests.properties.steps import ENDINGS, QUEUES, TENANTS, WORKERS, Step, recent, steps
 from tests.store.steps import lane_of, outcome
 from workers import claimer
 from workers.claimer import Begins
 
-T = TypeVar("T")
 ACTOR = "command:test"
 ACTIONS: dict[str, tuple[Callable[[Iterable[uuid.UUID]], list[uuid.UUID]], set[Status]]] = {
     "cancel": (store.cancel, {*WAITING, Status.RUNNING}),
@@ -142,18 +141,34 @@ class Lifecycle(RuleBasedStateMachine):
         View(self.world, tags, unknown, after).check_look(seen)
         return seen
 
-    def claim_some(self, worker: str, shares: dict[Lane, store.Share], after: Marks) -> None:
+    def relay(self, worker: str, lanes: list[Lane], quota: int, grants: list[int]) -> None:
+        """Successes, of any worker, and a claim in their places by what a look has shown."""
+        seen = self.seen.get(worker, {})
+        shares = {lane: seen[lane].share(quota) for lane in lanes if lane in seen}
+        if shares and all(share.only_line for share in shares.values()):
+            ended = recent(self.claimed, grants)
+            self.claim_some(worker, shares, self.begins[worker].marks, ended)
+
+    def claim_some(
+        self,
+        worker: str,
+        shares: dict[Lane, store.Share],
+        after: Marks,
+        ended: Sequence[store.ClaimedJob] = (),
+    ) -> None:
         tags, unknown = WORKERS[worker]
+        done = {job.id for job in ended if self.holds(job)}
+        for job_id in done:
+            self.world.end(job_id, Status.DONE)
         view = View(self.world, tags, unknown, after)
         places = view.places
-        claimed = store.claim(
-            worker,
-            list(shares.values()),
-            lease_seconds=LEASE,
-            unknown=unknown,
-            tags=tags,
-            after=after,
-        )
+        options: Any = {"lease_seconds": LEASE, "unknown": unknown, "tags": tags, "after": after}
+        if ended:
+            outcomes = [outcome(job, Status.DONE) for job in ended]
+            recorded, claimed = store.relay(worker, outcomes, list(shares.values()), **options)
+            assert recorded == done
+        else:
+            claimed = store.claim(worker, list(shares.values()), **options)
         self.begins[worker].note(claimed)
         for job in claimed:
             assert job.waited_seconds >= 0
@@ -347,23 +362,12 @@ class Lifecycle(RuleBasedStateMachine):
         self.look("w2", {})
 
 
-def recent(things: Sequence[T], which: Iterable[int]) -> list[T]:
-    """Those of the things that exist, each once, by how many came later."""
-    return [things[-1 - ago] for ago in dict.fromkeys(which) if ago < len(things)]
-
-
 def leases(grants: Iterable[store.ClaimedJob]) -> list[Lease]:
     return [Lease(job.id, job.fence) for job in grants]
 
 
 def ids_of(grants: Iterable[Grant]) -> set[uuid.UUID]:
     return {job_id for job_id, _ in grants}
-
-
-def as_fields(max_running: int | None, is_paced: bool, burst: int) -> dict[str, int | None]:
-    """A limit as the services take it."""
-    pace = 60 // SECONDS_EACH if is_paced else None
-    return {"max_running": max_running, "starts_per_minute": pace, "start_burst": burst}
 
 
 def backoff(losses: int) -> float:

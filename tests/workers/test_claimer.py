@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
+from django.db import OperationalError
 
 from jobs import services, store
 from jobs.conf import conf
@@ -32,6 +33,13 @@ class Slots:
         while self.claimer.tick() <= START_SECONDS:
             pass
 
+    def claim_by_one_look(self) -> None:
+        """Claim what there is by a look of now, which is believed from then on."""
+        self.claimer._look_again_at = 0
+        self.claimer.tick()
+        self.claimer._look_again_at = math.inf
+        self.tick_until_idle()
+
     def hold(self, seconds: Mapping[str, float]) -> None:
         """Let what has started have run for so long, by tenant."""
         for one in self.started:
@@ -40,8 +48,19 @@ class Slots:
 
     def end_all(self) -> None:
         store.finish(WORKER, [outcome(one.job, Status.DONE) for one in self.started])
-        self.held.remove(self.started)
-        self.started = []
+        self._let_go(list(self.started))
+
+    def relay_all(self, status: Status = Status.DONE) -> None:
+        """Have the claimer record that all have ended, as the finisher does."""
+        self.relay(list(self.started), status)
+
+    def relay(self, ended: Sequence[HeldJob], status: Status = Status.DONE) -> None:
+        assert len(self.claimer.finish([outcome(one.job, status) for one in ended])) == len(ended)
+        self._let_go(ended)
+
+    def _let_go(self, ended: Sequence[HeldJob]) -> None:
+        self.held.remove(ended)
+        self.started = [one for one in self.started if one not in ended]
 
 
 @pytest.fixture
@@ -182,3 +201,100 @@ def test_long_jobs_count_by_the_slots_they_hold(
     held = [taken[tenant] * seconds[tenant] for tenant in seconds]
     assert min(taken.values()) > 20
     assert max(held) <= 1.3 * min(held), "each had the slots for as long as the other"
+
+
+class TestPlacesOfJobsThatHaveEnded:
+    """They are taken in the commit that frees them, where limits alone hold the next ones back."""
+
+    LIMIT = 2
+
+    @pytest.fixture
+    def limited(self, make_tenant: Callable[..., Tenant], slots: Slots) -> Tenant:
+        """A tenant at its limit, with jobs that wait for it."""
+        tenant = make_tenant("limited", max_running=self.LIMIT)
+        submit(tenant, 20)
+        slots.claim_by_one_look()
+        assert len(slots.started) == self.LIMIT
+        return tenant
+
+    def test_they_are_taken_by_the_next_jobs_of_the_tenant(
+        self, limited: Tenant, slots: Slots, looks: list[Sequence[store.ReadyLane]]
+    ) -> None:
+        for _ in range(4):
+            slots.relay_all()
+            assert len(slots.started) == len(slots.held) == self.LIMIT
+            slots.claimer.tick()
+            assert len(slots.started) == self.LIMIT, "there is no more room than before"
+        assert (looks, Job.objects.filter(status=Status.DONE).count()) == ([], 4 * self.LIMIT)
+
+    def test_last_jobs_leave_them_free(self, limited: Tenant, slots: Slots) -> None:
+        for _ in range(20 // self.LIMIT):
+            slots.relay_all()
+        assert (len(slots.started), len(slots.held)) == (0, 0)
+        submit(limited)
+        slots.claim_by_one_look()
+        assert len(slots.started) == 1
+
+    def test_they_are_divided_among_its_queues(self, limited: Tenant, slots: Slots) -> None:
+        submit(limited, 20, queue="other")
+        slots.end_all()
+        slots.claim_by_one_look()
+        queues: Counter[str] = Counter()
+        for _ in range(6):
+            queues.update(one.job.queue for one in slots.started)
+            slots.relay_all()
+        assert queues == {"default": 6, "other": 6}
+
+    def test_nobody_takes_them_before_another_tenant_that_has_room(
+        self, limited: Tenant, alice: Tenant, slots: Slots
+    ) -> None:
+        submit(alice, 40)
+        slots.end_all()
+        slots.claim_by_one_look()
+        slots.relay([one for one in slots.started if one.job.tenant == "limited"])
+        assert {one.job.tenant for one in slots.started} == {"alice"}
+
+    def test_nobody_takes_them_by_a_look_of_long_ago(self, limited: Tenant, slots: Slots) -> None:
+        """Who came since then has had no chance."""
+        slots.claimer._look_again_at = 0
+        slots.relay_all()
+        assert slots.started == []
+
+    def test_nobody_takes_them_after_an_attempt_that_failed(
+        self, limited: Tenant, slots: Slots
+    ) -> None:
+        slots.relay_all(Status.FAILED)
+        assert slots.started == []
+
+    def test_nobody_takes_them_in_a_worker_that_is_to_be_quiet(
+        self, limited: Tenant, slots: Slots
+    ) -> None:
+        slots.claimer.set_quiet(True)
+        slots.relay_all()
+        assert slots.started == []
+
+    def test_nobody_takes_them_in_a_worker_that_drains(self, limited: Tenant, slots: Slots) -> None:
+        slots.claimer._stopping.set()
+        slots.relay_all()
+        assert slots.started == []
+
+    def test_nobody_takes_them_while_the_claimer_claims(
+        self, limited: Tenant, slots: Slots
+    ) -> None:
+        with slots.claimer._turn:
+            slots.relay_all()
+        assert slots.started == []
+
+    def test_outcomes_that_could_not_be_recorded_are_recorded_later(
+        self, limited: Tenant, slots: Slots, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*args: object, **options: object) -> None:
+            raise OperationalError
+
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "relay", fail)
+            with pytest.raises(OperationalError):
+                slots.relay_all()
+        slots.relay_all()
+        slots.tick_until_idle()
+        assert len(slots.started) == self.LIMIT

@@ -1,0 +1,74 @@
+"""Guards of the relay: of its one transaction, and of who may take the places that come free."""
+
+from functools import partial
+
+from tests.mutants.mutant import Mutant
+
+_ONLY_POSTGRESQL = ("postgresql",)
+_ONLY_SQLITE = ("sqlite",)
+
+_relay = partial(Mutant, file="jobs/store/relay.py", tests=("tests/store/test_relay.py",))
+_successors = partial(
+    Mutant,
+    file="workers/claimer.py",
+    tests=("tests/workers/test_claimer.py::TestPlacesOfJobsThatHaveEnded",),
+)
+
+RELAYS = (
+    _relay(
+        name="relay: claimed before the places are free",
+        old="found = fetch_all([*first, *at_once(shares, after or {}, lease)])",
+        new="granted = fetch_all([*settled(), *at_once(shares, after or {}, lease)])[-1]\n"
+        "    found = [*fetch_all(first), granted]",
+        databases=_ONLY_POSTGRESQL,
+    ),
+    _relay(
+        name="relay: two transactions (PostgreSQL)",
+        old="found = fetch_all([*first, *at_once(shares, after or {}, lease)])",
+        new="found = [*fetch_all(first), *fetch_all(at_once(shares, after or {}, lease))]",
+        databases=_ONLY_POSTGRESQL,
+    ),
+    _relay(
+        name="relay: two transactions (SQLite)",
+        old="with one_writer():",
+        new="if True:",
+        databases=_ONLY_SQLITE,
+    ),
+    _relay(
+        name="relay: jobs that need tags suit every worker",
+        old="lease_seconds=lease_seconds, unknown=unknown, tags=tags\n",
+        new='lease_seconds=lease_seconds, unknown=unknown, tags=["gpu"]\n',
+        databases=_ONLY_SQLITE,
+    ),
+    _relay(
+        name="relay: unknown tasks suit every worker",
+        old="lease_seconds=lease_seconds, unknown=unknown, tags=tags\n",
+        new="lease_seconds=lease_seconds, tags=tags\n",
+        databases=_ONLY_SQLITE,
+    ),
+    _successors(
+        name="relay: by a look of long ago",
+        old="self._seen and time.monotonic() < self._look_again_at",
+        new="bool(self._seen)",
+    ),
+    _successors(
+        name="relay: before others that have room",
+        old="            elif lane.has_room:\n                return []\n",
+        new="",
+    ),
+    _successors(
+        name="relay: in a worker that drains",
+        old="or self._is_quiet or self._stopping.is_set():",
+        new="or self._is_quiet:",
+    ),
+    _successors(
+        name="relay: in a worker that is to be quiet",
+        old="or self._is_quiet or self._stopping.is_set():",
+        new="or self._stopping.is_set():",
+    ),
+    _successors(
+        name="relay: after an attempt that failed",
+        old=" or any(one.status is not Status.DONE for one in outcomes):",
+        new=":",
+    ),
+)
