@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from jobs import figures, job_search
-from jobs.api.pages import CURSOR_PATTERN, MAX_CURSOR
+from jobs.api.pages import MAX_CURSOR
 from jobs.filters import MAX_CHARACTERS, MAX_ENCODED, MAX_TEXT
 from jobs.models import Tenant
 from jobs.statuses import Status
@@ -279,7 +279,7 @@ def test_a_cursor_serves_its_own_list_only(api: Caller, stranger: Caller, alice:
         caller.submit()
         caller.submit()
     cursor = api.get("/jobs?limit=1").json()["next"].partition("cursor=")[2]
-    assert re.fullmatch(CURSOR_PATTERN, unquote(cursor))
+    assert re.fullmatch(r"[\w:.~+=-]+", unquote(cursor))
     assert len(unquote(cursor)) < MAX_CURSOR / 2
     assert len(ids(api.get(f"/jobs?cursor={cursor}"))) == 1
     for refused in (
