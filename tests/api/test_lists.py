@@ -1,21 +1,22 @@
 """Lists: filters, limits, pages. Rows 87 to 90 of the bad-input matrix."""
 
-import re
 import runpy
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
 
 from jobs import figures, job_search
-from jobs.api.pages import MAX_CURSOR
 from jobs.filters import MAX_CHARACTERS, MAX_ENCODED, MAX_TEXT
 from jobs.models import Tenant
 from jobs.statuses import Status
 from tests.api.conftest import Caller, problem
 from tests.architecture.rules import ROOT
 from tests.factories import make_job
+
+LONGEST_CURSOR = 300
+"""In an address: twice what cursors take."""
 
 pytestmark = pytest.mark.django_db
 
@@ -268,7 +269,7 @@ def test_the_longest_parameters_fit_into_an_address(api: Caller, character: str)
     names = f"queue={'a' * 128}&task={'a' * 128}"
     address = f"/dlq?filter={filter_text}&error_type={kind}&{names}"
     assert ids(api.get(address)) == []
-    line = f"GET /api/v1{address}&limit=200&cursor={'x' * MAX_CURSOR} HTTP/1.1"
+    line = f"GET /api/v1{address}&limit=200&cursor={'x' * LONGEST_CURSOR} HTTP/1.1"
     server = runpy.run_path(str(ROOT / "deploy" / "gunicorn.py"))
     assert len(line) < server["limit_request_line"]
     problem(api.get(f"/dlq?filter={filter_text}{quote(character)}"), 400, "invalid_filter")
@@ -279,8 +280,7 @@ def test_a_cursor_serves_its_own_list_only(api: Caller, stranger: Caller, alice:
         caller.submit()
         caller.submit()
     cursor = api.get("/jobs?limit=1").json()["next"].partition("cursor=")[2]
-    assert re.fullmatch(r"[\w:.~+=-]+", unquote(cursor))
-    assert len(unquote(cursor)) < MAX_CURSOR / 2
+    assert len(cursor) < LONGEST_CURSOR / 2
     assert len(ids(api.get(f"/jobs?cursor={cursor}"))) == 1
     for refused in (
         stranger.get(f"/jobs?cursor={cursor}"),
