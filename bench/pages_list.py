@@ -1,7 +1,6 @@
 """The pages and lists that are measured; a route that is neither here nor left out is noticed."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -19,8 +18,10 @@ from dashboard.urls import urlpatterns as dashboard_routes
 from jobs.api.urls import urlpatterns as api_routes
 from jobs.api.urls import version_1
 from jobs.instants import instant
+from jobs.lookup import in_status
 from jobs.models import AuditEntry, Job, Tenant
 from jobs.statuses import Status
+from jobs.uuid7 import first_id
 
 Queries = tuple[str, ...]
 """Parameters of an address, each as they stand behind the question mark."""
@@ -44,14 +45,6 @@ DASHBOARD: Mapping[str, Queries] = {
     "jobs": ("", *_SEARCHES),
     "dead": ("",),
     "operations": ("",),
-    "start-operation": tuple(
-        f"action={action}&{query}"
-        for action, query in zip(
-            ("cancel", "redrive", "redrive"),
-            _filters("queue:mail", "status:DLQ", "error:nosuch"),
-            strict=True,
-        )
-    ),
     "filter-values": ("word=queue&start=m", "word=tag&start=v", "word=task&start="),
     "submit": ("",),
     "queues": (
@@ -71,6 +64,14 @@ DASHBOARD: Mapping[str, Queries] = {
     "settings": ("",),
     "find": ("q=mail", "q=tenant-1"),
 }
+OPERATIONS = tuple(
+    f"action={action}&{query}"
+    for action, query in zip(
+        ("cancel", "redrive", "redrive"),
+        _filters("queue:mail", "status:DLQ", "error:nosuch"),
+        strict=True,
+    )
+)
 OF_TENANT: Mapping[str, Queries] = {"tenant": ("",), "tenant-limits": ("",)}
 OF_QUEUE = ("pause-queue", "resume-queue", "queue-limits")
 API: Mapping[str, Queries] = {
@@ -110,9 +111,9 @@ NOT_MEASURED = {
     *("api-operation", "api-cancel-operation", "api-queue", "api-pause", "api-resume", "api-key"),
     *("api-rotate-key", "api-task-limit", "api-lease", "api-heartbeat", "api-ack", "api-fail"),
     *("api-log", "api-release", "schema", "api-docs", "api-unknown", "health-live"),
-    *("health-ready",),
+    *("health-ready", "metrics", "start-operation"),
 }
-"""What only acts, or is about one row that is found by its key, or needs no database."""
+"""What only acts, is about one row that is found by its key, needs no database, or is below."""
 
 
 class Page(NamedTuple):
@@ -127,7 +128,7 @@ def refuse_unknown_routes() -> None:
     routes = [*dashboard_routes, *version_1, *api_routes]
     names = {route.name for route in routes if isinstance(route, URLPattern)}
     jobs_own = {name for several in OF_JOB.values() for name in several}
-    measured = {*DASHBOARD, *OF_TENANT, *OF_QUEUE, *API, *jobs_own, "metrics"}
+    measured = {*DASHBOARD, *OF_TENANT, *OF_QUEUE, *API, *jobs_own}
     if unknown := names - measured - NOT_MEASURED - {None}:
         raise BenchError(f"Say in bench/pages_list.py how these are measured: {unknown}.")
 
@@ -154,6 +155,8 @@ def first_pages(world: World) -> Iterator[Page]:
 
 def _of_dashboard(who: str, world: World) -> Iterator[Page]:
     is_operator = who == "operator"
+    for query in OPERATIONS if is_operator else ():
+        yield Page(who, _address("start-operation", query=query))
     for name, queries in DASHBOARD.items():
         if is_operator or name != "workers":
             yield from (Page(who, _address(name, query=query)) for query in queries)
@@ -163,6 +166,9 @@ def _of_dashboard(who: str, world: World) -> Iterator[Page]:
             yield from (Page(who, _address(name, tenant.slug, query=query)) for query in queries)
         for name in ("overview", "jobs", "dead", "queues"):
             yield Page(who, _address(name, query=f"tenant={tenant.slug}"))
+        for query in OPERATIONS:
+            asked = f"{query}&tenant={tenant.slug}"
+            yield Page(who, _address("start-operation", query=asked))
         yield from (Page(who, _address(name, tenant.slug, "mail")) for name in OF_QUEUE)
     for job in _some_jobs(world.largest):
         yield from (Page(who, _address(name, str(job.pk))) for name in OF_JOB["dashboard"])
@@ -199,7 +205,7 @@ def _address(name: str, *args: str, query: str = "") -> str:
 def _some_jobs(tenant: Tenant) -> Iterator[Job]:
     """The newest of each status."""
     for status in Status:
-        job = Job.objects.filter(tenant=tenant, status=status).order_by("-pk").first()
+        job = in_status(Job.objects.filter(tenant=tenant), status).order_by("-pk").first()
         if job:
             yield job
 
@@ -209,4 +215,4 @@ def _middle(tenant: Tenant) -> Job:
     own = Job.objects.filter(tenant=tenant)
     newest, oldest = own.order_by("-pk")[0], own.order_by("pk")[0]
     middle = oldest.created_at + (newest.created_at - oldest.created_at) / 2
-    return own.filter(created_at__gte=middle - timedelta(hours=1)).order_by("pk")[0]
+    return own.filter(pk__gte=first_id(middle.timestamp())).order_by("pk")[0]

@@ -38,7 +38,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "attention": lambda: attention(board)._asdict(),
         "start": lambda: {"steps": first_steps(board)},
         "tiles": lambda: {
-            "counts": {status: board.by_status[status] for status in TILES},
+            "counts": {status: board.by_status_and_lane[status] for status in TILES},
             "oldest": board.oldest,
         },
         "throughput": lambda: _throughput(board, span),

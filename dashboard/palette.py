@@ -3,6 +3,7 @@
 Queues are paused and resumed from there, too: on a page that asks first.
 """
 
+import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -49,9 +50,10 @@ def _found(scope: PageScope, text: str) -> Iterator[Find]:
 
 
 def _job(scope: PageScope, text: str) -> Iterator[Find]:
+    """The job with that id, which a log may have written without hyphens."""
     try:
-        job = scope.job(text)
-    except Http404:
+        job = scope.job(uuid.UUID(text))
+    except (ValueError, Http404):
         return
     yield Find(f"{job.task} {job.pk}", job.status, reverse("job", args=[job.pk]))
 

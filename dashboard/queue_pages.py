@@ -83,7 +83,7 @@ def resume(request: HttpRequest, slug: str, queue: str) -> HttpResponse:
 
 
 def _ask_to_resume(request: HttpRequest, scope: PageScope, lane: Lane) -> HttpResponse:
-    counted: Any = lanes_with_counts([lane.tenant_id]).get(pk=lane.pk)
+    (counted,) = lanes_with_counts(Lane.objects.filter(pk=lane.pk))
     waiting = total([counted.waiting])
     there = next_page(request, reverse("queues"))
     asked: dict[str, Any] = {

@@ -70,7 +70,7 @@ def tenant(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _figures(scope: PageScope) -> dict[str, Any]:
-    (row,) = tenants.rows_of(scope.ids)
+    row = tenants.row_of(scope.shown[0])
     used = usage(row.tenant, Step.DAY)
     return {
         "row": row,
@@ -119,7 +119,7 @@ def set_suspended(request: HttpRequest, slug: str, action: str) -> HttpResponse:
             services.change_limits(found, actor=actor_of(request), is_active=is_active)
         messages.success(request, f"{slug} is {'active' if is_active else 'suspended'}.")
         return back(request, reverse("tenant", args=[slug]))
-    (row,) = tenants.rows_of(scope.ids)
+    row = tenants.row_of(found)
     there = next_page(request, reverse("tenant", args=[slug]))
     return plain_page(request, scope, "suspend_tenant", row=row, action=action, next=there)
 

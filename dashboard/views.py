@@ -55,9 +55,10 @@ def dead(request: HttpRequest) -> HttpResponse:
         return plain_page(request, scope, "no_tenant")
 
     def figures() -> Mapping[str, Any]:
+        newest = dead_letters.newest(scope)
         return {
-            "groups": dead_letters.groups(scope),
-            "rows": dead_letters.listed(scope),
+            "groups": dead_letters.groups(scope, newest),
+            "rows": dead_letters.listed(newest),
             "listed": dead_letters.LISTED,
             "grouped": dead_letters.GROUPED,
         }

@@ -60,10 +60,9 @@ def _by_lane(status: Status) -> QuerySet[Any, Any]:
 
 def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures]:
     """The lanes of a tenant by queue, or the one of that queue; counts stop at `CAP`."""
-    chosen = lanes_with_counts([tenant.pk]).order_by("queue")
-    if queue is not None:
-        chosen = chosen.filter(queue=queue)
-    found = {lane.pk: _capped(lane) for lane in chosen}
+    chosen = Lane.objects.filter(tenant=tenant, **{} if queue is None else {"queue": queue})
+    by_queue = sorted(lanes_with_counts(chosen), key=lambda lane: str(lane.queue))
+    found = {lane.pk: _capped(lane) for lane in by_queue}
     for status in (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ):
         for lane_id, count in counted_by_lane(tenant.pk, status):
             if lane_id in found:

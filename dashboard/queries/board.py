@@ -10,8 +10,9 @@ from dashboard.queries import counts, history, workers
 from dashboard.queries.counts import Count
 from dashboard.queries.unserved import Unserved, unserved
 from dashboard.scope import PageScope
-from jobs.models import Tenant, Worker
-from jobs.statuses import UNUSUAL, Status
+from jobs.models import Lane, Tenant, Worker
+from jobs.statuses import Status
+from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
 from jobs.worker_states import WorkerState, worker_state
 
@@ -36,8 +37,9 @@ class BusyTenant(NamedTuple):
     tenant: Any
     waiting: Count
     running: int
-    dead: Count
     done: int
+    dead: Count = Count(0)
+    """Of those that are shown."""
 
 
 class Board:
@@ -48,19 +50,18 @@ class Board:
 
     @cached_property
     def tenants(self) -> list[Any]:
-        """The tenants in scope with their counts."""
-        return list(counts.tenants_with_counts(self.scope.ids))
+        """The tenants in scope."""
+        return list(self.scope.shown)
 
     @cached_property
     def now(self) -> datetime:
         """The time by the database's clock."""
-        now: datetime = self.tenants[0].now
-        return now
+        return now()
 
     @cached_property
     def lanes(self) -> list[Any]:
         """Their lanes with counts, the fullest first."""
-        return list(lanes_with_counts(self.scope.ids))
+        return lanes_with_counts(Lane.objects.filter(tenant__in=self.scope.ids))
 
     @cached_property
     def day(self) -> dict[int, history.Ended]:
@@ -75,14 +76,15 @@ class Board:
     @cached_property
     def by_status(self) -> dict[Status, Count]:
         """Jobs per status: live ones now; DONE in the last 24 hours."""
-        found = {
-            status: counts.total([getattr(t, status.value.lower()) for t in self.tenants])
-            for status in UNUSUAL
-        }
-        found[Status.PENDING] = counts.total([lane.waiting for lane in self.lanes])
-        found[Status.RUNNING] = Count(sum(lane.running for lane in self.lanes))
+        found = counts.by_status(self.scope.ids)
         found[Status.DONE] = Count(sum(ended.done for ended in self.day.values()))
         return {status: found[status] for status in Status}
+
+    @cached_property
+    def by_status_and_lane(self) -> dict[Status, Count]:
+        """The same, with those that are ready counted to the cap in each lane."""
+        ready = counts.total([lane.waiting for lane in self.lanes])
+        return self.by_status | {Status.PENDING: ready}
 
     @property
     def oldest(self) -> datetime | None:
@@ -137,7 +139,10 @@ class Board:
 
     def tenant_rows(self) -> list[BusyTenant]:
         """The busiest tenants by name: a row keeps its place under the mouse."""
-        return sorted(self._busiest_tenants[:MAX_ROWS], key=lambda row: row.tenant.slug)
+        shown = self._busiest_tenants[:MAX_ROWS]
+        dead = counts.dead_of([row.tenant.pk for row in shown])
+        rows = [row._replace(dead=counts.total([dead[row.tenant.pk]])) for row in shown]
+        return sorted(rows, key=lambda row: row.tenant.slug)
 
     @cached_property
     def _limits(self) -> dict[int, int | None]:
@@ -166,7 +171,6 @@ class Board:
             tenant=tenant,
             waiting=counts.total([lane.waiting for lane in lanes]),
             running=sum(lane.running for lane in lanes),
-            dead=counts.total([tenant.dlq]),  # type: ignore[attr-defined]
             done=sum(self._hour[lane.pk].done for lane in lanes if lane.pk in self._hour),
         )
 

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from jobs.models import Tenant
 from jobs.statuses import UNUSUAL, Status
 from jobs.store.depths import CAP
+from jobs.store.dialect import BY_TENANT, array, fetch, is_postgresql
 
 _UNUSUAL = ", ".join(f"'{status}'" for status in UNUSUAL)
 
@@ -46,6 +47,37 @@ def capped(status: Status, cap: int = CAP) -> RawSQL:
         (status.value, cap + 1),
         output_field=BigIntegerField(),
     )
+
+
+_WHERE = {
+    Status.PENDING: """lane_id IN (SELECT id FROM jobs_lane WHERE tenant_id = ANY(%(tenants)s))
+            AND status = 'PENDING'""",
+    Status.RUNNING: "tenant_id = ANY(%(tenants)s) AND status = 'RUNNING'",
+    **{
+        status: f"""tenant_id = ANY(%(tenants)s) AND status = '{status}'
+            AND status IN ({_UNUSUAL})"""
+        for status in UNUSUAL
+    },
+}
+_BY_STATUS = " UNION ALL ".join(
+    f"""
+    SELECT '{status}', count(*) FROM (
+        SELECT 1 FROM jobs_job WHERE {where} LIMIT %(limit)s) AS counted_{number}"""
+    for number, (status, where) in enumerate(_WHERE.items())
+)
+
+
+def by_status(tenant_ids: Collection[int]) -> dict[Status, Count]:
+    """How many jobs of these tenants together are in each status but DONE, up to the cap."""
+    asked = {"tenants": array(tenant_ids), "limit": CAP + 1}
+    rows = fetch(_BY_STATUS, asked, before=[BY_TENANT] if is_postgresql() else [])
+    return {Status(status): total([count]) for status, count in rows}
+
+
+def dead_of(tenant_ids: Collection[int]) -> dict[int, int]:
+    """How many dead letters each of the tenants has, at most one more than `CAP`."""
+    tenants = Tenant.objects.filter(pk__in=tenant_ids).order_by()
+    return dict(tenants.annotate(dead=capped(Status.DLQ)).values_list("pk", "dead"))
 
 
 def running_of_tenant() -> RawSQL:

@@ -175,7 +175,8 @@ def _known(scope: PageScope) -> list[Named]:
 
 def _rows(scope: PageScope, named: Sequence[Named]) -> list[QueueRow]:
     """The rows of these queues, in their order."""
-    lanes: Any = lanes_with_counts(scope.ids).filter(pk__in=[one.pk for one in named]).in_bulk()
+    counted = lanes_with_counts(Lane.objects.filter(pk__in=[one.pk for one in named]))
+    lanes = {lane.pk: lane for lane in counted}
     lately = history.ended_per_lane(scope.ids, now() - LATELY)
     workers = list(live_workers())
     serving = _serving(workers)

@@ -5,7 +5,7 @@ that its jobs ran, as workers are shared by time, and beside it the starts.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from dashboard.queries import counts
 from dashboard.queries.counts import Count
 from dashboard.scope import PageScope
 from jobs.ceilings import ceiling
-from jobs.models import Job, LaneMinute, Tenant
+from jobs.models import Job, Lane, LaneMinute, Tenant
 from jobs.store import submission_window
 from jobs.store.clock import now
 from jobs.store.depths import lanes_with_counts
@@ -106,19 +106,38 @@ def listed(scope: PageScope, name: str, state: str, sort: str) -> Listed:
     found = [one for one in scope.shown if name.lower() in one.slug and KNOWN_STATES[state](one)]
     if sort == "tenant" and state != NOISY:
         by_name = sorted(found, key=lambda tenant: tenant.slug)
-        return Listed(rows_of([tenant.pk for tenant in by_name[:MAX_ROWS]]), len(found))
-    rows = rows_of([tenant.pk for tenant in found])
+        return Listed(rows_of(_with_dead(by_name[:MAX_ROWS])), len(found))
+    rows = rows_of(_with_dead(found) if sort == "dead" else found)
     if state == NOISY:
         rows = [row for row in rows if row.noise]
-    return Listed(sorted(rows, key=SORTS[sort])[:MAX_ROWS], len(rows))
+    shown = sorted(rows, key=SORTS[sort])[:MAX_ROWS]
+    if sort != "dead":
+        _with_dead([row.tenant for row in shown])
+    return Listed(shown, len(rows))
 
 
-def rows_of(tenant_ids: Collection[int]) -> list[TenantRow]:
-    """These tenants, by name."""
+def _with_dead(tenants: Sequence[Any]) -> Sequence[Any]:
+    """The tenants, each with how many dead letters it has."""
+    dead = counts.dead_of([tenant.pk for tenant in tenants])
+    for tenant in tenants:
+        tenant.dlq = dead[tenant.pk]
+    return tenants
+
+
+def row_of(tenant: Tenant) -> TenantRow:
+    """One of them, with all of its counts."""
+    (counted,) = counts.tenants_with_counts([tenant.pk])
+    (row,) = rows_of([counted])
+    return row
+
+
+def rows_of(tenants: Sequence[Any]) -> list[TenantRow]:
+    """These tenants with their figures, in their order."""
+    tenant_ids = [tenant.pk for tenant in tenants]
     at = now()
     hours = _hours(at)
     lanes: dict[int, list[Any]] = {}
-    for lane in lanes_with_counts(tenant_ids):
+    for lane in lanes_with_counts(Lane.objects.filter(tenant__in=tenant_ids)):
         lanes.setdefault(lane.tenant_id, []).append(lane)
     waiting = {pk: counts.total([lane.waiting for lane in own]) for pk, own in lanes.items()}
     arrived = _arrived(waiting, at)
@@ -131,7 +150,7 @@ def rows_of(tenant_ids: Collection[int]) -> list[TenantRow]:
             share=(share := _share(tenant, hours, weights)),
             noise=_noise(share, hours.get(tenant.pk, _Hour()), arrived.get(tenant.pk, 0)),
         )
-        for tenant in counts.tenants_with_counts(tenant_ids).order_by("slug")
+        for tenant in tenants
     ]
 
 

@@ -1,16 +1,17 @@
 """How many live jobs lanes have, counted to a cap. Reads only, through the indexes of live jobs."""
 
 from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
 
 from django.db import connection
-from django.db.models import BigIntegerField, DateTimeField, F, IntegerField, QuerySet, Subquery
-from django.db.models.expressions import RawSQL
-from django.db.models.functions import Now
+from django.db.models import IntegerField, QuerySet, Subquery
 
 from jobs.lookup import in_status
 from jobs.models import Job, Lane
 from jobs.statuses import Status
-from jobs.store.dialect import BY_TENANT, fetch, fewest_rows, is_postgresql
+from jobs.store.clock import now
+from jobs.store.dialect import BY_TENANT, array, fetch, fewest_rows, is_postgresql
 
 CAP = 10_000
 """Where counting stops: that many stand for that many or more."""
@@ -25,49 +26,60 @@ class RowCount(Subquery):
     output_field = IntegerField()
 
 
-def lanes_with_counts(tenant_ids: Collection[int]) -> QuerySet[Lane]:
-    """The lanes, each with `now`, `waiting`, `oldest` (became ready then) and `running`.
+# Both figures from one walk over a lane's part of the index, as one text.
+_READY = f"""
+SELECT lane.id, (
+    SELECT count(*) || ' ' || coalesce(MICROSECONDS(min(run_at)), 0) FROM (
+        SELECT run_at FROM jobs_job
+        WHERE jobs_job.lane_id = lane.id AND jobs_job.status = '{Status.PENDING}'
+        LIMIT %(limit)s) AS counted)
+FROM jobs_lane AS lane WHERE lane.id = ANY(%(lanes)s)"""
+_FIRST = f"""
+SELECT lane_id, MICROSECONDS(first_at) FROM (
+    SELECT line.lane_id, min((
+        SELECT min(run_at) FROM (
+            SELECT run_at FROM jobs_job
+            WHERE jobs_job.lane_id = line.lane_id AND jobs_job.line_id = line.id
+                AND jobs_job.status = '{Status.PENDING}'
+            ORDER BY priority * -1, run_at, id LIMIT 1000) AS first)) AS first_at
+    FROM jobs_line AS line WHERE line.lane_id = ANY(%(lanes)s) GROUP BY line.lane_id) AS firsts"""
+_RUNNING = f"""
+SELECT lane_id, count(*) FROM jobs_job
+WHERE tenant_id = ANY(%(tenants)s) AND status = '{Status.RUNNING}' GROUP BY lane_id"""
+
+
+def lanes_with_counts(lanes: QuerySet[Lane]) -> list[Any]:
+    """These lanes, the fullest first, each with `now`, `waiting`, `oldest` (became ready then) and
+    `running`.
 
     `oldest` is exact for lanes with up to `CAP` waiting jobs, which takes the index alone; of
     longer ones it looks at the first thousand of each line in the order they run.
     """
-    return (
-        Lane.objects.filter(tenant_id__in=tenant_ids)
-        .annotate(
-            now=Now(),
-            waiting=RawSQL(
-                """(SELECT count(*) FROM (
-                    SELECT 1 FROM jobs_job
-                    WHERE jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'PENDING'
-                    LIMIT %s) AS counted)""",
-                (CAP + 1,),
-                output_field=BigIntegerField(),
-            ),
-            oldest=RawSQL(
-                """(SELECT CASE WHEN count(*) <= %s THEN min(run_at) ELSE (
-                    SELECT min((SELECT min(run_at) FROM (
-                        SELECT run_at FROM jobs_job
-                        WHERE jobs_job.lane_id = line.lane_id AND jobs_job.line_id = line.id
-                            AND jobs_job.status = 'PENDING'
-                        ORDER BY priority * -1, run_at, id LIMIT 1000) AS first))
-                    FROM jobs_line AS line WHERE line.lane_id = jobs_lane.id) END
-                FROM (
-                    SELECT run_at FROM jobs_job
-                    WHERE jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'PENDING'
-                    LIMIT %s) AS counted)""",
-                (CAP, CAP + 1),
-                output_field=DateTimeField(),
-            ),
-            running=RawSQL(
-                """(SELECT count(*) FROM jobs_job
-                    WHERE jobs_job.tenant_id = jobs_lane.tenant_id
-                        AND jobs_job.lane_id = jobs_lane.id AND jobs_job.status = 'RUNNING')""",
-                (),
-                output_field=BigIntegerField(),
-            ),
-        )
-        .order_by(F("waiting").desc(), F("running").desc(), "queue", "pk")
-    )
+    found: list[Any] = list(lanes.defer("created_at").order_by())
+    ready = _ready([lane.pk for lane in found])
+    tenants = array({lane.tenant_id for lane in found})
+    running = dict(fetch(_RUNNING, {"tenants": tenants}))
+    moment = now()
+    for lane in found:
+        lane.now, lane.running = moment, running.get(lane.pk, 0)
+        lane.waiting, lane.oldest = ready.get(lane.pk, (0, None))
+    return sorted(found, key=lambda lane: (-lane.waiting, -lane.running, lane.queue, lane.pk))
+
+
+def _ready(lane_ids: Collection[int]) -> dict[int, tuple[int, datetime | None]]:
+    """How many jobs are ready in each lane, at most one more than `CAP`, and since when."""
+    rows = fetch(_READY, {"lanes": array(lane_ids), "limit": CAP + 1})
+    counted = {lane_id: tuple(map(int, text.split())) for lane_id, text in rows}
+    long = [lane_id for lane_id, (count, _) in counted.items() if count > CAP]
+    first = dict(fetch(_FIRST, {"lanes": array(long)})) if long else {}
+    return {
+        lane_id: (count, _time(first.get(lane_id) or at) if count else None)
+        for lane_id, (count, at) in counted.items()
+    }
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def counted_by_lane(tenant_id: int, status: Status) -> list[tuple[int, int]]:

@@ -29,7 +29,8 @@ REGIONS = {
     "tenants": ("tenant_list",),
     "workers": ("worker_list",),
 }
-MOST_QUERIES = 20
+MOST_QUERIES = 22
+"""On PostgreSQL with what is set for the planner."""
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|hx-on|<script(?![^>]*\ssrc=)", re.I)
 
 

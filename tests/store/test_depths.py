@@ -24,6 +24,6 @@ def test_the_oldest_ready_job_is_found_wherever_its_row_lies(
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE jobs_job")
     monkeypatch.setattr(depths, "CAP", cap)
-    (lane,) = depths.lanes_with_counts([alice.pk])
+    (lane,) = depths.lanes_with_counts(alice.lanes.all())
     assert lane.oldest == Job.objects.get(pk=early.pk).run_at
     assert lane.waiting == min(cap + 1, 1_102)
