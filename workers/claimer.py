@@ -28,6 +28,8 @@ START_SECONDS = 0.002
 """A job that an idle worker has just got begins before the worker looks for more."""
 LOOK_SECONDS = 0.02
 """What a look has found is believed for so long, and for twice as long as the look took."""
+PATIENCE_SECONDS = 0.02
+"""Outcomes that are about to free places for the next jobs wait so long for a look to end."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Claimer(Role):
         self._is_fresh = False
         self._is_told = False
         self._is_quiet = False
+        self._is_relaying = False
         self._last: ReadyLane | None = None
         self._tasks: dict[str, QueueTask] = {}
         self._unknown: set[str] = LeftToOthers()
@@ -86,9 +89,11 @@ class Claimer(Role):
         Where limits alone hold the next jobs back, the places that these free are taken in the
         same commit: a job of a tenant at its limit waits for one instead of two.
         """
-        if self._turn.acquire(blocking=False):
+        if self._turn.acquire(timeout=PATIENCE_SECONDS if self._is_relaying else 0):
             try:
-                if shares := self._successors(outcomes):
+                shares = self._successors(outcomes)
+                self._is_relaying = bool(shares)
+                if shares:
                     return self._relay(outcomes, shares)
             finally:
                 self._turn.release()
@@ -104,7 +109,7 @@ class Claimer(Role):
 
     def _may_relay(self) -> bool:
         """Whether this worker goes on, and all there is to claim, by a look of now, has limits."""
-        is_known = self._seen and time.monotonic() < self._look_again_at
+        is_known = self._seen and time.monotonic() < self._look_again_at + LOOK_SECONDS
         if not is_known or self._is_quiet or self._stopping.is_set():
             return False
         return _are_simple(self._seen.values())
@@ -149,6 +154,8 @@ class Claimer(Role):
         with self._begins.timed() as after:
             if is_told and self._claim_another(after):
                 return START_SECONDS
+            if is_told and not any(lane.has_room for lane in self._seen.values()):
+                self._seen = {}
             return self._claim_up_to(min(room, conf().claim_batch), after)
 
     def _claim_another(self, after: Marks) -> bool:
@@ -185,7 +192,11 @@ class Claimer(Role):
         self._is_fresh = not self._seen or started > self._look_again_at
         if self._is_fresh:
             found = store.ready_lanes(
-                self._queues, unknown=self._unknown, tags=self._tags, after=after
+                self._queues,
+                unknown=self._unknown,
+                tags=self._tags,
+                after=after,
+                own={held.job.tenant_id for held in self._held.snapshot()},
             )
             self._seen = {lane.lane_id: lane for lane in found}
             ended = time.monotonic()

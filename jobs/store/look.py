@@ -58,12 +58,14 @@ def ready_lanes(
     unknown: Collection[str] = (),
     tags: Collection[str] = (),
     after: Marks | None = None,
+    own: Collection[int] = (),
 ) -> list[ReadyLane]:
     """The lanes that have ready jobs for a worker and, as far as can be seen, room for them.
 
     For a worker of those `queues` (of nothing: all), with those `tags`, that does not know the
-    tasks in `unknown`. Lines are looked at behind the marks of `after`. A lane that has to wait for
-    its pace of starts is among them, without room.
+    tasks in `unknown`. Lines are looked at behind the marks of `after`. Among them, without room,
+    are lanes that have to wait for their pace of starts, and those of the tenants in `own`, of
+    which the worker runs jobs: their places come free there.
     """
     lanes: dict[int, list[Line]] = defaultdict(list)
     for line in ready_lines(after or {}):
@@ -71,7 +73,7 @@ def ready_lanes(
             lanes[line.lane_id].append(line)
     rooms = Rooms([line for lines in lanes.values() for line in lines])
     found = [_lane(lines, rooms) for lines in lanes.values()]
-    return [x for x in found if x.opens_in or (x.room != 0 and x.tenant_room != 0)]
+    return [x for x in found if x.opens_in or x.has_room or x.tenant_id in own]
 
 
 def _lane(lines: Sequence[Line], rooms: Rooms) -> ReadyLane:

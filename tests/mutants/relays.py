@@ -48,8 +48,23 @@ RELAYS = (
     ),
     _successors(
         name="relay: by a look of long ago",
-        old="self._seen and time.monotonic() < self._look_again_at",
+        old="self._seen and time.monotonic() < self._look_again_at + LOOK_SECONDS",
         new="bool(self._seen)",
+    ),
+    _successors(
+        name="relay: not by a look that found no place free",
+        old="own={held.job.tenant_id for held in self._held.snapshot()},",
+        new="",
+    ),
+    _successors(
+        name="relay: never while the claimer looks",
+        old="timeout=PATIENCE_SECONDS if self._is_relaying else 0",
+        new="timeout=0",
+    ),
+    _successors(
+        name="relay: heard of others and did not look",
+        old="if is_told and not any",
+        new="if not is_told and not any",
     ),
     _successors(
         name="relay: before others that have room",

@@ -262,6 +262,16 @@ class TestReadyLanes:
         claim(lane_of(alice))
         assert store.ready_lanes() == []
 
+    def test_lanes_without_room_are_told_of_tenants_whose_jobs_the_worker_runs(
+        self, alice: Tenant, mallory: Tenant
+    ) -> None:
+        for tenant in (alice, mallory):
+            services.change_limits(tenant, actor="command:test", max_running=1)
+            submit(tenant, 3)
+            claim(lane_of(tenant))
+        (found,) = store.ready_lanes(own=[alice.pk])
+        assert (found.lane_id, found.tenant_room) == (lane_of(alice).pk, 0)
+
     @pytest.mark.parametrize(("weight", "tenant_weight"), [(5, 3), (1_000, 1_000)])
     def test_weights_of_lane_and_tenant_are_told(
         self, alice: Tenant, weight: int, tenant_weight: int

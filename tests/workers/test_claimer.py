@@ -63,6 +63,16 @@ class Slots:
         self.started = [one for one in self.started if one not in ended]
 
 
+class EndsWhenWaitedFor:
+    """A claimer's turn that ends as soon as somebody waits for that."""
+
+    def acquire(self, *, timeout: float) -> bool:
+        return timeout > 0
+
+    def release(self) -> None:
+        pass
+
+
 @pytest.fixture
 def slots() -> Slots:
     return Slots()
@@ -284,6 +294,32 @@ class TestPlacesOfJobsThatHaveEnded:
         with slots.claimer._turn:
             slots.relay_all()
         assert slots.started == []
+
+    def test_once_they_were_taken_the_next_wait_for_the_claimer_to_end(
+        self, limited: Tenant, slots: Slots, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slots.relay_all()
+        monkeypatch.setattr(slots.claimer, "_turn", EndsWhenWaitedFor())
+        slots.relay_all()
+        assert len(slots.started) == self.LIMIT
+
+    def test_they_are_taken_by_a_look_that_found_none_free(
+        self, limited: Tenant, slots: Slots, looks: list[Sequence[store.ReadyLane]]
+    ) -> None:
+        for _ in range(3):
+            slots.claim_by_one_look()
+            slots.relay_all()
+            assert len(slots.started) == self.LIMIT
+        assert [[lane.has_room for lane in found] for found in looks] == [[False]] * 3
+
+    def test_others_are_looked_for_when_they_are_heard_of(
+        self, limited: Tenant, alice: Tenant, slots: Slots
+    ) -> None:
+        slots.claim_by_one_look()
+        submit(alice)
+        slots.claimer.hear()
+        slots.claimer.tick()
+        assert {one.job.tenant for one in slots.started} == {"limited", "alice"}
 
     def test_outcomes_that_could_not_be_recorded_are_recorded_later(
         self, limited: Tenant, slots: Slots, monkeypatch: pytest.MonkeyPatch
