@@ -242,7 +242,7 @@ def _exit_code(error: JobQueueError) -> int:
     match error:
         case NotFound():
             return NOT_FOUND
-        case Conflict():
+        case Conflict(code="status_conflict"):
             return WRONG_STATUS
         case LimitReached():
             return LIMIT_REACHED

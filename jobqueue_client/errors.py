@@ -100,7 +100,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """The status does not allow it (409)."""
+    """The state of things does not allow it, such as the job's status (409)."""
 
 
 class LimitReached(ApiError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from jobqueue_client.__main__ import main
 from jobs.models import Job, Tenant
@@ -124,6 +124,18 @@ def test_a_limit_says_when_to_try_again(shell: Shell, alice: Tenant) -> None:
     shell.run("submit")
     assert shell.code("submit") == 5
     assert "Try again in" in shell.errors
+
+
+def test_more_than_may_ever_be_is_refused_and_no_wrong_status(
+    shell: Shell, alice: Tenant, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.JOBQUEUE = {"max_queues_per_tenant": 1}
+    shell.run("submit", "--queue", "first")
+    assert shell.code("submit", "--queue", "second") == 1
+    assert "too_many_queues" in shell.errors
+    with pytest.raises(CommandError) as refused:
+        call_command("jobs", "submit", "--queue", "second", "--tenant", alice.slug)
+    assert refused.value.returncode == 1
 
 
 def test_waiting_ends_with_its_time(shell: Shell) -> None:
