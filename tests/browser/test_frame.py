@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Page, Request, expect
 
@@ -132,3 +133,19 @@ def test_a_pause_elsewhere_is_seen_in_the_audit_log(open_page: OpenPage, alice: 
     services.set_queue_paused(alice, "default", paused=True, actor="user:max")
 
     expect(page.locator(".entries li").first).to_contain_text("user:max pause default")
+
+
+def test_the_theme_goes_over_into_the_admin_and_back(open_page: OpenPage, alice: Tenant) -> None:
+    User.objects.filter(username="ann").update(is_staff=True)
+    page = open_page("/admin/")  # which keeps "auto" where nothing was chosen
+    root = page.locator("html")
+    expect(root).to_have_attribute("data-theme", "auto")
+
+    page.goto("/settings/")
+    expect(page.get_by_label("Theme", exact=True)).to_have_value("auto")
+    page.locator("#theme").click()
+    expect(page.get_by_label("Theme", exact=True)).to_have_value("light")
+    expect(root).to_have_attribute("data-theme", "light")
+
+    page.goto("/admin/")
+    expect(root).to_have_attribute("data-theme", "light")

@@ -1,7 +1,6 @@
 // Runs before the page is painted, so that what was chosen does not flash.
 (() => {
   const { dataset } = document.documentElement;
-  const chosen = localStorage.getItem("theme");
-  if (chosen === "light" || chosen === "dark") dataset.theme = chosen;
+  dataset.theme = localStorage.getItem("theme") ?? "auto";
   dataset.payloads = localStorage.getItem("payloads") ?? "shown";
 })();
