@@ -16,7 +16,7 @@ from django.utils import timezone
 from jobs.lookup import in_status
 from jobs.models import Job, Lane, LaneMinute, Tenant
 from jobs.statuses import UNUSUAL, Status
-from jobs.store.depths import CAP, counted_by_lane, lanes_with_counts, newest_times
+from jobs.store.depths import CAP, CountedLane, counted_by_lane, lanes_with_counts, newest_times
 from jobs.store.minutes import Length, read_counts, total
 
 LIVE = (Status.SCHEDULED, Status.BLOCKED, Status.PENDING, Status.RUNNING, Status.FAILED)
@@ -61,8 +61,9 @@ def _by_lane(status: Status) -> QuerySet[Any, Any]:
 def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures]:
     """The lanes of a tenant by queue, or the one of that queue; counts stop at `CAP`."""
     chosen = Lane.objects.filter(tenant=tenant, **{} if queue is None else {"queue": queue})
-    by_queue = sorted(lanes_with_counts(chosen), key=lambda lane: str(lane.queue))
-    found = {lane.pk: _capped(lane) for lane in by_queue}
+    counted = {one.pk: one for one in lanes_with_counts(chosen)}
+    by_queue = chosen.filter(pk__in=counted).order_by("queue")
+    found = {lane.pk: _capped(lane, counted[lane.pk]) for lane in by_queue}
     for status in (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ):
         for lane_id, count in counted_by_lane(tenant.pk, status):
             if lane_id in found:
@@ -70,11 +71,11 @@ def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures]:
     return list(found.values())
 
 
-def _capped(lane: Any) -> LaneFigures:
+def _capped(lane: Lane, counted: CountedLane) -> LaneFigures:
     depth: Counter[str] = Counter(
-        {Status.PENDING: min(lane.waiting, CAP), Status.RUNNING: lane.running}
+        {Status.PENDING: min(counted.waiting, CAP), Status.RUNNING: counted.running}
     )
-    age = None if lane.oldest is None else _seconds(lane.oldest, lane.now)
+    age = None if counted.oldest is None else _seconds(counted.oldest, counted.now)
     return LaneFigures(lane, depth, age)
 
 

@@ -13,17 +13,18 @@ from dashboard.scope import PageScope
 from jobs.models import Lane, Tenant, Worker
 from jobs.statuses import Status
 from jobs.store.clock import now
-from jobs.store.depths import lanes_with_counts
+from jobs.store.depths import CountedLane, lanes_with_counts
 from jobs.worker_states import WorkerState, worker_state
 
 MAX_ROWS = 50
+MINUTE, SPARK_MINUTES = timedelta(minutes=1), 15
 
 
 class LaneRow(NamedTuple):
     """A queue of a tenant, as a row of the table of queues. `limit`: of what may run at once, its
     own or its tenant's, whichever is less."""
 
-    lane: Any
+    lane: CountedLane
     slug: str
     waiting: Count
     limit: int | None
@@ -59,7 +60,7 @@ class Board:
         return now()
 
     @cached_property
-    def lanes(self) -> list[Any]:
+    def lanes(self) -> list[CountedLane]:
         """Their lanes with counts, the fullest first."""
         return lanes_with_counts(Lane.objects.filter(tenant__in=self.scope.ids))
 
@@ -97,7 +98,7 @@ class Board:
         return not self.lanes
 
     @cached_property
-    def open_lanes(self) -> list[Any]:
+    def open_lanes(self) -> list[CountedLane]:
         """The lanes whose jobs nobody has stopped."""
         active = {tenant.pk for tenant in self.tenants if tenant.is_active}
         return [x for x in self.lanes if x.tenant_id in active and not x.is_paused]
@@ -123,14 +124,15 @@ class Board:
         """The fullest lanes by name, with their last hour and their last minutes."""
         slugs = self.scope.slugs
         lanes = sorted(self.lanes[:MAX_ROWS], key=lambda one: (slugs[one.tenant_id], one.queue))
-        sparks = history.sparks([lane.pk for lane in lanes], self.now)
+        lane_ids = [lane.pk for lane in lanes]
+        sparks = history.sparks(lane_ids, self.now, step=MINUTE, bars=SPARK_MINUTES)
         return [self._lane_row(lane, sparks[lane.pk]) for lane in lanes]
 
-    def _lane_row(self, lane: Any, spark: list[history.Ended]) -> LaneRow:
-        limits = {lane.max_running, self._limits.get(lane.tenant_id)} - {None}
+    def _lane_row(self, lane: CountedLane, spark: list[history.Ended]) -> LaneRow:
+        both = lane.max_running, self._limits.get(lane.tenant_id)
         return LaneRow(
             lane=lane,
-            limit=min(limits, default=None),
+            limit=min((most for most in both if most is not None), default=None),
             slug=self.scope.slugs[lane.tenant_id],
             waiting=counts.total([lane.waiting]),
             hour=self._hour.get(lane.pk, history.Ended()),
@@ -175,8 +177,8 @@ class Board:
         )
 
     @cached_property
-    def _lanes_by_tenant(self) -> Mapping[int, list[Any]]:
-        lanes: dict[int, list[Any]] = defaultdict(list)
+    def _lanes_by_tenant(self) -> Mapping[int, list[CountedLane]]:
+        lanes: dict[int, list[CountedLane]] = defaultdict(list)
         for lane in self.lanes:
             lanes[lane.tenant_id].append(lane)
         return lanes

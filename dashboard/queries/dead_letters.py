@@ -101,7 +101,7 @@ def newest(scope: PageScope) -> list[Row]:
     several = " UNION ALL ".join(f"SELECT * FROM ({part}) AS own" for part in parts)
     statement = f"{several}{_FIRST}" if len(parts) > 1 else parts[0]
     rows = fetch(statement, asked, before=[BY_TENANT] if is_postgresql() else [])
-    return [Row(*row) for row in rows]
+    return list(map(Row._make, rows))
 
 
 def groups(scope: PageScope, rows: Sequence[Row]) -> Groups:
@@ -111,8 +111,8 @@ def groups(scope: PageScope, rows: Sequence[Row]) -> Groups:
         kind = _kind(row.message) if scope.is_readable else None
         found[row.task, row.error_type, kind].append(row)
     is_capped = len(rows) > GROUPED
-    groups = [_group(*key, its) for key, its in found.items()]
-    largest = sorted(groups, key=lambda group: (-group.total, group.filter))[:SHOWN]
+    by_size = sorted(found.items(), key=lambda item: (-len(item[1]), *map(str, item[0])))
+    largest = [_group(*key, its) for key, its in by_size[:SHOWN]]
     _open_messages(largest)
     return Groups([(one, Count(one.total, is_capped)) for one in largest], len(found), is_capped)
 

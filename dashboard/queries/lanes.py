@@ -3,20 +3,20 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from dashboard.queries import counts, history
 from dashboard.queries.counts import Count
-from dashboard.queries.history import OUTCOMES, Ended
+from dashboard.queries.history import Ended
 from dashboard.queries.unserved import unserved
 from dashboard.scope import PageScope
-from jobs.models import Lane, LaneMinute, Line, Worker
+from jobs.models import Lane, Line, Worker
 from jobs.remote import PREFIX
 from jobs.store.clock import now
-from jobs.store.depths import lanes_with_counts
+from jobs.store.depths import CountedLane, lanes_with_counts
 from jobs.worker_states import live_workers
 
 MAX_ROWS = 100
@@ -29,7 +29,7 @@ class QueueRow(NamedTuple):
     """A queue of a tenant. `lately` is what ended in the last five minutes; `lacks` says for want
     of which workers some of its jobs wait."""
 
-    lane: Any
+    lane: CountedLane
     slug: str
     state: str
     waiting: Count
@@ -133,7 +133,8 @@ def listed(scope: PageScope, asked: Asked) -> dict[str, Any]:
         matching = [row for row in _rows(scope, found) if _is_in(asked.state, row)]
         shown = sorted(matching, key=SORTS[asked.sort])[:MAX_ROWS]
         count = len(matching)
-    hour = sparks([row.lane.pk for row in shown], now())
+    shown_ids = [row.lane.pk for row in shown]
+    hour = history.sparks(shown_ids, now(), step=SPARK_STEP, bars=SPARK_BARS)
     return {
         "rows": [(row, hour[row.lane.pk]) for row in shown],
         **_without_workers([row.lane for row in shown if not row.workers]),
@@ -142,7 +143,7 @@ def listed(scope: PageScope, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _without_workers(lanes: Collection[Any]) -> dict[str, list[str]]:
+def _without_workers(lanes: Collection[CountedLane]) -> dict[str, list[str]]:
     """The queues of these lanes: those that workers of ours could serve, and the others, which hold
     remote tasks alone."""
     lines = Line.objects.filter(lane_id__in=[lane.pk for lane in lanes])
@@ -203,7 +204,9 @@ def _state(*, is_active: bool, is_paused: bool) -> str:
     return "paused" if is_paused else "active"
 
 
-def _lacks(lanes: Collection[Any], workers: Collection[Worker]) -> Mapping[int, Sequence[str]]:
+def _lacks(
+    lanes: Collection[CountedLane], workers: Collection[Worker]
+) -> Mapping[int, Sequence[str]]:
     """What jobs of these lanes wait for that none of the workers is, as the overview says it."""
     lacks: dict[int, list[str]] = defaultdict(list)
     for one in unserved(sorted(lanes, key=lambda lane: -lane.waiting), workers, now()):
@@ -217,29 +220,10 @@ def _serving(workers: Iterable[Worker]) -> Counter[tuple[int | None, str | None]
     return Counter((one.tenant_id, of) for one in workers for of in set(one.queues) or {None})
 
 
-def _served_as(lane: Any) -> list[tuple[int | None, str | None]]:
+def _served_as(lane: CountedLane) -> list[tuple[int | None, str | None]]:
     return [(tenant, queue) for tenant in (None, lane.tenant_id) for queue in (None, lane.queue)]
 
 
 def _age(row: QueueRow) -> timedelta:
     oldest = row.lane.oldest
     return row.lane.now - oldest if oldest else timedelta(0)
-
-
-def sparks(lane_ids: Collection[int], at: datetime) -> dict[int, list[Ended]]:
-    """What ended in the last hour in each lane, by steps, oldest first."""
-    step = int(SPARK_STEP.total_seconds())
-    last = int(at.timestamp()) // step
-    steps = {lane_id: [Ended()] * SPARK_BARS for lane_id in lane_ids}
-    rows = (
-        LaneMinute.objects.filter(lane_id__in=lane_ids, minute__gte=at - SPARK_STEP * SPARK_BARS)
-        .values_list("lane_id", "minute")
-        .annotate(*[Sum(name) for name in OUTCOMES])
-        .order_by()
-    )
-    for lane_id, minute, *sums in rows:
-        bar = SPARK_BARS - 1 - (last - int(minute.timestamp()) // step)
-        if bar >= 0:
-            before = steps[lane_id][bar]
-            steps[lane_id][bar] = Ended(*map(sum, zip(before, sums, strict=True)))
-    return steps

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Min, Sum
+from django.db.models import Min, Q, Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
@@ -159,14 +159,14 @@ def _hours(at: datetime) -> dict[int, _Hour]:
     ids = Tenant.objects.values_list("pk", flat=True)
     minutes = LaneMinute.objects.filter(tenant_id__in=list(ids)).order_by()
     whole = minutes.filter(minute__gte=at - HOUR).values_list("tenant_id")
-    lately = dict(
-        minutes.filter(minute__gte=at - LATELY).values_list("tenant_id").annotate(Sum("started"))
+    last = Sum("started", filter=Q(minute__gte=at - LATELY), default=0)
+    sums = list(
+        whole.annotate(Sum("run_seconds"), Sum("started"), lately=last, first=Min("minute"))
     )
-    sums = list(whole.annotate(Sum("run_seconds"), Sum("started"), Min("minute")))
     times = (at - LATELY - min((first for *_, first in sums), default=at)) / LATELY
     return {
-        tenant_id: _hour(run_seconds, started, lately.get(tenant_id, 0), times)
-        for tenant_id, run_seconds, started, _ in sums
+        tenant_id: _hour(run_seconds, started, lately, times)
+        for tenant_id, run_seconds, started, lately, _ in sums
     }
 
 

@@ -9,7 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dashboard.queries import lanes
-from dashboard.queries.lanes import SPARK_BARS, STATES, sparks
+from dashboard.queries.history import sparks
+from dashboard.queries.lanes import SPARK_BARS, SPARK_STEP, STATES
 from jobs import services
 from jobs.models import AuditEntry, Lane, LaneMinute, Tenant, Worker
 from jobs.statuses import Status
@@ -188,7 +189,7 @@ def test_the_last_hour_is_drawn_by_steps(alice: Tenant) -> None:
     for minutes, done in {0: 1, 30: 10, 57: 100, 65: 1_000}.items():
         minute = (now - timedelta(minutes=minutes)).replace(second=0)
         LaneMinute.objects.create(lane_id=lane.pk, tenant_id=alice.pk, minute=minute, done=done)
-    bars = sparks([lane.pk], now)[lane.pk]
+    bars = sparks([lane.pk], now, step=SPARK_STEP, bars=SPARK_BARS)[lane.pk]
     assert len(bars) == SPARK_BARS
     assert bars[-1].done == 1
     assert sum(bar.done for bar in bars) == 111
