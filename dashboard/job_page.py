@@ -13,12 +13,12 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from dashboard import timeline
+from dashboard.job_attempts import failed_attempts, told
 from dashboard.json_tree import tree
 from dashboard.pages import live_page, never_cached
 from dashboard.queries.log_lines import lines_of, log_figures
 from dashboard.queries.task_runs import task_runs
 from dashboard.scope import PageScope, scope_of
-from dashboard.traceback_text import parts
 from jobs.encryption import why_unreadable
 from jobs.exact_json import Raw, dumps
 from jobs.instants import instant
@@ -30,7 +30,6 @@ from jobs.statuses import TERMINAL, TRANSITIONS, WAITING, Move, Status
 from jobs.submission import tags_of
 from jobs.why import explain
 
-MAX_ATTEMPTS = 100
 LINES_AT_ONCE = 100
 MAX_CURL_BYTES = 8_000
 
@@ -101,12 +100,14 @@ def job_figures(scope: PageScope, job: Job, endpoint: str) -> Mapping[str, Any]:
     is_readable = job.tenant_id in scope.readable
     is_operable = job.tenant_id in scope.operable
     now = Job.objects.annotate(now=Now()).values_list("now", flat=True).get(pk=job.pk)
-    attempts = list(job.attempts.order_by("-fence")[:MAX_ATTEMPTS])
-    story = timeline.phases(job, attempts[::-1], now)
+    failed = failed_attempts(job)
+    story = timeline.phases(job, failed[::-1], now)
     return {
         "job": job,
         "now": now,
-        "attempts": [(attempt, parts(attempt.traceback)) for attempt in attempts],
+        "attempts": told(job, failed),
+        "has_failed": job.status in {Status.DLQ, Status.FAILED},
+        "lone_error": bool(job.error_type) and not failed,
         "phases": story,
         "bars": timeline.bars(story),
         "is_readable": is_readable,
@@ -114,6 +115,7 @@ def job_figures(scope: PageScope, job: Job, endpoint: str) -> Mapping[str, Any]:
         "payload": tree(bytes(job.payload)) if is_readable else "",
         "payload_bytes": len(job.payload),
         "has_result": job.result is not None,
+        "may_have_result": job.status not in {Status.DLQ, Status.CANCELLED},
         "result": tree(bytes(job.result)) if is_readable and job.result is not None else "",
         "why": explain(job) if job.status in WAITING else None,
         "has_curl": is_readable and is_copyable(job),

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from statistics import median
 from typing import NamedTuple
 from uuid import UUID
 
@@ -31,11 +30,20 @@ class Dot(NamedTuple):
         return self.x - STEP / 2
 
 
+class Level(NamedTuple):
+    """So many seconds, and their place in the picture."""
+
+    seconds: float
+    y: float
+
+
 class Runs(NamedTuple):
-    """The last runs, the oldest first, and the median of their seconds."""
+    """The last runs, the oldest first; half of them took no longer than `p50`, and so on."""
 
     dots: Sequence[Dot]
-    median: float
+    p50: Level
+    p95: Level
+    shortest: float
     longest: float
 
 
@@ -48,12 +56,16 @@ def task_runs(job: Job) -> Runs | None:
         for pk, task, status, started, finished in rows
         if task == job.task and started and finished
     ][:SHOWN][::-1]
-    if len(ended) < 2:
-        return None
+    return _runs(ended) if len(ended) > 1 else None
+
+
+def _runs(ended: Sequence[tuple[UUID, str, float]]) -> Runs:
     every = [seconds for *_, seconds in ended]
-    heights = _heights(every)
-    dots = [Dot(*run, STEP * (at + 0.5), heights[at]) for at, run in enumerate(ended)]
-    return Runs(dots, median(every), max(every))
+    levels = [Level(*both) for both in zip(every, _heights(every), strict=True)]
+    dots = [Dot(*run, STEP * (at + 0.5), levels[at].y) for at, run in enumerate(ended)]
+    rising = sorted(levels)
+    p50, p95 = (rising[math.ceil(len(rising) * share / 100) - 1] for share in (50, 95))
+    return Runs(dots, p50, p95, rising[0].seconds, rising[-1].seconds)
 
 
 def _heights(every: Sequence[float]) -> list[float]:

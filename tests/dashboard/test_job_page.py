@@ -1,6 +1,7 @@
 """The page of one job: running it once more, reading its tracebacks, the last runs of its task."""
 
 import json
+import re
 import shlex
 from datetime import timedelta
 from html import unescape
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from dashboard.queries.task_runs import task_runs
 from dashboard.traceback_text import parts
-from jobs import services
+from jobs import services, store
 from jobs.job_request import read_job
 from jobs.models import Job, Tenant
 from jobs.statuses import Reason, Status
@@ -208,6 +209,69 @@ def test_the_last_runs_are_those_of_the_task_and_tenant(
     runs = task_runs(job)
     assert runs is not None
     assert [(dot.job_id, dot.status) for dot in runs.dots] == [(job.pk, "DONE"), (other.pk, "DLQ")]
-    assert runs.median <= runs.longest
     page = ann.get(reverse("job", args=[job.pk])).content.decode()
     assert "Last runs of echo" in page
+
+
+@pytest.mark.django_db
+def test_runs_have_percentiles_and_a_scale(ann: Client, alice: Tenant) -> None:
+    start = timezone.now() - timedelta(hours=1)
+    for seconds in range(1, 21):
+        job = make_job(alice, Status.DONE)
+        ended = {"started_at": start, "finished_at": start + timedelta(seconds=seconds)}
+        Job.objects.filter(pk=job.pk).update(**ended)
+    job.refresh_from_db()
+    runs = task_runs(job)
+    assert runs is not None
+    told = (runs.shortest, runs.p50.seconds, runs.p95.seconds, runs.longest)
+    assert told == (1, 10, 19, 20)
+    assert runs.dots[-1].y < runs.p95.y < runs.p50.y < runs.dots[0].y
+    page = ann.get(reverse("job", args=[job.pk])).text
+    assert "p50 10 s, p95 19 s of the last 20" in page
+    assert "<small>20 s</small> <small>1.0 s</small>" in page
+
+
+MESSAGE = "order 17 is gone"
+ENDED = f"Traceback (most recent call last):\n  …\nLookupError: {MESSAGE}\n"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", [Status.DLQ, Status.FAILED])
+def test_an_error_comes_first_and_is_told_once(ann: Client, alice: Tenant, status: Status) -> None:
+    error = {"error_type": "LookupError", "error_message": MESSAGE, "traceback": ENDED}
+    page = ann.get(reverse("job", args=[make_job(alice, status, **error).pk])).text
+
+    shown = re.sub(r"<pre[^>]* hidden>.*?</pre>", "", page, flags=re.DOTALL)
+    assert shown.count(MESSAGE) == 1
+    assert page.index('id="attempts"') < page.index('id="timeline"') < page.index('id="payload"')
+
+
+@pytest.mark.django_db
+def test_the_attempt_that_succeeded_has_its_place_among_the_others(
+    ann: Client, alice: Tenant
+) -> None:
+    job = make_job(alice, Status.FAILED)
+    services.retry(job, actor="user:ann")
+    (claimed,) = store.claim("w2", [store.Share(job.lane_id, 1)], lease_seconds=30)
+    running = ann.get(reverse("job", args=[job.pk])).context["job"]
+    whose = {"lane_id": job.lane_id, "tenant_id": alice.pk, "status": Status.DONE}
+    store.finish("w2", [store.Outcome(job_id=job.pk, fence=claimed.fence, **whose)])
+    done = ann.get(reverse("job", args=[job.pk]))
+
+    told = [(one.number, one.outcome, one.worker) for one in done.context["job"]["attempts"]]
+    assert told == [(2, "succeeded", "w2"), (1, "failed", "test-worker")]
+    assert [one.outcome for one in running["attempts"]] == ["running", "failed"]
+    assert done.text.index('id="payload"') < done.text.index('id="attempts"')
+
+
+@pytest.mark.django_db
+def test_only_a_job_that_may_leave_a_result_is_said_to_have_left_none(
+    ann: Client, alice: Tenant
+) -> None:
+    def page(status: Status, **fields: Any) -> str:
+        return ann.get(reverse("job", args=[make_job(alice, status, **fields).pk])).text
+
+    assert "It left no result." in page(Status.DONE, result=None)
+    assert 'id="result"' not in page(Status.DLQ)
+    assert 'id="result"' not in page(Status.CANCELLED)
+    assert "Not yet." in page(Status.RUNNING)
