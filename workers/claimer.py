@@ -368,7 +368,8 @@ class Begins:
 
     def note(self, claimed: Sequence[ClaimedJob]) -> None:
         """Move the marks behind these jobs, which are in order."""
-        self._marks |= {job.line_id: job.mark for job in claimed}
+        last = {job.line_id: job for job in claimed}
+        self._marks |= {line_id: job.mark for line_id, job in last.items()}
 
     def next_in(self) -> float:
         """Seconds until the beginnings are worth another look: they may hide what is ready."""

@@ -157,6 +157,10 @@ def find_rows_by_key() -> None:
 BY_TENANT = """
 SELECT set_config('random_page_cost', '0', TRUE), set_config('seq_page_cost', '0', TRUE)"""
 
+ALONE = "SELECT set_config('max_parallel_workers_per_gather', '0', TRUE)"
+"""Until the end of the transaction no other process helps: for a few rows, starting one takes
+longer than to read them, and the planner thinks that they are many."""
+
 
 @contextmanager
 def fewest_rows() -> Iterator[None]:
@@ -290,6 +294,11 @@ def array_of_bytes(values: Iterable[bytes | None]) -> str:
 def array_of_numbers(values: Iterable[float]) -> str:
     """An array of any type of numbers as text, for the same reason."""
     return f"{{{','.join([repr(value) for value in values])}}}"
+
+
+def array_of_seconds(values: Iterable[float]) -> str:
+    """The same to the microsecond: all digits of a number take four times as long to find."""
+    return f"{{{','.join([f'{value:.6f}' for value in values])}}}"
 
 
 def scalar(value: Any) -> Any:

@@ -20,6 +20,7 @@ from jobs.store.dialect import (
     Rows,
     array_of_bytes,
     array_of_numbers,
+    array_of_seconds,
     array_of_uuids,
     as_uuid,
     fetch,
@@ -200,8 +201,8 @@ def done(worker: str, outcomes: Sequence[Outcome]) -> Query:
         "id": array_of_uuids(outcome.job_id for outcome in outcomes),
         "fence": array_of_numbers(outcome.fence for outcome in outcomes),
         "result": array_of_bytes(outcome.result for outcome in outcomes),
-        "waited": array_of_numbers(outcome.waited_seconds for outcome in outcomes),
-        "ran": array_of_numbers(outcome.ran_seconds for outcome in outcomes),
+        "waited": array_of_seconds(outcome.waited_seconds for outcome in outcomes),
+        "ran": array_of_seconds(outcome.ran_seconds for outcome in outcomes),
         "shard": shard(worker),
     }
     return _FINISH_DONE, columns
