@@ -12,10 +12,13 @@ from dashboard.pages import live_page, plain_page
 from dashboard.queries import history
 from dashboard.queries.attention import attention
 from dashboard.queries.board import Board
+from dashboard.queries.counts import total
 from dashboard.queries.first_steps import first_steps
 from dashboard.queries.waits import waits_over_time
 from dashboard.scope import scope_of
+from jobs.models import Lane
 from jobs.statuses import Status
+from jobs.store.depths import lanes_with_counts
 from jobs.store.waits import percentile
 
 TILES = (
@@ -28,12 +31,18 @@ TILES = (
 @require_safe
 @login_required
 def overview(request: HttpRequest) -> HttpResponse:
-    """How things are: figures, what is wrong, throughput, tenants, queues and workers."""
+    """How things are: figures, what is wrong, throughput, tenants, queues and workers.
+
+    `?queue=` narrows it to the charts of one queue.
+    """
     scope = scope_of(request)
     if not scope.tenants:
         return plain_page(request, scope, "no_tenant")
     board = Board(scope)
     span = history.RANGES.get(request.GET.get("range", ""), history.RANGES[history.DEFAULT_RANGE])
+    if queue := request.GET.get("queue", ""):
+        of_queue = {"throughput": lambda: _of_queue(board, span, queue)}
+        return live_page(request, scope, "overview", of_queue, board=board, queue=queue)
     regions: dict[str, Callable[[], Mapping[str, Any]]] = {
         "attention": lambda: attention(board)._asdict(),
         "start": lambda: {"steps": first_steps(board)},
@@ -56,6 +65,23 @@ def _throughput(board: Board, span: history.Range) -> Mapping[str, Any]:
     return {
         "series": history.series(board.scope, span, board.now, board.oldest, waits),
         "p95": percentile(sum(waits.values(), Counter()), 95),
+        "wait": "p95",
         "span": span,
         "ranges": history.RANGES.values(),
+    }
+
+
+def _of_queue(board: Board, span: history.Range, queue: str) -> Mapping[str, Any]:
+    """The same of the lanes of one queue, of which no percentiles are kept."""
+    named = Lane.objects.filter(tenant__in=board.scope.ids, queue=queue)
+    lanes = lanes_with_counts(named)
+    oldest = min((lane.oldest for lane in lanes if lane.oldest), default=None)
+    return {
+        "series": history.series(board.scope, span, board.now, oldest, {}, lanes),
+        "wait": "average",
+        "span": span,
+        "ranges": history.RANGES.values(),
+        "lanes": len(lanes),
+        "waiting": total([lane.waiting for lane in lanes]),
+        "running": sum(lane.running for lane in lanes),
     }

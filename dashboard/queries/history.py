@@ -11,6 +11,7 @@ from django.db import connection
 
 from dashboard.scope import PageScope
 from jobs import shared_cache
+from jobs.store.depths import CountedLane
 from jobs.store.dialect import array, fetch
 from jobs.store.minutes import Length, read_counts
 from jobs.store.waits import bucket_of, percentile
@@ -100,6 +101,11 @@ class Series:
     wait_max: list[float | None] = field(default_factory=list)
     oldest: list[float | None] = field(default_factory=list)
 
+    @property
+    def start(self) -> datetime:
+        """When the first bucket begins."""
+        return _moment(self.at[0])
+
 
 class Minute(NamedTuple):
     """What ended in a minute, or in a longer time that begins with it."""
@@ -120,15 +126,16 @@ def series(
     now: datetime,
     oldest: datetime | None,
     waits: Mapping[int, Mapping[int, int]],
+    lanes: Collection[CountedLane] | None = None,
 ) -> Series:
     """Throughput by outcome and wait over the range, without gaps.
 
-    `oldest` is when the job that waits longest now became ready; `waits` are those of each bucket,
-    as `queries.waits` reads them.
+    Of these lanes, if any are given, else of all in scope. `oldest` is when the job that waits
+    longest now became ready; `waits` are those of each bucket, as `queries.waits` reads them.
     """
     steps = span.steps(now)
     buckets: dict[int, list[Minute]] = defaultdict(list)
-    for minute in _minutes(scope, span, now):
+    for minute in _minutes(scope, span, now, lanes):
         buckets[minute.at // steps.step * steps.step].append(minute)
     columns = Series()
     for at in steps:
@@ -159,12 +166,16 @@ def oldest_ages(
     return ages[::-1]
 
 
-def _minutes(scope: PageScope, span: Range, now: datetime) -> list[Minute]:
-    since, until = (_moment(edge) for edge in (span.steps(now).start, span.steps(now).stop))
-    of_all = scope.searched == (None,)
+def _minutes(
+    scope: PageScope, span: Range, now: datetime, lanes: Collection[CountedLane] | None
+) -> list[Minute]:
+    edges = [_moment(edge) for edge in (span.steps(now).start, span.steps(now).stop)]
     figures = Minute._fields[1:]
     columns = (*OUTCOMES, "started", "wait_seconds", "max_wait_seconds")
-    found = read_counts("minute", columns, span.counted_by, scope.ids, since, until, of_all=of_all)
+    whose, of = scope.ids, {"of_all": scope.searched == (None,)}
+    if lanes is not None:
+        whose, of = list({one.tenant_id for one in lanes}), {"lane_ids": [one.pk for one in lanes]}
+    found = read_counts("minute", columns, span.counted_by, whose, *edges, **of)
     return [Minute(at, **dict(zip(figures, sums, strict=True))) for at, sums in found.items()]
 
 

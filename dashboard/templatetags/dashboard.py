@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -303,6 +303,27 @@ def jobs_where(context: RequestContext, word: str, value: str, tenant: str = "")
     if slug := tenant or context["request"].GET.get("tenant", ""):
         asked["tenant"] = slug
     return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
+
+
+@register.simple_tag(takes_context=True)
+def ended_between(
+    context: RequestContext, start: datetime, length: timedelta, queue: str = ""
+) -> str:
+    """The address of the jobs that ended then; `created` spares the search what came later."""
+    end = f"{start + length:%Y-%m-%dT%H:%M:%SZ}"
+    when = f"created:<{end} finished:>={start:%Y-%m-%dT%H:%M:%SZ} finished:<{end}"
+    asked = {"filter": f"{_term('queue', queue)} {when}" if queue else when}
+    if slug := context["request"].GET.get("tenant", ""):
+        asked["tenant"] = slug
+    return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
+
+
+@register.simple_tag(takes_context=True)
+def queue_chart(context: RequestContext, queue: str, slug: str) -> str:
+    """The address of the charts of a tenant's queue, over the range of the page."""
+    asked = {"queue": queue, "tenant": slug, "range": context["request"].GET.get("range", "")}
+    kept = {name: value for name, value in asked.items() if value}
+    return f"{reverse('overview')}?{urlencode(kept)}"
 
 
 @register.simple_tag(takes_context=True)

@@ -254,7 +254,7 @@ def test_the_attempt_that_succeeded_has_its_place_among_the_others(
     services.retry(job, actor="user:ann")
     (claimed,) = store.claim("w2", [store.Share(job.lane_id, 1)], lease_seconds=30)
     running = ann.get(reverse("job", args=[job.pk])).context["job"]
-    whose = {"lane_id": job.lane_id, "tenant_id": alice.pk, "status": Status.DONE}
+    whose: Any = {"lane_id": job.lane_id, "tenant_id": alice.pk, "status": Status.DONE}
     store.finish("w2", [store.Outcome(job_id=job.pk, fence=claimed.fence, **whose)])
     done = ann.get(reverse("job", args=[job.pk]))
 

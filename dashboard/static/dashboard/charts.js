@@ -15,7 +15,8 @@ export const charts = {
     const holder = document.querySelector("[data-chart]");
     if (!holder || !window.uPlot) return;
     const series = JSON.parse(holder.dataset.chart);
-    const data = [endedData(series), [series.at, series.wait_p95.map(atLeastOne), series.oldest.map(atLeastOne)]];
+    const waits = holder.dataset.wait === "p95" ? series.wait_p95 : series.wait_avg;
+    const data = [endedData(series), [series.at, waits.map(atLeastOne), series.oldest.map(atLeastOne)]];
     if (this.plots.length && this.step === holder.dataset.step) {
       return this.plots.forEach((plot, index) => plot.setData(data[index]));
     }
@@ -76,7 +77,7 @@ function makePlot(mount, data) {
       scales: { x: { range: ({ data: [at] }, first, last) => [first, last + at[1] - at[0]] }, y: isEnded ? { range: (_, __, top) => [0, Math.max(top || 0, 4) * 1.08] } : { distr: 3, range: rangeOfTimes } },
       axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, ticks) => ticks.map(time) }, { ...axis, ...marks }],
       series: [{}, ...series],
-      hooks: { setCursor: [(plot) => tell(plot, isEnded)] },
+      hooks: { setCursor: [(plot) => tell(plot, isEnded)], ready: [({ over }) => over.addEventListener("click", () => openTime(plot))] },
     },
     data,
     mount,
@@ -88,14 +89,23 @@ function makePlot(mount, data) {
 // The figures under the cursor, in words; the cursors of both charts move together.
 function tell(plot, isEnded) {
   const told = document.getElementById(isEnded ? "ended-at" : "wait-at");
-  const { idx } = plot.cursor;
-  if (idx == null) return told.replaceChildren();
+  const idx = bucketAt(plot);
+  if (idx < 0) return told.replaceChildren();
   const [at, first, second, third] = plot.data.map((column) => column[idx]);
   const length = (value) => (value == null ? "—" : exactDuration(value));
   const figures = isEnded
     ? `${first - second} done, ${second - third} failed, ${third} dead`
-    : `p95 ${length(first)}, oldest ${length(second)}`;
+    : `${plot.root.closest("[data-wait]").dataset.wait} ${length(first)}, oldest ${length(second)}`;
   told.textContent = `${isOfDays(plot.data[0]) ? `${day(at)} ` : ""}${clock(at)}: ${figures}`;
+}
+
+// The one under the cursor: a bucket is drawn from its beginning on.
+const bucketAt = ({ cursor, data, posToVal }) => (cursor.left < 0 ? -1 : data[0].findLastIndex((at) => at <= posToVal(cursor.left, "x")));
+
+// What ended then is where the table leads; a finger, which cannot point without that, goes there.
+function openTime(plot) {
+  const at = plot.data[0][bucketAt(plot)];
+  if (matchMedia("(hover: hover)").matches) document.querySelector(`#throughput-table a[data-at="${at}"]`)?.click();
 }
 
 const isOfDays = (times) => times.at(-1) - times[0] > 2 * 86_400;
