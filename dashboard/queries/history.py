@@ -172,7 +172,8 @@ def _minutes(
     edges = [_moment(edge) for edge in (span.steps(now).start, span.steps(now).stop)]
     figures = Minute._fields[1:]
     columns = (*OUTCOMES, "started", "wait_seconds", "max_wait_seconds")
-    whose, of = scope.ids, {"of_all": scope.searched == (None,)}
+    whose = scope.ids
+    of: dict[str, Any] = {"of_all": scope.searched == (None,)}
     if lanes is not None:
         whose, of = list({one.tenant_id for one in lanes}), {"lane_ids": [one.pk for one in lanes]}
     found = read_counts("minute", columns, span.counted_by, whose, *edges, **of)
