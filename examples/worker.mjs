@@ -140,6 +140,24 @@ async function lease(slots) {
   return answer?.jobs ?? [];
 }
 
+/** Start what the server gives, if there is room. */
+async function takeJobs() {
+  const slots = SLOTS - held.size;
+  if (!slots) {
+    await sleep(20);
+    return;
+  }
+  for (const leased of await lease(slots)) {
+    const job = {
+      lease: { job_id: leased.id, fence: leased.fence },
+      controller: new AbortController(),
+      isLost: false,
+    };
+    held.set(leased.id, job);
+    work(job, leased).catch((error) => console.error(`${leased.id}: ${error.message}`));
+  }
+}
+
 /** Let running jobs end; give back those that do not, with their attempts unspent. */
 async function drain() {
   const until = Date.now() + GRACE_SECONDS * 1000;
@@ -152,24 +170,12 @@ async function main() {
   for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => stopping.abort());
   const heartbeat = keepLeases();
   heartbeat.catch(() => stopping.abort()); // told at the end
-  while (!stopping.signal.aborted) {
-    const slots = SLOTS - held.size;
-    if (!slots) {
-      await sleep(20);
-      continue;
-    }
-    for (const leased of await lease(slots)) {
-      const job = {
-        lease: { job_id: leased.id, fence: leased.fence },
-        controller: new AbortController(),
-        isLost: false,
-      };
-      held.set(leased.id, job);
-      work(job, leased).catch((error) => console.error(`${leased.id}: ${error.message}`));
-    }
+  try {
+    while (!stopping.signal.aborted) await takeJobs();
+  } finally {
+    await drain();
+    finished.abort();
   }
-  await drain();
-  finished.abort();
   await heartbeat;
 }
 

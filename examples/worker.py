@@ -75,16 +75,21 @@ class Worker:
         self.finished = threading.Event()
 
     def run(self):
-        """Until a signal asks for the end."""
+        """Until a signal asks for the end, or the server gives no more jobs."""
         threading.Thread(target=self.keep_leases, daemon=True).start()
-        while not self.stopping.is_set():
-            for leased in self.lease(self.free_slots()):
-                job = Job(leased)
-                with self.changed:
-                    self.held[leased["id"]] = job
-                threading.Thread(target=self.work, args=[job], daemon=True).start()
-        self.drain()
-        self.finished.set()
+        try:
+            while not self.stopping.is_set():
+                for leased in self.lease(self.free_slots()):
+                    self.start(Job(leased))
+        finally:
+            self.drain()
+            self.finished.set()
+
+    def start(self, job):
+        """Run it in a thread of its own."""
+        with self.changed:
+            self.held[job.lease["job_id"]] = job
+        threading.Thread(target=self.work, args=[job], daemon=True).start()
 
     def free_slots(self):
         """How many more jobs can run now; waits a moment if there is no room."""

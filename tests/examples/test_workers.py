@@ -248,6 +248,51 @@ def test_a_heartbeat_that_hangs_does_not_keep_the_next(start: Start) -> None:
             queue.shutdown()
 
 
+class Switched(BaseHTTPRequestHandler):
+    """A queue that gives one job, and then refuses to give more: its tenant was switched off."""
+
+    asked: int
+    done: list[Any]
+
+    def do_POST(self) -> None:
+        """Remember what was done."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        told, status = {}, 200
+        if self.path.endswith("/ack"):
+            self.done.extend(body["leases"])
+            told = {"results": [{"ok": True, "code": None}]}
+        else:
+            type(self).asked += 1
+            told, status = ({"jobs": [QUICK]}, 200) if self.asked == 1 else (REFUSAL, 403)
+        answer = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+QUICK = {**LEASED, "payload": {"text": "hi", "seconds": 1}}
+REFUSAL = {"code": "tenant_inactive"}
+
+
+def test_a_worker_that_gets_no_more_jobs_finishes_what_it_has(start: Start) -> None:
+    class Queue(Switched):
+        asked, done = 0, []
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Queue) as queue:
+        threading.Thread(target=queue.serve_forever).start()
+        try:
+            url = f"http://127.0.0.1:{queue.server_port}"
+            code, output = ended(start(JOBQUEUE_URL=url, SLOTS=2))
+        finally:
+            queue.shutdown()
+    assert (code, [report["result"] for report in Queue.done]) == (1, ["HI"])
+    assert "tenant_inactive" in output
+
+
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_has(
     start: Start, submit: Callable[..., Job]
 ) -> None:
