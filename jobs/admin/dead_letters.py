@@ -1,18 +1,16 @@
 """Dead letters: grouped by error, read, then sent back as they were, or edited, or discarded."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, Max, Min, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 
 from jobs.access import actor_of
@@ -21,10 +19,11 @@ from jobs.admin.confirmation import AskingAdmin, Verb
 from jobs.admin.edited_redrive import EditedRedrive
 from jobs.admin.jobs import JobPages, may_read_payloads
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, instant
+from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, breakable, instant, long_name
 from jobs.admin.whole_lists import WholeList, export, whole_list
-from jobs.encryption import is_sealed
+from jobs.dead_letter_groups import Group, Row, grouped
 from jobs.filters import MAX_IDS
+from jobs.fingerprint import LOOKED_AT
 from jobs.lookup import in_unusual_index, newest
 from jobs.models import DeadLetter
 from jobs.pace_form import PaceForm
@@ -86,55 +85,42 @@ def _recent_values(column: str) -> Iterable[str]:
     return recent.values_list(column, flat=True).distinct()[:CHOICES_AT_MOST]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ErrorGroup:
-    """Dead letters that died of the same error in the same task."""
+class ErrorGroup(NamedTuple):
+    """Dead letters that died of the same; `link` leads to them."""
 
-    error_type: str
-    task: str
-    count: int
-    first_at: datetime
-    last_at: datetime
-    sample: str
+    group: Group
     link: str
     whole: WholeList | None
 
+    @property
+    def task(self) -> str:
+        """Its task, to be shown."""
+        return breakable(self.group.task)
 
-def error_groups(changes: ChangeList) -> list[ErrorGroup]:
+    @property
+    def error(self) -> str:
+        """What its errors have in common, to be shown."""
+        parts = (breakable(self.group.error_type), self.group.shown_kind)
+        return format_html_join(": ", "{}", ([part] for part in parts if part))
+
+
+def error_groups(changes: ChangeList, *, tells_messages: bool) -> list[ErrorGroup]:
     """The largest groups among the newest dead letters of the list as it is filtered."""
-    paginator: Any = changes.paginator
-    rows = changes.queryset
-    groups = (
-        (newest(rows, GROUPED_AT_MOST) if paginator.is_cut_off else rows)
-        .order_by()
-        .values("error_type", "task")
-        .annotate(
-            count=Count("pk"),
-            first_at=Min("finished_at"),
-            last_at=Max("finished_at"),
-            sample=Max(Left("error_message", 200)),
-        )
-        .order_by("-count", "-last_at")[:GROUPS_AT_MOST]
-    )
-    return [
-        ErrorGroup(
-            **group | {"sample": _sample(group)},
-            link=_link(changes, group),
-            whole=_whole(changes, group) if group["error_type"] else None,
-        )
-        for group in groups
-    ]
+    rows = newest(changes.queryset, GROUPED_AT_MOST).order_by("-pk")
+    columns = rows.values_list("pk", "task", "error_type", _BEGINNING, "finished_at")
+    letters = [Row._make([*row, int(at.timestamp() * 1e6)]) for *row, at in columns]
+    groups, _ = grouped(letters, tells_messages=tells_messages, at_most=GROUPS_AT_MOST)
+    return [_listed(changes, group) for group in groups]
 
 
-def _sample(group: dict[str, Any]) -> str:
-    """An encrypted message is told where its dead letter is."""
-    return "(encrypted)" if is_sealed(group["sample"]) else group["sample"]
+_BEGINNING = Left("error_message", LOOKED_AT)
 
 
-def _whole(changes: ChangeList, group: dict[str, Any]) -> WholeList | None:
-    """What can be done to the whole group; one without a type of error is told by no filter."""
-    own = {"error": group["error_type"], "task": group["task"]}
-    return whole_list({**_chosen(changes), **own})
+def _listed(changes: ChangeList, group: Group) -> ErrorGroup:
+    """What no filter can say, as a search, narrows the list of the admin alone."""
+    whole = whole_list(_chosen(changes), group)
+    narrowed = changes.get_query_string({"error": group.error_type, "task": group.task})
+    return ErrorGroup(group, whole.listed if whole else narrowed, whole)
 
 
 def _chosen(changes: ChangeList) -> dict[str, Any]:
@@ -143,15 +129,18 @@ def _chosen(changes: ChangeList) -> dict[str, Any]:
     return chosen | {"q": changes.query}
 
 
-def _link(changes: ChangeList, group: dict[str, Any]) -> str:
-    return changes.get_query_string({"error": group["error_type"], "task": group["task"]})
-
-
 @admin.register(DeadLetter)
 class DeadLetterAdmin(AskingAdmin, JobPages):
     """Jobs that used up their attempts, for a person to decide about."""
 
-    list_display = ["id", "tenant", "queue", "task", "error_line", instant("finished_at")]
+    list_display = [
+        "id",
+        "tenant",
+        "queue",
+        long_name("task"),
+        "error_line",
+        instant("finished_at"),
+    ]
     list_filter = [DeadTenantFilter, QueueFilter, TaskFilter, ErrorFilter, ReasonFilter]
     verbs = {
         BulkAction.REDRIVE.value: Verb(
@@ -213,7 +202,8 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None) or {}
         if "cl" in context:
-            context["groups"] = error_groups(context["cl"])
+            tells_messages = may_read_payloads(request)
+            context["groups"] = error_groups(context["cl"], tells_messages=tells_messages)
             context["whole"] = whole_list(_chosen(context["cl"]))
             context["grouped_at_most"] = f"{GROUPED_AT_MOST:,}"
         return response
@@ -226,10 +216,12 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
     @admin.display(description="error")
     def error_line(self, job: DeadLetter) -> str:
         """The error in one line, after the reason where that is not the usual one."""
-        return Truncator(f"{self.error_kind(job)}: {job.error_message}").chars(120)
+        said = Truncator(job.error_message).chars(120)
+        return format_html("{}: {}", self.error_kind(job), said)
 
     @admin.display(description="error")
     def error_kind(self, job: DeadLetter) -> str:
         """The type of the error, after the reason where that is not the usual one."""
         is_usual = job.reason == Reason.RETRIES_EXHAUSTED
-        return job.error_type if is_usual else f"{job.reason} · {job.error_type}"
+        kind = breakable(job.error_type)
+        return kind if is_usual else format_html("{} · {}", job.reason.replace("_", " "), kind)

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 
 from jobs.admin.json_text import readable
 from jobs.admin.lanes import TenantFilter
-from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant
+from jobs.admin.lists import COUNTED_AT_MOST, BoundedList, ReadOnly, ValueFilter, instant, long_name
 from jobs.fingerprint import SEALED
 from jobs.lookup import by_id_in_status, edge_of, in_status
 from jobs.models import Job, JobTag, Lane, Tenant
@@ -274,7 +274,10 @@ class JobPages(ReadOnly, BoundedList):
 class JobAdmin(JobPages):
     """All jobs of all tenants, newest first."""
 
-    list_display = ["id", "status", "tenant", "queue", "task", "tries", instant("created_at")]
+    list_display = [
+        *("id", "status", "tenant", "queue", long_name("task"), "tries"),
+        instant("created_at"),
+    ]
     list_filter = [StatusFilter, JobTenantFilter]
 
 

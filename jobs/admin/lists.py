@@ -1,5 +1,6 @@
 """What the lists share: they stay fast over millions of rows, and rows are not edited in them."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -8,6 +9,8 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 from django.utils.timezone import localtime
 
@@ -98,6 +101,25 @@ class ValueFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows with the chosen value."""
         return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
+
+
+def breakable(name: str) -> SafeString:
+    """A long name that a line may end in, behind a dot or an underscore and nowhere else."""
+    return format_html_join(mark_safe("<wbr>"), "{}", ([part] for part in _PARTS.findall(name)))
+
+
+_PARTS = re.compile(r"[^._]*[._]+|[^._]+")
+
+
+def long_name(field: str) -> Any:
+    """A column with a long name."""
+
+    @admin.display(description=field.replace("_", " "))
+    def shown(row: Any) -> str:
+        return breakable(getattr(row, field))
+
+    shown.__name__ = field
+    return shown
 
 
 def instant(field: str) -> Any:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from jobs.access import actor_of
 from jobs.audit import audit
+from jobs.dead_letter_groups import Group
 from jobs.errors import InvalidInput, TooManyExports
 from jobs.exports import Form, chunks
 from jobs.filters import spelled
@@ -29,24 +30,29 @@ UNSAYABLE = {"reason", "q"}
 
 
 class WholeList(NamedTuple):
-    """Where what matches is redriven, discarded and exported."""
+    """Where what matches is listed, redriven, discarded and exported."""
 
+    listed: str
     redrive: str
     discard: str
     export: str
 
 
-def whole_list(parameters: Mapping[str, Any]) -> WholeList | None:
-    """The addresses for the list with these parameters; None if no filter can say them."""
+def whole_list(parameters: Mapping[str, Any], group: Group | None = None) -> WholeList | None:
+    """The addresses for the list with these parameters, or for a group of it.
+
+    None if no filter can say them.
+    """
     given = {name: value for name, value in parameters.items() if value}
     if given.keys() & UNSAYABLE:
         return None
     terms = [spelled(word, given[name]) for name, word in WORDS.items() if name in given]
-    asked = {"filter": " ".join(["status:DLQ", *terms])}
+    asked = {"filter": " ".join([group.filter if group else "status:DLQ", *terms])}
     if tenant := given.get("tenant"):
         asked["tenant"] = tenant
     operations = reverse("start-operation")
     return WholeList(
+        listed=f"{reverse('jobs')}?{urlencode(asked)}",
         redrive=f"{operations}?{urlencode({'action': BulkAction.REDRIVE.value, **asked})}",
         discard=f"{operations}?{urlencode({'action': BulkAction.DISCARD.value, **asked})}",
         export=f"{reverse('admin:jobs_deadletter_export')}?{urlencode(asked)}",

@@ -1,6 +1,5 @@
 """Worker processes: who is there, and when they were last heard of."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
@@ -11,16 +10,9 @@ from django.template.defaultfilters import filesizeformat
 
 from jobs.admin.lists import BoundedList, ReadOnly, instant
 from jobs.models import Worker
-from jobs.worker_states import WorkerState, worker_state
+from jobs.worker_states import worker_state
 
 TIMES = [instant(name) for name in ("started_at", "seen_at", "stopped_at")]
-WORDS: Mapping[WorkerState, str] = {
-    WorkerState.LIVE: "running",
-    WorkerState.QUIET: "draining",
-    WorkerState.DRAINING: "draining",
-    WorkerState.STALE: "silent",
-    WorkerState.STOPPED: "stopped",
-}
 
 
 @admin.register(Worker)
@@ -44,8 +36,8 @@ class WorkerAdmin(ReadOnly, BoundedList):
 
     @admin.display(description="state")
     def state(self, worker: Any) -> str:
-        """What it does, in this list's words."""
-        return WORDS[worker_state(worker, worker.now)]
+        """What it does."""
+        return worker_state(worker, worker.now)
 
     @admin.display(description="busy slots")
     def busy(self, worker: Worker) -> str:

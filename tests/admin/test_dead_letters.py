@@ -38,22 +38,41 @@ def test_the_list_has_dead_letters_alone(operator: Client, alice: Tenant, dead: 
 @pytest.mark.usefixtures("dead")
 def test_errors_are_grouped_with_count_and_sample(operator: Client) -> None:
     groups = operator.get(LIST).context["groups"]
-    assert [(g.error_type, g.task, g.count, g.sample) for g in groups] == [
+    found = [one.group for one in groups]
+    assert [(g.error_type, g.task, g.total, g.message) for g in found] == [
         ("ValueError", "echo", 2, "no such thing"),
         ("Timeout", "fetch", 1, "took 9 s"),
     ]
-    assert groups[0].first_at < groups[0].last_at
+    assert found[0].first_at < found[0].last_at
 
 
 def test_a_group_leads_to_its_dead_letters(operator: Client, dead: list[Job]) -> None:
     groups = operator.get(LIST).context["groups"]
-    assert _listed(operator, groups[1].link) == [dead[2].pk]
+    rows = operator.get(groups[1].link).context["jobs"]["page"].rows
+    assert [job.pk for job in rows] == [dead[2].pk]
+
+
+@pytest.mark.parametrize("may_read", [True, False])
+def test_groups_are_those_of_the_dashboard(
+    staff: Callable[..., Client], alice: Tenant, may_read: bool
+) -> None:
+    permissions = ["view_job", "operate_job", *(["view_payload"] if may_read else [])]
+    for message in ("order 1 is gone", "order 2 is gone", "no answer", ""):
+        make_job(alice, Status.DLQ, error_type="E", error_message=message)
+    client = staff(*permissions)
+    here = client.get(LIST).context["groups"]
+    there = client.get(reverse("dead")).context["dead"]["groups"].largest
+    assert [vars(one.group) for one in here] == [vars(group) for group, _ in there]
+    assert len(here) == (3 if may_read else 1)
+    for one in here:
+        asked = client.get(one.whole.discard).context["count"]
+        assert str(asked) == str(one.group.total)
 
 
 def test_groups_follow_the_filters(operator: Client, dead: list[Job], mallory: Tenant) -> None:
     make_job(mallory, Status.DLQ, error_type="Other")
     groups = operator.get(f"{LIST}?tenant=mallory").context["groups"]
-    assert [group.error_type for group in groups] == ["Other"]
+    assert [one.group.error_type for one in groups] == ["Other"]
 
 
 @pytest.mark.parametrize(

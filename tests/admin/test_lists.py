@@ -185,7 +185,7 @@ def test_a_worker_is_shown_with_its_state(operator: Client, db: None) -> None:
     Worker.objects.create(id="hung", seen_at=now - timezone.timedelta(hours=1), **some)
     Worker.objects.create(id="gone", seen_at=now, stopped_at=now, **some)
     page = operator.get("/admin/jobs/worker/").text
-    for state in ("running", "draining", "silent", "stopped"):
+    for state in ("live", "draining", "stale", "stopped"):
         assert f'<td class="field-state">{state}</td>' in page
     assert '<td class="field-tag_names">gpu, arm</td>' in page
 

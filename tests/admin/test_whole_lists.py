@@ -43,7 +43,7 @@ def test_a_list_as_it_is_narrowed_leads_to_the_question_of_an_operation(
 
 def test_a_group_is_acted_on_as_a_whole(operator: Client, dead: None) -> None:
     groups = operator.get(LIST).context["groups"]
-    odd = next(group for group in groups if group.error_type == "Odd one")
+    odd = next(one for one in groups if one.group.error_type == "Odd one")
 
     assert str(operator.get(odd.whole.redrive).context["count"]) == "1"
     assert len(_rows(operator, odd.whole.export)) == 1
