@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import psutil
 
@@ -21,7 +22,8 @@ LOOK_SECONDS = 1.0
 class Outcome:
     """What a scenario found on one database: a sample per run, or what made them void.
 
-    `busy` is what of the machine was used just before, by others as a rule: percent of all cores.
+    `busy` is what of the machine was used just before, by others as a rule; `stolen` what the host
+    of a virtual machine gave to others meanwhile: percent of all cores.
     """
 
     scenario: Scenario
@@ -29,6 +31,7 @@ class Outcome:
     samples: list[Sample] = field(default_factory=list)
     error: str = ""
     busy: float = 0
+    stolen: float = 0
 
 
 def measure(
@@ -36,9 +39,17 @@ def measure(
 ) -> Outcome:
     """Run the scenario within its time; whatever becomes of it, nothing of it goes on running."""
     busy = psutil.cpu_percent(interval=LOOK_SECONDS)
+    before = psutil.cpu_times()
     outcome = _measure(scenario, database, settings, environment)
-    outcome.busy = busy
+    outcome.busy, outcome.stolen = busy, stolen_since(before)
     return outcome
+
+
+def stolen_since(before: Any) -> float:
+    """Percent of all cores' time that the host took, since these `psutil.cpu_times`."""
+    after = psutil.cpu_times()
+    stolen = getattr(after, "steal", 0) - getattr(before, "steal", 0)  # only Linux tells
+    return 100 * stolen / max(sum(after) - sum(before), 0.01)
 
 
 def _measure(

@@ -17,6 +17,8 @@ from bench.scenario import Figure, Measure, Target
 
 BUSY_PERCENT = 10
 """Where the machine is busier than this before a scenario begins, the table says so."""
+STOLEN_PERCENT = 3
+"""And where its host, which has other guests, has taken more than this of it meanwhile."""
 HEADINGS = ("figure", "unit", "median", "min", "max", "x floor", "min-max", "must", "", "aim", "")
 
 
@@ -67,6 +69,7 @@ def _scenario_as_json(outcome: Outcome) -> dict[str, Any]:
         "database": outcome.database,
         "error": outcome.error,
         "busy_percent_before": outcome.busy,
+        "stolen_percent": outcome.stolen,
         "measures": [_measure_as_json(measure, figures) for measure, figures in _measured(outcome)],
     }
 
@@ -127,6 +130,8 @@ def _rows(outcome: Outcome) -> Iterator[str | tuple[str, ...]]:
         yield _row(measure, figures)
     if outcome.busy > BUSY_PERCENT:
         yield f"  NOISY: the machine was {outcome.busy:.0f} % busy just before"
+    if outcome.stolen > STOLEN_PERCENT:
+        yield f"  NOISY: the host took {outcome.stolen:.0f} % of the processors meanwhile"
     if outcome.error:
         yield f"  ERROR: {outcome.error}"
 

@@ -1,5 +1,6 @@
 """A measurement that went wrong says so and leaves nothing running."""
 
+from collections import namedtuple
 from pathlib import Path
 
 import psutil
@@ -7,7 +8,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from bench import measuring
-from bench.measuring import Outcome, measure
+from bench.measuring import Outcome, measure, stolen_since
 from bench.scenario import Figure, Measure, Scenario, Settings
 from tests.bench.broken import PID_FILE
 from tests.harness import environment, wait_until
@@ -44,6 +45,14 @@ def test_runs_are_handed_over() -> None:
 )
 def test_what_went_wrong_is_told(name: str, error: str) -> None:
     assert error in run(name).error
+
+
+def test_what_the_host_took_is_a_share_of_all_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = namedtuple("times", "user idle steal")
+    monkeypatch.setattr(psutil, "cpu_times", lambda: times(130, 130, 40))
+    assert stolen_since(times(100, 100, 0)) == 40
+    monkeypatch.setattr(psutil, "cpu_times", lambda: (150, 150))  # a system that does not tell
+    assert stolen_since((100, 100)) == 0
 
 
 def test_scenario_that_takes_too_long_is_ended_with_all_it_started(

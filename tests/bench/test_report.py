@@ -63,6 +63,13 @@ def test_figures_of_a_busy_machine_are_marked() -> None:
     assert "NOISY: the machine was 42 % busy" in table([noisy])
 
 
+def test_figures_of_a_machine_whose_host_is_busy_are_marked() -> None:
+    calm, noisy = outcome({"wait": Figure(1)}), outcome({"wait": Figure(1)})
+    calm.stolen, noisy.stolen = 1, 42
+    assert "NOISY" not in table([calm])
+    assert "NOISY: the host took 42 % of the processors" in table([noisy])
+
+
 def test_json_has_every_run() -> None:
     found = json.loads(json.dumps(as_json([outcome({"speed": Figure(100, 400)})], {"runs": 1})))
     (scenario,) = found["scenarios"]
