@@ -102,7 +102,7 @@ class Conf:
     max_log_message: int = 4_000
 
     # The edge.
-    authentication_failures_per_minute: int = 30
+    authentication_failures_per_minute: int = 100
     max_held_per_tenant: int = 2_000
     requests_per_minute: int = 60_000
     webhook_private_hosts: tuple[str, ...] = field(default=())

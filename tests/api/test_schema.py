@@ -249,3 +249,10 @@ def test_without_a_key_everything_but_health_is_refused(
         refused = call(nobody, one).status_code == 401
         assert refused != issubclass(views[one.path], PublicView), one.path
         assert refused == ("security" in one.described), one.path
+
+
+def test_a_wrong_key_may_try_every_call_in_a_minute(schema: dict[str, Any]) -> None:
+    nobody = Caller("jq_wrong")
+    for one in operations(schema):
+        if "security" in one.described:
+            problem(call(nobody, one), 401, "authentication_failed")
