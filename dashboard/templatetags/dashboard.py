@@ -127,6 +127,19 @@ def short_id(job_id: object) -> SafeString:
 
 
 @register.simple_tag
+def task_name(task: str) -> SafeString:
+    """A task, the module of a Python function being less to look at than its name."""
+    module, dot, name = task.rpartition(".")
+    return format_html('<b><small class="module">{}</small>{}</b>', module + dot, name)
+
+
+@register.filter
+def nil(value: object) -> str:
+    """The class of a cell that has nothing to tell: cards leave it out."""
+    return "" if value else " nil"
+
+
+@register.simple_tag
 def ago(moment: datetime | None, now: datetime) -> SafeString:
     """A time told from now, kept fresh by the page's script; the exact one on hover."""
     if moment is None:

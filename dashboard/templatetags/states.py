@@ -24,7 +24,7 @@ class Look(NamedTuple):
 
 LANES = {
     "active": Look("worker-live", "play", "its jobs start as there is room"),
-    "paused": Look("status-failed", "pause", "no further job of it starts"),
+    "paused": Look("status-blocked", "pause", "no further job of it starts"),
     "suspended": Look("status-dlq", "slash", "its tenant is suspended"),
 }
 TENANTS = {

@@ -47,6 +47,24 @@ def test_a_card_names_its_values(open_page: OpenPage, alice: Tenant) -> None:
     assert {"Queue mail", "Waiting 1", "Workers none"} <= {" ".join(one.split()) for one in said}
 
 
+LEFTS = "all => [...new Set(all.map(one => Math.round(one.getBoundingClientRect().left)))]"
+
+
+def test_the_values_of_cards_stand_in_columns_and_those_that_tell_nothing_are_left_out(
+    open_page: OpenPage, alice: Tenant
+) -> None:
+    for queue in ("a", "of-a-longer-name"):
+        make_job(alice, Status.DONE, queue=queue)
+        make_job(alice, queue=queue)
+    page = open_page(reverse("queues"), narrow)
+
+    shown = page.locator("#queue_list tbody td:not(.actions):visible")
+    assert len(shown.evaluate_all(LEFTS)) == 2
+    said = {" ".join(one.split()) for one in shown.evaluate_all(WORDS)}
+    assert "Waiting 1" in said
+    assert not any(one.startswith(("Running", "Errors", "Pace")) for one in said)
+
+
 def test_the_filters_of_the_audit_log_stand_on_one_line(open_page: OpenPage, alice: Tenant) -> None:
     page = open_page(reverse("audit"))
 

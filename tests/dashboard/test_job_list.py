@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from dashboard.queries import job_list
 from jobs import job_search
-from jobs.models import Tenant
+from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.factories import make_job
 
@@ -319,3 +319,37 @@ def test_what_is_shown_of_an_id_finds_its_job(ann: Client, listed: Listed, alice
     shown = re.findall(r'class="id-start"[^>]*>([^<]+)<', ann.get(reverse("jobs")).text)
 
     assert [listed(one) for one in shown] == [[job] for job in reversed(jobs)]
+
+
+def test_the_name_of_a_function_stands_out_from_its_module(ann: Client, alice: Tenant) -> None:
+    make_job(alice, task="shop.tasks.send")
+    make_job(alice, task="echo")
+    page = ann.get("/jobs/").text
+
+    assert '<b><small class="module">shop.tasks.</small>send</b>' in page
+    assert '<b><small class="module"></small>echo</b>' in page
+
+
+def test_blocked_is_offered_where_it_has_jobs_or_is_chosen(ann: Client, alice: Tenant) -> None:
+    job = make_job(alice)
+    assert "BLOCKED" not in _facets(ann, "")
+    assert "BLOCKED" in _facets(ann, "status:BLOCKED")
+
+    Job.objects.filter(pk=job.pk).update(status=Status.BLOCKED)
+    assert "BLOCKED" in _facets(ann, "")
+
+
+def _facets(client: Client, text: str) -> str:
+    page = client.get("/jobs/", {"filter": text}).text
+    return page.partition('class="facets"')[2].partition("</nav>")[0]
+
+
+def test_where_nothing_matches_numbers_without_the_filter_are_said_to_be_that(
+    operator: Client, ann: Client, alice: Tenant, mallory: Tenant
+) -> None:
+    make_job(alice)
+    of_all = operator.get("/jobs/", {"filter": "queue:none"}).text
+    of_one = ann.get("/jobs/", {"filter": "queue:none"}).text
+
+    assert "The numbers of the statuses are those without it." in of_all
+    assert "The numbers of the statuses" not in of_one

@@ -59,7 +59,7 @@ function makePlot(mount, data) {
   const line = (name, width) => ({ stroke: colour(`var(--${name})`), width, points: { show: true, size: 4 } });
   const series = isEnded
     ? [filled("done"), filled("failed"), filled("dlq")]
-    : [line("pending", 2), line("failed", 1)];
+    : [line("pending", 2), line("ink", 1)];
   const axis = { stroke: colour("var(--soft)"), font: "11px system-ui", ticks: { show: false }, grid: { stroke: colour("var(--line)"), width: 1 } };
   const between = (_, __, from, to) => ROUND_TIMES.filter((one) => from <= one && one <= to);
   const time = isOfDays(data[0]) ? day : clock;
