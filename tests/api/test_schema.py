@@ -1,4 +1,4 @@
-"""The description, the routes, the errors and docs/errors.md say the same; the examples work.
+"""The description, the routes, the errors and the documents say the same; the examples work.
 
 All of it is found by walking: a route, a code or an example that is missing somewhere fails here.
 """
@@ -256,3 +256,59 @@ def test_a_wrong_key_may_try_every_call_in_a_minute(schema: dict[str, Any]) -> N
     for one in operations(schema):
         if "security" in one.described:
             problem(call(nobody, one), 401, "authentication_failed")
+
+
+def section(title: str) -> str:
+    """What stands below a heading of docs/rest.md."""
+    text = (Path(settings.BASE_DIR) / "docs/rest.md").read_text()
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def written() -> Iterator[tuple[str, str, set[str]]]:
+    """Method, address and parameters of each call: `GET` and `PUT /a/b` · `/c`, which is /a/c."""
+    methods: list[str] = []
+    path = ""
+    for cell in re.findall(r"^(?:\| |\*\*Workers\*\*: )(.*?)(?: \||$)", section("Calls"), re.M):
+        for text in re.findall(r"`([^`]+)`", cell):
+            found = re.fullmatch(r"(?:([A-Z]+)(?: |$))?(/[^?]*)?(?:\?(.*))?", text)
+            if not found:
+                continue
+            method, address, query = found.groups()
+            if method and path:
+                methods, path = [], ""
+            methods += [method] if method else []
+            if address:
+                path = address if method else path.rpartition("/")[0] + address
+                for one in methods:
+                    yield one, path, set(re.findall(r"(\w+)=", query or ""))
+
+
+def nameless(path: str) -> str:
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
+def by_address(schema: dict[str, Any]) -> dict[tuple[str, str], Operation]:
+    return {
+        (one.method.upper(), nameless(one.path.removeprefix("/api/v1"))): one
+        for one in operations(schema)
+        if one.path.startswith("/api/v1")
+    }
+
+
+def test_docs_name_every_call(schema: dict[str, Any]) -> None:
+    named = {(method, nameless(path)) for method, path, _ in written()}
+    assert named == by_address(schema).keys()
+
+
+def test_docs_name_parameters_that_are_there(schema: dict[str, Any]) -> None:
+    there = by_address(schema)
+    for method, path, names in written():
+        given = there[method, nameless(path)].described.get("parameters", [])
+        assert names <= {one["name"] for one in given if one["in"] == "query"}, path
+
+
+def test_docs_explain_every_field_of_a_submission(schema: dict[str, Any]) -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section("Submitting"), re.M)
+    explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    request = by_address(schema)["POST", "/jobs"].request or {}
+    assert explained == properties(schema, request)
