@@ -5,12 +5,12 @@ jobs are never counted: their totals are those of `jobs/store/minutes.py`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models import Count, Min, Sum
 from django.utils import timezone
 
 from jobs.lookup import in_status
@@ -28,37 +28,55 @@ SAMPLE, SAMPLED_FROM = 1_000, 10_000
 RECENT_MINUTES = 60
 
 
+class LaneName(NamedTuple):
+    """A lane by its names alone."""
+
+    pk: int
+    slug: str
+    queue: str
+
+
+L = TypeVar("L", Lane, LaneName)
+
+
 @dataclass
-class LaneFigures:
+class LaneFigures(Generic[L]):
     """How full one lane is."""
 
-    lane: Lane
+    lane: L
     depth: Counter[str] = field(default_factory=Counter)
     oldest_waiting_seconds: float | None = None
 
 
-def lanes() -> list[LaneFigures]:
+def lanes() -> list[LaneFigures[LaneName]]:
     """The lanes of all tenants, by tenant and queue, with all of their jobs counted."""
-    chosen = Lane.objects.select_related("tenant").order_by("tenant__slug", "queue")
-    found = {lane.pk: LaneFigures(lane) for lane in chosen}
-    for status in (*LIVE, Status.DLQ):
-        for row in _by_lane(status):
-            if row["lane_id"] in found:  # and not made since the lanes were read
-                found[row["lane_id"]].depth[status] = row["count"]
-                if status is Status.PENDING:
-                    found[row["lane_id"]].oldest_waiting_seconds = _seconds(
-                        row["oldest"], timezone.now()
-                    )
+    chosen = Lane.objects.order_by("tenant__slug", "queue")
+    names = map(LaneName._make, chosen.values_list("pk", "tenant__slug", "queue"))
+    found = {name.pk: LaneFigures(name) for name in names}
+    for lane_id, status, count, oldest in _by_lane():
+        if lane_id in found:  # and not made since the lanes were read
+            found[lane_id].depth[status] = count
+            if oldest:
+                found[lane_id].oldest_waiting_seconds = _seconds(oldest, timezone.now())
     return list(found.values())
 
 
-def _by_lane(status: Status) -> QuerySet[Any, Any]:
-    """A count for each lane; of the PENDING ones also when the oldest became ready."""
-    counted = {"count": Count("*")} | ({"oldest": Min("run_at")} if status == "PENDING" else {})
-    return in_status(Job.objects.order_by(), status).values("lane_id").annotate(**counted)
+def _by_lane() -> Iterator[tuple[int, str, int, datetime | None]]:
+    """Lane, status and count; of those that are ready also when the oldest became so.
+
+    Those and what runs have an index each, which does not know the status.
+    """
+    jobs, count = Job.objects.order_by(), Count("*")
+    unusual = in_status(jobs, *UNUSUAL).values_list("lane_id", "status")
+    running = in_status(jobs, Status.RUNNING).values_list("lane_id")
+    ready = in_status(jobs, Status.PENDING).values_list("lane_id")
+    yield from ((*row, None) for row in unusual.annotate(n=count))
+    yield from ((lane, Status.RUNNING, number, None) for lane, number in running.annotate(n=count))
+    for lane, number, oldest in ready.annotate(n=count, oldest=Min("run_at")):
+        yield lane, Status.PENDING, number, oldest
 
 
-def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures]:
+def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures[Lane]]:
     """The lanes of a tenant by queue, or the one of that queue; counts stop at `CAP`."""
     chosen = Lane.objects.filter(tenant=tenant, **{} if queue is None else {"queue": queue})
     counted = {one.pk: one for one in lanes_with_counts(chosen)}
@@ -71,7 +89,7 @@ def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures]:
     return list(found.values())
 
 
-def _capped(lane: Lane, counted: CountedLane) -> LaneFigures:
+def _capped(lane: Lane, counted: CountedLane) -> LaneFigures[Lane]:
     depth: Counter[str] = Counter(
         {Status.PENDING: min(counted.waiting, CAP), Status.RUNNING: counted.running}
     )

@@ -9,7 +9,7 @@ from jobs.ceilings import ceiling
 from jobs.errors import InvalidInput, QueueNotFound
 from jobs.fields import ONE_LINE, Field, text
 from jobs.instants import instant
-from jobs.models import START_LIMITS, Tenant
+from jobs.models import START_LIMITS, Lane, Tenant
 from jobs.models.tenants import MAX_REASON
 
 
@@ -33,7 +33,7 @@ def lane_named(tenant: Tenant, queue: str) -> dict[str, Any]:
     raise QueueNotFound(tenant.slug, queue)
 
 
-def lane_as_json(figures_of: figures.LaneFigures) -> dict[str, Any]:
+def lane_as_json(figures_of: figures.LaneFigures[Lane]) -> dict[str, Any]:
     """A queue with its depth, its age and its limits."""
     lane = figures_of.lane
     return {

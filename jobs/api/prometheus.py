@@ -14,6 +14,7 @@ from jobs.statuses import Status
 from jobs.worker_states import present_workers
 
 LANE = ["tenant", "queue"]
+OfLane = figures.LaneFigures[figures.LaneName]
 
 
 def exposition() -> bytes:
@@ -39,11 +40,11 @@ class DatabaseCollector(Collector):
         yield from _workers()
 
 
-def _labels(lane: figures.LaneFigures, *more: str) -> list[str]:
-    return [lane.lane.tenant.slug, lane.lane.queue, *more]
+def _labels(lane: OfLane, *more: str) -> list[str]:
+    return [lane.lane.slug, lane.lane.queue, *more]
 
 
-def _jobs(lanes: list[figures.LaneFigures]) -> Metric:
+def _jobs(lanes: list[OfLane]) -> Metric:
     family = GaugeMetricFamily("jobqueue_jobs", "Jobs by status.", labels=[*LANE, "status"])
     for lane in lanes:
         for status in (*figures.LIVE, Status.DLQ):
@@ -51,7 +52,7 @@ def _jobs(lanes: list[figures.LaneFigures]) -> Metric:
     return family
 
 
-def _oldest(lanes: list[figures.LaneFigures]) -> Metric:
+def _oldest(lanes: list[OfLane]) -> Metric:
     family = GaugeMetricFamily(
         "jobqueue_oldest_waiting_seconds", "How long the oldest ready job waits.", labels=LANE
     )
@@ -60,7 +61,7 @@ def _oldest(lanes: list[figures.LaneFigures]) -> Metric:
     return family
 
 
-def _totals(lanes: list[figures.LaneFigures]) -> Iterator[Metric]:
+def _totals(lanes: list[OfLane]) -> Iterator[Metric]:
     finished = CounterMetricFamily(
         "jobqueue_finished", "Ended attempts by outcome.", labels=[*LANE, "outcome"]
     )

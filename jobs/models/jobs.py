@@ -111,6 +111,13 @@ class Job(models.Model):
                 condition=Q(status__in=list(UNUSUAL)),
                 name="job_unusual",
             ),
+            # A scrape's counts by lane, which read no rows. With the status first SQLite would
+            # take it for lists of one.
+            models.Index(
+                fields=["lane", "status"],
+                condition=Q(status__in=list(UNUSUAL)),
+                name="job_unusual_of_lane",
+            ),
             # Dead letters of all tenants, newest first; written only when a job dies.
             models.Index(models.F("id").desc(), condition=Q(status=Status.DLQ), name="job_dead"),
         ]

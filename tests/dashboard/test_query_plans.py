@@ -16,6 +16,7 @@ from dashboard.queries.attention import attention
 from dashboard.queries.board import Board
 from dashboard.scope import PageScope
 from dashboard.snapshot import read_snapshot
+from jobs import figures
 from jobs.filters import parse
 from jobs.models import Job, Lane, Tenant
 from jobs.statuses import Status
@@ -41,17 +42,21 @@ def large(alice: Tenant) -> Tenant:
 Statement = tuple[str, Any]
 
 
-def walked(statements: list[Statement]) -> list[str]:
-    """The plans that go over all jobs."""
+def plans_of(statements: list[Statement]) -> list[str]:
+    """Each statement with its plan."""
+    prefix = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
     plans = []
     for statement, parameters in statements:
         with connection.cursor() as cursor:
-            prefix = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
             cursor.execute(f"{prefix} {statement}", parameters)
             plan = "\n".join(" ".join(str(cell) for cell in row) for row in cursor.fetchall())
-        if WALK.search(plan):
-            plans.append(f"{statement}\n{plan}")
+        plans.append(f"{statement}\n{plan}")
     return plans
+
+
+def walked(statements: list[Statement]) -> list[str]:
+    """The plans that go over all jobs."""
+    return [plan for plan in plans_of(statements) if WALK.search(plan)]
 
 
 def statements_of(read: Callable[[], object]) -> list[Statement]:
@@ -104,13 +109,22 @@ def test_filters_use_indexes_for_all_tenants_as_well(large: Tenant, text: str) -
         lambda ids: lanes_with_counts(Lane.objects.filter(tenant__in=ids)),
         counts.by_status,
         counts.dead_of,
+        lambda _: figures.lanes(),
     ],
-    ids=["snapshot", "tenants", "lanes", "by status", "dead"],
+    ids=["snapshot", "tenants", "lanes", "by status", "dead", "scrape"],
 )
 def test_counts_use_the_indexes_of_live_jobs(
     large: Tenant, read: Callable[[list[int]], object]
 ) -> None:
     assert walked(statements_of(lambda: read([large.pk]))) == []
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL goes by its statistics")
+def test_a_scrape_counts_what_did_not_simply_end_by_an_index_alone(large: Tenant) -> None:
+    unusual = [one for one in plans_of(statements_of(figures.lanes)) if "job_unusual" in one]
+
+    assert len(unusual) == 1
+    assert "USING COVERING INDEX job_unusual_of_lane" in unusual[0]
 
 
 def test_jobs_without_a_worker_use_the_indexes_of_live_jobs(large: Tenant) -> None:
