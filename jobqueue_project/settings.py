@@ -7,6 +7,7 @@ ALLOWED_HOSTS  default localhost; comma separated
 HTTPS          1: a proxy of ours ends TLS and says so by X-Forwarded-Proto: secure cookies,
                redirect to https, HSTS for a year (for subdomains, too, and with `preload`)
 PROXIES        how many proxies of ours are in front, whose X-Forwarded-For is believed; default 0
+ENVIRONMENT_NAME  such as staging: stands in the head of every page, and in its title
 DEBUG          1: Django's debug pages
 ENCRYPTION_KEYS  id:base64 of 32 bytes, several with commas between: they wrap the keys of tenants
                that are encrypted at rest (docs/encryption.md)
@@ -100,6 +101,7 @@ def kept_secret() -> str:
 
 DEBUG = env_flag("DEBUG")
 HTTPS = env_flag("HTTPS")
+ENVIRONMENT_NAME = os.environ.get("ENVIRONMENT_NAME", "")
 SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret()
 PROXIES = env_count("PROXIES")
 RATELIMIT_IP_META_KEY = "jobs.callers.counted_address"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -240,3 +241,17 @@ def test_the_tags_of_workers_and_of_jobs_that_need_them_are_shown(
     page = operator.get(reverse("job", args=[job.pk])).text
     assert "<dt>Needs workers with</dt><dd>arm, gpu</dd>" in page
     assert "&quot;worker_tags&quot;: [&quot;arm&quot;, &quot;gpu&quot;]" in page
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/admin/"])
+def test_an_installation_with_a_name_says_which_it_is(
+    operator: Client, client: Client, settings: Any, path: str
+) -> None:
+    visitor = client if path == "/login" else operator
+    assert 'class="environment"' not in visitor.get(path).text
+
+    settings.ENVIRONMENT_NAME = "staging <1>"
+    page = visitor.get(path).text
+
+    assert '<span class="environment">staging &lt;1&gt;</span>' in page
+    assert "staging" in page.partition("<title>")[2].partition("</title>")[0]
