@@ -8,8 +8,9 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
@@ -20,8 +21,9 @@ from dashboard.queries.filter_values import values_of
 from dashboard.saved_views import shown_views
 from dashboard.scope import PageScope, scope_of
 from dashboard.templatetags.dashboard import id_start
-from jobs import access, services
+from jobs import access, page_exports, services
 from jobs.errors import JobQueueError
+from jobs.exports import Form
 from jobs.filters import MAX_CHARACTERS, WORDS
 from jobs.models import Job
 from jobs.statuses import BulkAction, Status
@@ -74,6 +76,23 @@ def jobs(request: HttpRequest) -> HttpResponse:
         "actions": list(BulkAction),
     }
     return live_page(request, scope, "jobs", {"jobs": figures}, **extra)
+
+
+@require_POST
+@login_required
+def export(request: HttpRequest) -> HttpResponseBase:
+    """All jobs that match the filter, of one tenant or of all, as a file."""
+    scope = scope_of(request)
+    if not scope.tenants or not scope.is_readable:
+        raise PermissionDenied("This needs the right to read payloads.")
+    asked = job_list.Asked.from_query(scope, request.GET)
+    form = request.POST.get("format", "")
+    if asked.error or form not in set(Form):
+        raise BadRequest(asked.error or f"The format is one of {', '.join(Form)}.")
+    if len(scope.searched) > 1:
+        raise BadRequest("Choose the tenant whose jobs are wanted.")
+    (tenant,) = scope.searched
+    return page_exports.export(request, "jobs", tenant, asked.filter, asked.text, Form(form))
 
 
 @require_safe

@@ -32,6 +32,7 @@ urlpatterns = [
     re_path(
         r"^jobs/views/(?P<view_id>[0-9]{1,18})/delete$", saved_views.delete, name="delete-view"
     ),
+    path("jobs/export", jobs_page.export, name="export-jobs"),
     path("jobs/values", jobs_page.filter_values, name="filter-values"),
     path("jobs/new", actions.submit, name="submit"),
     re_path(JOB + r"/$", job_page.job, name="job"),

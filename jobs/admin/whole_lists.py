@@ -6,21 +6,17 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
-from django.utils import timezone
 
-from jobs.access import actor_of
-from jobs.audit import audit
+from jobs import page_exports
 from jobs.dead_letter_groups import Group
-from jobs.errors import InvalidInput, TooManyExports
-from jobs.exports import Form, chunks
+from jobs.errors import InvalidInput
+from jobs.exports import Form
 from jobs.filters import spelled
 from jobs.job_filters import written
-from jobs.job_search import Search
 from jobs.models import Tenant
-from jobs.sending import File
 from jobs.statuses import BulkAction
 
 WORDS = {"queue": "queue", "task": "task", "error": "error_type"}
@@ -60,10 +56,7 @@ def whole_list(parameters: Mapping[str, Any], group: Group | None = None) -> Who
 
 
 def export(request: HttpRequest) -> HttpResponseBase:
-    """All that match `?filter=`, of `?tenant=` or of all, as CSV: for who may read payloads.
-
-    Who took them away is in the audit log; a HEAD takes nothing.
-    """
+    """All that match `?filter=`, of `?tenant=` or of all, as CSV: for who may read payloads."""
     if not request.user.has_perms(["jobs.view_job", "jobs.view_payload"]):
         raise PermissionDenied
     slug = request.GET.get("tenant", "")
@@ -72,21 +65,7 @@ def export(request: HttpRequest) -> HttpResponseBase:
         raise Http404("There is no such tenant.")
     text = request.GET.get("filter", "status:DLQ")
     try:
-        search = Search(tenant, written(text))
+        wanted = written(text)
     except InvalidInput as error:
         raise BadRequest(f"The filter {error.detail}") from error
-    name = f"dead-letters-{slug or 'all'}-{timezone.now():%Y%m%dT%H%M%SZ}.csv"
-    try:
-        file = File(
-            request,
-            chunks(search, Form.CSV),
-            whose=f"user {request.user.pk}",
-            content_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
-    except TooManyExports as error:
-        waits = {"Retry-After": str(error.retry_after)}
-        return HttpResponse(error.detail, "text/plain; charset=utf-8", error.status, headers=waits)
-    if request.method != "HEAD":
-        audit(actor_of(request), "export", tenant.pk if tenant else None, name, filter=text)
-    return file
+    return page_exports.export(request, "dead-letters", tenant, wanted, text, Form.CSV)

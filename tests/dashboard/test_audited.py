@@ -84,6 +84,7 @@ DEEDS: Mapping[tuple[str, str], Prepare] = {
     ("act-on-job", "retry"): job("retry", Status.FAILED),
     ("act-on-job", "discard"): job("discard", Status.DLQ),
     ("act-on-chosen", "cancel"): chosen,
+    ("export-jobs", "export"): plain({}, format="csv"),
     ("start-operation", "start_operation"): plain({}, action="cancel", filter="queue:mail"),
     ("cancel-operation", "cancel_operation"): operation,
     ("pause-queue", "pause"): queue(reason="down"),
@@ -119,7 +120,7 @@ def test_it_is_written_down(alice: Tenant, deed: tuple[str, str]) -> None:
     client.force_login(User.objects.create_superuser("olga"))
     parts, form = DEEDS[deed](alice)
     last = last_entry()
-    narrowed = "?tenant=alice" if name == "start-operation" else ""
+    narrowed = "?tenant=alice" if name in {"start-operation", "export-jobs"} else ""
     client.post(reverse(name, kwargs=parts) + narrowed, form)
     entry = new_entry(action, actor="user:olga", address="2001:db8::7", after=last)
     assert entry.tenant_id == (None if name == "ask-worker" else alice.pk)

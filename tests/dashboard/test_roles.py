@@ -101,6 +101,7 @@ ROUTES = (
     done("save-view", by=SEEING, name="mine", filter="queue:waiting"),
     asked("delete-view", "view", by=NOBODY),
     done("act-on-chosen", by=OPERATORS, action="retry", id="failed"),
+    done("export-jobs", by=READERS, format="csv"),
     page("settings"),
     page("log-text", "done", "1", get=READERS),
     asked("submit", by=OPERATORS, tenant="alice", **JOB),
