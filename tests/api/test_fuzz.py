@@ -114,6 +114,13 @@ def test_what_is_excepted_is_there() -> None:
     assert named <= {method["operationId"] for method in methods}
 
 
+def test_no_check_is_turned_off_that_the_command_line_turns_on_again() -> None:
+    checks = [
+        check for one in exceptions()["operations"] for check in one.get("checks", {}).items()
+    ]
+    assert [name for name, options in checks if "enabled" in str(options)] == []
+
+
 generated = schemathesis.pytest.from_fixture("described").exclude(is_endless)
 
 
