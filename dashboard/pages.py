@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
+from django_htmx.http import HttpResponseClientRedirect
 
 from dashboard.scope import PageScope
 
@@ -62,6 +63,9 @@ def next_page(request: HttpRequest, fallback: str) -> str:
     return wanted if is_ours else fallback
 
 
-def back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
-    """To the page that is next."""
-    return HttpResponseRedirect(next_page(request, fallback))
+def back(request: HttpRequest, fallback: str) -> HttpResponse:
+    """To the page that is next: the whole page, also for a form in the midst of one."""
+    there = next_page(request, fallback)
+    if request.htmx:  # type: ignore[attr-defined]
+        return HttpResponseClientRedirect(there)
+    return HttpResponseRedirect(there)

@@ -107,6 +107,18 @@ def test_limits_are_changed_in_place_and_on_record(ann: Client, alice: Tenant) -
     assert AuditEntry.objects.count() == 1  # nothing was changed
 
 
+def test_limits_that_cannot_be_are_told_in_the_row_that_asked(ann: Client, alice: Tenant) -> None:
+    make_job(alice, queue="mail")
+    address, htmx = reverse("queue-limits", args=["alice", "mail"]), {"HX-Request": "true"}
+    refused = ann.post(address, LIMITS | {"max_running": "-3"}, headers=htmx)
+    assert refused.status_code == 200, "htmx shows nothing else"
+    assert refused.text.lstrip().startswith("<tr")
+    assert "greater than or equal to 1" in refused.text
+    taken = ann.post(address, LIMITS | {"max_running": "3"}, headers=htmx)
+    assert taken["HX-Redirect"] == reverse("queues")
+    assert Lane.objects.get().max_running == 3
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
