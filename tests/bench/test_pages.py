@@ -56,4 +56,4 @@ def test_pages_of_an_installation_that_has_everything_are_measured(
     monkeypatch.setattr(pages_world, "fill", lambda *_: world)
     (sample,) = service_pages.pages(Settings(runs=1))
     assert sample["pages"].value == len(chosen)
-    assert sample["slowest page, p50"].value > 0 < sample["slowest first page"].value
+    assert all(figure.value > 0 for figure in sample.values())
