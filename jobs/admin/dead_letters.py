@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import BigIntegerField, QuerySet, TextField
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -28,6 +29,7 @@ from jobs.lookup import in_unusual_index, newest
 from jobs.models import DeadLetter
 from jobs.pace_form import PaceForm
 from jobs.statuses import BulkAction, Reason
+from jobs.store.dialect import sql
 
 GROUPED_AT_MOST = 10_000
 """Dead letters that the table of groups looks at: the newest."""
@@ -107,13 +109,19 @@ class ErrorGroup(NamedTuple):
 def error_groups(changes: ChangeList, *, tells_messages: bool) -> list[ErrorGroup]:
     """The largest groups among the newest dead letters of the list as it is filtered."""
     rows = newest(changes.queryset, GROUPED_AT_MOST).order_by("-pk")
-    columns = rows.values_list("pk", "task", "error_type", _BEGINNING, "finished_at")
-    letters = [Row._make([*row, int(at.timestamp() * 1e6)]) for *row, at in columns]
+    columns = ("task", "error_type", Left("error_message", LOOKED_AT))
+    letters = map(Row._make, rows.values_list(_ID, *columns, _died()))
     groups, _ = grouped(letters, tells_messages=tells_messages, at_most=GROUPS_AT_MOST)
     return [_listed(changes, group) for group in groups]
 
 
-_BEGINNING = Left("error_message", LOOKED_AT)
+# As the driver reads it, like the time: to make objects of 10,000 takes longer than all the rest.
+_ID = RawSQL("jobs_job.id", (), output_field=TextField())
+
+
+def _died() -> RawSQL:
+    died = sql("MICROSECONDS(jobs_job.finished_at)")
+    return RawSQL(died, (), output_field=BigIntegerField())  # noqa: S611  (the words are ours)
 
 
 def _listed(changes: ChangeList, group: Group) -> ErrorGroup:

@@ -59,7 +59,14 @@ def paths(alice: Tenant) -> list[str]:
 
 _STATUSES = [status for status in Status if status is not Status.BLOCKED]
 _PLAIN = (
-    *("/", "/?range=7d", "/jobs/", "/jobs/?filter=queue:done", "/jobs/?filter=quue:none"),
+    *(
+        "/",
+        "/?range=7d",
+        "/?queue=done",
+        "/jobs/",
+        "/jobs/?filter=queue:done",
+        "/jobs/?filter=quue:none",
+    ),
     *("/jobs/new", "/dead/", "/operations/", "/keys/", "/keys/new", "/audit/", "/settings/"),
     *(
         "/queues/",
