@@ -12,7 +12,15 @@ from jobs.api.job_schema import JOB_PAGE, REDRIVE_ANSWER
 from jobs.api.operation_views import OPERATION, RATE, accepted, narrowed
 from jobs.api.pages import page_of_jobs, read_page
 from jobs.api.parsers import body_of
-from jobs.api.schema import ERROR_TYPE, ID, NAME, described, list_parameters, object_of
+from jobs.api.schema import (
+    ERROR_TYPE,
+    ID,
+    NAME,
+    described,
+    list_parameters,
+    location,
+    object_of,
+)
 from jobs.api.view import TenantView
 from jobs.errors import InvalidInput, StatusConflict
 from jobs.fields import Field, ids, read_fields, text
@@ -83,6 +91,7 @@ class Redrive(TenantView):
         "Send dead letters back",
         request=REDRIVE_REQUEST,
         answers={200: REDRIVE_ANSWER, 202: OPERATION},
+        parameters=[location(202)],
         problems=("too_many_operations",),
     )
     def post(self, request: Request) -> Response:

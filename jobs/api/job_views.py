@@ -20,7 +20,16 @@ from jobs.api.job_schema import (
 from jobs.api.pages import page_of_jobs, read_page
 from jobs.api.parsers import body_of
 from jobs.api.rate_limits import mismatches_counted, submission_headers
-from jobs.api.schema import IF_NONE_MATCH, PREFER_WAIT, described, list_parameters
+from jobs.api.schema import (
+    ETAG,
+    IF_NONE_MATCH,
+    PREFER_WAIT,
+    PREFERENCE_APPLIED,
+    RATE_LIMIT,
+    described,
+    list_parameters,
+    location,
+)
 from jobs.api.view import TenantView
 from jobs.conf import conf
 from jobs.errors import InsufficientScope, InvalidInput, PayloadTooLarge
@@ -45,6 +54,7 @@ class Jobs(TenantView):
         "Submit a job",
         request=JOB_REQUEST,
         answers={201: JOB, 200: JOB},
+        parameters=[location(200, 201), *RATE_LIMIT],
         problems=SUBMISSION_PROBLEMS,
         takes_idempotency_key=True,
     )
@@ -92,6 +102,7 @@ class BulkJobs(TenantView):
         "Submit up to 1,000 jobs, all or none",
         request=BULK_REQUEST,
         answers={201: BULK_ANSWER, 200: BULK_ANSWER},
+        parameters=RATE_LIMIT,
         problems=(*SUBMISSION_PROBLEMS, "more_than_limit"),
     )
     def post(self, request: Request) -> Response:
@@ -119,7 +130,7 @@ class OneJob(TenantView):
         "get_job",
         "One job with its failed attempts",
         answers={200: JOB_WITH_ATTEMPTS, 304: None},
-        parameters=[IF_NONE_MATCH, PREFER_WAIT],
+        parameters=[IF_NONE_MATCH, PREFER_WAIT, ETAG, PREFERENCE_APPLIED],
     )
     def get(self, request: Request, job_id: str) -> Response:
         """The job, its attempts oldest first.

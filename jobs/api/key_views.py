@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,6 +24,7 @@ from jobs.api.schema import (
     TEXT,
     described,
     list_parameters,
+    location,
     nullable,
     object_of,
     page_schema,
@@ -141,6 +143,12 @@ class KeysView(TenantView):
             "last_used_at": instant(key.last_used_at),
         }
 
+    def made(self, key: ApiKey, secret: str) -> Response:
+        """201 with a new key, its text this once, and its address."""
+        where = reverse("api-key", args=[key.prefix])
+        shown = {"key": secret, **self.shown(key)}
+        return Response(shown, status=201, headers={"Location": where})
+
 
 class Keys(KeysView):
     """`/keys`"""
@@ -166,6 +174,7 @@ class Keys(KeysView):
         "Make a key",
         request=object_of(KEY_FIELDS, "scopes", example={"name": "ci", "scopes": ["submit"]}),
         answers={201: NEW_KEY},
+        parameters=[location(201)],
         problems=("queue_not_allowed", "too_many_keys", "missing_field"),
     )
     def post(self, request: Request) -> Response:
@@ -178,7 +187,7 @@ class Keys(KeysView):
         if "scopes" not in given:
             raise InvalidInput("scopes is missing.", code="missing_field", pointer="scopes")
         made, secret = create_api_key(self.tenant, **given, granted_by=self.key, actor=self.actor)
-        return Response({"key": secret, **self.shown(made)}, status=201)
+        return self.made(made, secret)
 
 
 class OneKey(KeysView):
@@ -224,6 +233,7 @@ class RotateKey(KeysView):
         request=object_of(ROTATION_FIELDS, example={"overlap_seconds": 3_600}),
         may_be_empty=True,
         answers={201: NEW_KEY},
+        parameters=[location(201)],
         problems=("queue_not_allowed", "key_ended", "already_rotated", "too_many_keys"),
     )
     def post(self, request: Request, key_id: str) -> Response:
@@ -242,4 +252,4 @@ class RotateKey(KeysView):
             granted_by=self.key,
             actor=self.actor,
         )
-        return Response({"key": secret, **self.shown(made)}, status=201)
+        return self.made(made, secret)

@@ -22,7 +22,7 @@ from jobs.api.lease_schema import (
 )
 from jobs.api.long_poll import hand_out, may_wait
 from jobs.api.parsers import body_of
-from jobs.api.schema import described
+from jobs.api.schema import RETRY_AFTER, described
 from jobs.api.view import TenantView
 from jobs.conf import conf
 from jobs.fields import Field, read_fields
@@ -51,6 +51,7 @@ class Leases(TenantView):
         "Lease jobs to run",
         request=LEASE_REQUEST,
         answers={200: LEASE_ANSWER},
+        parameters=[RETRY_AFTER],
         problems=("tenant_inactive", "unknown_task", "too_many_workers", "queue_not_allowed"),
     )
     def post(self, request: Request) -> Response:

@@ -21,6 +21,7 @@ from jobs.api.schema import (
     TEXT,
     described,
     list_parameters,
+    location,
     nullable,
     object_of,
     page_schema,
@@ -209,6 +210,7 @@ class Operations(OperationsView):
         "Act on all jobs that match a filter, in the background",
         request=object_of(OPERATION_FIELDS, "action", "filter", example=_EXAMPLE),
         answers={200: PREVIEW, 202: OPERATION},
+        parameters=[location(202)],
         problems=("missing_field", "too_many_operations", "idempotency_mismatch"),
         takes_idempotency_key=True,
     )

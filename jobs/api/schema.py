@@ -159,6 +159,29 @@ PREFER_WAIT = OpenApiParameter(
 )
 
 
+def _answered(name: str, description: str, *statuses: int) -> OpenApiParameter:
+    """A header of the answers with these statuses."""
+    return OpenApiParameter(
+        name, str, OpenApiParameter.HEADER, description=description, response=list(statuses)
+    )
+
+
+def location(*statuses: int) -> OpenApiParameter:
+    """The address of what is made, in answers with these statuses."""
+    return _answered("Location", "The address of what was made.", *statuses)
+
+
+ETAG = _answered("ETag", "Of this representation, for `If-None-Match`.", 200, 304)
+PREFERENCE_APPLIED = _answered(
+    "Preference-Applied", "`wait=25` where the answer was held back, if need be.", 200, 304
+)
+RATE_LIMIT = tuple(
+    _answered(name, "Where submissions of the tenant are limited.", 200, 201)
+    for name in ("RateLimit-Policy", "RateLimit")
+)
+RETRY_AFTER = _answered("Retry-After", "In seconds, where nobody has waited for jobs.", 200)
+
+
 def described(
     operation_id: str,
     summary: str,

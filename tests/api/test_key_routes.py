@@ -220,6 +220,12 @@ def test_the_list_of_keys_has_pages(api: Caller) -> None:
     problem(api.get("/keys?name=ci"), 400, "unknown_parameter")
 
 
+def test_a_successor_has_an_address(api: Caller) -> None:
+    old = make(api, scopes=["read"])
+    rotated = api.post(f"/keys/{old['id']}/rotate")
+    assert rotated["Location"] == f"/api/v1/keys/{rotated.json()['id']}"
+
+
 def test_a_rotation_without_a_body_takes_the_defaults(api: Caller) -> None:
     made = api.post("/keys", {"name": "ci", "scopes": ["read"]}).json()
     answer = api.post(f"/keys/{made['id']}/rotate", raw=b"")

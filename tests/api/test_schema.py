@@ -190,6 +190,18 @@ def test_the_examples_are_taken_and_answered_as_described(
                 conform(schema, shape, answer)
 
 
+def test_what_is_made_has_an_address(api: Caller, schema: dict[str, Any]) -> None:
+    made = 0
+    for one in operations(schema):
+        response = call(api, one)
+        headers = one.described["responses"].get(str(response.status_code), {}).get("headers", {})
+        assert ("Location" in response) == ("Location" in headers), one
+        if "Location" in response and response.status_code > 200:
+            made += 1
+            assert api.get(response["Location"]).json()["id"] == response.json()["id"]
+    assert made == 3  # a job, an operation and a key
+
+
 def test_a_body_is_required_where_none_is_refused(api: Caller, schema: dict[str, Any]) -> None:
     for one in operations(schema):
         answer = api.call(one.method.upper(), a_path(one))
