@@ -33,6 +33,9 @@ class Form(StrEnum):
     JSON_LINES = "jsonl"
 
 
+MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/x-ndjson"}
+
+
 def chunks(search: Search, form: Form) -> Generator[bytes, None, None]:
     """The file in pieces, the jobs in the order of the search.
 

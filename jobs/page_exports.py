@@ -7,13 +7,11 @@ from django.utils import timezone
 from jobs.access import actor_of
 from jobs.audit import audit
 from jobs.errors import TooManyExports
-from jobs.exports import Form, chunks
+from jobs.exports import MEDIA_TYPES, Form, chunks
 from jobs.filters import Filter
 from jobs.job_search import Search
 from jobs.models import Tenant
 from jobs.sending import File
-
-MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/x-ndjson"}
 
 
 def export(

@@ -8,14 +8,12 @@ from rest_framework.request import Request
 from jobs.api.schema import FORM, described, filter_parameters
 from jobs.api.view import AnyAnswer, TenantView
 from jobs.errors import InvalidInput, KeyEnded
-from jobs.exports import Form, chunks
+from jobs.exports import MEDIA_TYPES, Form, chunks
 from jobs.job_filters import JOB_FILTERS, all_of
 from jobs.job_search import Search
 from jobs.keys import Scope, valid_keys
 from jobs.models import ApiKey
 from jobs.sending import File
-
-MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/x-ndjson"}
 
 
 def _form(value: str) -> Form:

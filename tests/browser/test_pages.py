@@ -244,18 +244,3 @@ def test_limits_are_edited_in_the_row_that_shows_them(
     running.fill("3")
     running.press("Enter")
     expect(page.get_by_role("row", name="pending")).to_contain_text("0/3")
-
-
-def test_a_bar_of_the_chart_leads_to_the_jobs_that_ended_in_it(
-    open_page: OpenPage, alice: Tenant
-) -> None:
-    job = make_job(alice, Status.DONE, queue="mail")
-    page = open_page("/?queue=mail&range=30d")
-    plot = page.locator("[data-plot=ended] .u-over")
-    box = plot.bounding_box()
-    assert box is not None
-
-    plot.click(position={"x": box["width"] * (1 - 0.5 / 30), "y": box["height"] / 2})
-
-    expect(page.locator(f"#job-{job.pk}")).to_be_visible()
-    expect(page.locator("#search")).to_have_value(re.compile("queue:mail created:<.* finished:>="))
