@@ -91,17 +91,19 @@ ADMIN: Mapping[str, Queries] = {
     "jobs_job": (
         *(f"status={status}" for status in Status),
         *("tenant=tenant-001", "status=PENDING&tenant=tenant-001", "q=mail", "q=nosuch", "q=vip"),
-        *("q=nosuch&status=PENDING", "q=nosuch&status=DLQ", "q=tenant-001", "p=100"),
+        *("q=nosuch&status=PENDING", "q=nosuch&status=DLQ", "q=tenant-001"),
     ),
     "jobs_deadletter": (
         *("tenant=tenant-001", "queue=mail", "task=mail.send", "error=ErrorQ", "q=vip", "q=quota"),
-        *("q=nosuch", "reason=poison", "tenant=tenant-001&error=ErrorQ", "p=100"),
+        *("q=nosuch", "reason=poison", "tenant=tenant-001&error=ErrorQ"),
     ),
     "jobs_tenant": ("q=tenant-1",),
     "jobs_lane": ("tenant=tenant-001", "q=mail"),
     "jobs_auditentry": ("action=cancel", "tenant=tenant-001", "q=job-17"),
 }
 """Of the lists of the admin, what is asked besides the list itself, which all are."""
+DEEP = 100
+"""People seldom turn over more pages of a list of the admin."""
 
 NOT_MEASURED = {
     *("login", "logout", "favicon", "stored-json", "log-text"),
@@ -188,9 +190,11 @@ def _of_api(world: World) -> Iterator[str]:
 
 def _of_admin() -> Iterator[str]:
     yield reverse("admin:index")
-    for model in admin.site._registry:
+    for model, listed in admin.site._registry.items():
         name = f"{model._meta.app_label}_{model._meta.model_name}"
-        for query in ("", *ADMIN.get(name, ())):
+        there = model._default_manager.order_by()[: DEEP * listed.list_per_page].count()
+        deep = f"p={max(1, there // listed.list_per_page)}"
+        for query in ("", deep, *ADMIN.get(name, ())):
             yield _address(f"admin:{name}_changelist", query=query)
         if row := model._default_manager.order_by("-pk").first():
             yield reverse(f"admin:{name}_change", args=[row.pk])
