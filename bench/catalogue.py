@@ -215,7 +215,7 @@ SCENARIOS = (
         title="Pages and lists over 300,000 jobs of 40 tenants; --long: 10 million of 200",
         measures=_PAGES_WITHIN[200],
         run="bench.service_pages.pages",
-        limit_seconds=2_400,
+        limit_seconds=3_600,
     ),
     Scenario(
         name="pages-sqlite",
@@ -223,7 +223,7 @@ SCENARIOS = (
         measures=_PAGES_WITHIN[400],
         run="bench.service_pages.pages",
         databases=frozenset({SQLITE}),
-        limit_seconds=2_400,
+        limit_seconds=3_600,
     ),
     Scenario(
         name="rest-leases",
