@@ -121,6 +121,7 @@ def job_figures(scope: PageScope, job: Job, endpoint: str) -> Mapping[str, Any]:
         "has_curl": is_readable and is_copyable(job),
         "curl": curl(job, endpoint) if is_readable and is_copyable(job) else "",
         "max_curl_bytes": MAX_CURL_BYTES,
+        "is_from_python": not is_for_tenants(job.task) or job.has_args,
         "is_over": job.status in TERMINAL,
         "actions": allowed_actions(job) if is_operable else set(),
         "may_copy": is_readable and is_operable and is_copyable(job),

@@ -15,6 +15,11 @@ def instant(moment: datetime | None) -> str | None:
     return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
 
+def told(moment: datetime) -> str:
+    """For people, to the second: `2030-01-01 00:00:00 UTC`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def example() -> str:
     """An instant to show to those who wrote one wrongly: tomorrow's midnight, in seconds."""
     return f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT00:00:00Z}"

@@ -292,7 +292,8 @@ def change_limits(
         target.save(update_fields=[*changes, "ceilings"])
         if _PACE & set(changes):
             keep_clock(target, before.get("starts_per_minute", target.starts_per_minute))
-        audit(actor, "change_limits", tenant_id, str(target), before=before, after=changes)
+        name = target.queue if isinstance(target, Lane) else target.slug
+        audit(actor, "change_limits", tenant_id, name, before=before, after=changes)
     transaction.on_commit(wakeup.signal)
 
 

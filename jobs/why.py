@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from jobs.data_keys import key_of
 from jobs.errors import EncryptionKeyErased, EncryptionKeyMissing
-from jobs.instants import instant
+from jobs.instants import told
 from jobs.models import Job, Lane, LaneMinute, Line, Tenant, TenantKey, Worker
 from jobs.registry import is_for_tenants
 from jobs.remote import is_remote
@@ -79,9 +79,9 @@ def explain(job: Job) -> Explanation:
 def _ending(job: Job) -> str:
     match Status(job.status):
         case Status.DONE:
-            return f"The job was done at {instant(job.finished_at)}."
+            return f"The job was done at {told(job.finished_at)}."
         case Status.CANCELLED:
-            return f"The job was cancelled at {instant(job.finished_at)}."
+            return f"The job was cancelled at {told(job.finished_at)}."
         case _:
             reason = job.reason.replace("_", " ") or "it failed"
             return f"The job is a dead letter ({reason}): {job.error_type} {job.error_message}"
@@ -108,10 +108,10 @@ def _time(job: Job, status: Status) -> Iterator[Gate]:
         yield Gate("blocked", "The job waits for jobs that it depends on.")
     elif status is Status.FAILED:
         failed = f"Attempt {job.attempt} failed ({job.error_type})"
-        text = f"{failed}; the next may start at {instant(job.run_at)}."
+        text = f"{failed}; the next may start at {told(job.run_at)}."
         yield Gate("backoff", text, opens_at=job.run_at)
     elif status is Status.SCHEDULED:
-        text = f"The job may start at {instant(job.run_at)}."
+        text = f"The job may start at {told(job.run_at)}."
         yield Gate("scheduled", text, opens_at=job.run_at)
 
 
@@ -127,7 +127,7 @@ def _pause(lane: Lane) -> str:
     if lane.paused_at is None:
         return ""
     why = f": {lane.pause_reason}" if lane.pause_reason else ""
-    return f" by {lane.paused_by} since {instant(lane.paused_at)}{why}"
+    return f" by {lane.paused_by} since {told(lane.paused_at)}{why}"
 
 
 def _keys(job: Job, tenant: Tenant) -> Iterator[Gate]:
@@ -183,7 +183,7 @@ def _pace(code: str, who: str, limit: Limit, now: datetime, opens_in: float) -> 
     if opens_in > 0:
         opens_at = now + timedelta(seconds=opens_in)
         pace = f"{who} may start {limit.starts_per_minute} a minute"
-        text = f"{pace}; the next at {instant(opens_at)}."
+        text = f"{pace}; the next at {told(opens_at)}."
         yield Gate(code, text, limit=limit.starts_per_minute, opens_at=opens_at)
 
 
