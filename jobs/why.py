@@ -77,11 +77,12 @@ def explain(job: Job) -> Explanation:
 
 
 def _ending(job: Job) -> str:
+    ended_at = told(job.finished_at or job.created_at)
     match Status(job.status):
         case Status.DONE:
-            return f"The job was done at {told(job.finished_at)}."
+            return f"The job was done at {ended_at}."
         case Status.CANCELLED:
-            return f"The job was cancelled at {told(job.finished_at)}."
+            return f"The job was cancelled at {ended_at}."
         case _:
             reason = job.reason.replace("_", " ") or "it failed"
             return f"The job is a dead letter ({reason}): {job.error_type} {job.error_message}"

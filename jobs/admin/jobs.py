@@ -21,7 +21,7 @@ from jobs.lookup import by_id_in_status, edge_of, in_status
 from jobs.models import Job, JobTag, Lane, Tenant
 from jobs.statuses import Status
 
-SEARCHED_AT_MOST = 25_000
+SEARCHED_AT_MOST = 15_000
 FOUND_AT_ONCE = 1_000
 """So many that were looked for are remembered by their ids; more are found soon each time."""
 SHOWN_CHARACTERS = 200_000
