@@ -37,6 +37,7 @@ class Attention(NamedTuple):
 def attention(board: Board) -> Attention:
     """What is wrong with the board's tenants, and for operators with the workers."""
     unserved, at_limit = board.unserved(), board.at_limit()
+    all_quiet = _are_all_quiet(board)
     without_worker = {one.lane.pk for one in unserved}
     limited = {row.tenant.pk for row in at_limit}
     unexplained = [
@@ -45,9 +46,9 @@ def attention(board: Board) -> Attention:
         if lane.pk not in without_worker and lane.tenant_id not in limited
     ]
     return Attention(
-        all_quiet=_are_all_quiet(board),
+        all_quiet=all_quiet,
         dead=board.by_status[Status.DLQ],
-        unserved=unserved,
+        unserved=[one for one in unserved if one.is_remote or not all_quiet],
         at_limit=at_limit,
         paused=[_counted(lane) for lane in board.lanes if lane.is_paused and lane.waiting],
         old=[_counted(x) for x in unexplained if x.oldest and x.oldest < board.now - OLD],

@@ -163,3 +163,13 @@ def test_one_line_says_that_every_worker_is_quiet(
 
     a_worker()
     assert told not in operator.get("/").text
+
+
+def test_no_other_worker_is_advised_while_every_worker_is_quiet(
+    operator: Client, alice: Tenant
+) -> None:
+    a_worker(is_draining=True, asked_to="quiet", queues=["mail"])
+    waiting(alice, queue="mass")
+    page = operator.get("/").text
+    assert "Every worker is quiet" in page
+    assert "runworkers --queues" not in page
