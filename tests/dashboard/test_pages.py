@@ -30,7 +30,7 @@ REGIONS = {
     "tenants": ("tenant_list",),
     "workers": ("worker_list",),
 }
-MOST_QUERIES = 22
+MOST_QUERIES = 23
 """On PostgreSQL with what is set for the planner."""
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|hx-on|<script(?![^>]*\ssrc=)", re.I)
 

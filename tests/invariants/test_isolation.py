@@ -61,6 +61,7 @@ API = {
 PAGES = {
     "overview": ["/", "/?tenant=alice"],
     "jobs": ["/jobs/", "/jobs/?tenant=alice", "/jobs/?filter=queue:orders"],
+    "export-jobs": ["/jobs/export", "/jobs/export?tenant=alice"],
     "submit": ["/jobs/new"],
     "job": ["/jobs/{id}/"],
     "stored-json": ["/jobs/{id}/payload.json", "/jobs/{id}/result.json"],
@@ -146,6 +147,7 @@ def mallory_calls(mallory: Tenant) -> Callable[[str, str], Iterator[Any]]:
             yield Client().generic(method, path, body, headers=headers, **options)
         else:
             data = {"tenant": "alice", "queue": QUEUE, "task": "echo", "payload": "1"}
+            data |= {"format": "csv"}
             yield browser.post(path, data) if method == "POST" else browser.get(path)
 
     return call

@@ -336,13 +336,13 @@ LOOKS = (
     ),
     _look(
         name="look: lanes without room are offered",
-        old="if x.opens_in or (x.room != 0 and x.tenant_room != 0)]",
+        old="if x.opens_in or x.has_room or x.tenant_id in own]",
         new="]",
     ),
     _look(
         name="look: a lane that waits for its pace is forgotten",
-        old="if x.opens_in or (x.room != 0",
-        new="if (x.room != 0",
+        old="if x.opens_in or x.has_room",
+        new="if x.has_room",
     ),
     _look(
         name="look: a line with paces is for claims at once",
