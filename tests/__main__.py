@@ -34,9 +34,15 @@ ANYWHERE = (
     *("tests/bench/test_measuring.py", "tests/bench/test_report.py", "tests/browser/test_axe.py"),
     *("tests/mutants/", *(f"tests/packaging/test_{what}.py" for what in ("audit", "containers"))),
     *(f"tests/packaging/test_{what}.py" for what in ("postgres", "proxy")),
+    *(f"tests/browser/test_{what}.py" for what in ("frame", "narrow", "tenant_choice", "times")),
+    *("tests/client/", "tests/examples/test_workers.py", "tests/dashboard/test_roles.py"),
+    "tests/admin/test_permissions.py::test_permissions_open_and_change_what_the_table_says",
 )
 """How the names of those tests begin that are the same on any database, as they look at processes,
-files or the look of a page: they run beside SQLite alone."""
+files, the look of a page, a program on the far side of REST, or at who may do what: they run
+beside SQLite alone."""
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+"""Hundreds of processes are started, and would all compile the same modules."""
 PASSED, NO_TESTS = 0, 5
 """Of pytest's exit codes; the latter is for arguments that choose nothing."""
 PYTEST = (sys.executable, "-m", "pytest")
@@ -66,15 +72,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _started(arguments: Sequence[str]) -> Iterator[Part]:
-    without_database = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
+    without_database = {k: v for k, v in ENVIRONMENT.items() if k != "DATABASE_URL"}
     for name, chosen in _parts(arguments):
         command = [*PYTEST, *arguments, *chosen]
         yield _start(f"SQLite{name}", command, without_database, is_shown=not name)
-    is_given = "DATABASE_URL" in os.environ  # then it is one database for all
+    is_given = "DATABASE_URL" in ENVIRONMENT  # then it is one database for all
     for name, chosen in [("", ())] if is_given else _parts(arguments):
         once = [f"--deselect={name}" for name in ANYWHERE] if chosen else []
         command = [*PYTEST_ON_POSTGRESQL, *arguments, *chosen, *once]
-        yield _start(f"PostgreSQL{name}", command, os.environ, is_shown=False)
+        yield _start(f"PostgreSQL{name}", command, ENVIRONMENT, is_shown=False)
 
 
 def _parts(arguments: Sequence[str]) -> Sequence[tuple[str, Sequence[str]]]:
