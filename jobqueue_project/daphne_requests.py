@@ -3,9 +3,12 @@
 Of daphne 4.2.3 with Twisted 26.10.
 """
 
+import re
 from typing import Any
 
 from daphne import access, cli, http_protocol
+
+_WITH_HOST = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 
 
 class Request(http_protocol.WebRequest):
@@ -16,6 +19,14 @@ class Request(http_protocol.WebRequest):
         at the key, and for seconds where there are megabytes. Django reads those that it wants.
         """
         super().__init__(*given, parsePOSTFormSubmission=False, **named)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """With the host that a target names (RFC 9112, section 3.2.2), and without it there."""
+        if named := _WITH_HOST.match(path):
+            self.requestHeaders.setRawHeaders(b"host", [named[1]])
+            rest = path[named.end() :]
+            path = rest if rest.startswith(b"/") else b"/" + rest
+        super().requestReceived(command, path, version)
 
     def handle_exception(self, exception: BaseException) -> None:
         """Cut an answer off that has begun: an end would say that it is whole.

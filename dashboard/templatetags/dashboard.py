@@ -310,9 +310,12 @@ def _term(word: str, value: str) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def jobs_where(context: RequestContext, word: str, value: str, tenant: str = "") -> str:
+def jobs_where(
+    context: RequestContext, word: str, value: str, tenant: str = "", ended_within: str = ""
+) -> str:
     """The address of the jobs of which this is so; of the tenant, or of that of the page."""
-    asked = {"filter": _term(word, value)}
+    lately = f" finished:<{ended_within}" if ended_within else ""
+    asked = {"filter": f"{_term(word, value)}{lately}"}
     if slug := tenant or context["request"].GET.get("tenant", ""):
         asked["tenant"] = slug
     return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"

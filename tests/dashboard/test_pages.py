@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -139,10 +140,19 @@ def test_an_unknown_region_is_an_empty_answer(operator: Client, alice: Tenant) -
 
 
 def test_tiles_show_the_counts_and_link_to_the_jobs(ann: Client, busy: dict[Status, Job]) -> None:
-    tiles = ann.get(reverse("overview")).context["tiles"]["counts"]
+    page = ann.get(reverse("overview"))
+    tiles = page.context["tiles"]["counts"]
+    links = dict(re.findall(r'<a class="tile status-(\w+)[^"]*" href="([^"]*)"', page.text))
 
     for status in (Status.PENDING, Status.RUNNING, Status.SCHEDULED, Status.FAILED, Status.DLQ):
         assert str(tiles[status]) == "1"
+        assert str(busy[status].pk) in ann.get(unescape(links[status.lower()])).text
+    done_today = {"finished_at": timezone.now() - timedelta(hours=23)}
+    done_before = {"finished_at": timezone.now() - timedelta(hours=25)}
+    for ended, is_shown in ((done_today, True), (done_before, False)):
+        Job.objects.filter(pk=busy[Status.DONE].pk).update(**ended)
+        shown = ann.get(unescape(links["done"])).text
+        assert (str(busy[Status.DONE].pk) in shown) is is_shown
 
 
 def test_what_is_wrong_is_said_and_only_then(ann: Client, alice: Tenant) -> None:

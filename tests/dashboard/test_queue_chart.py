@@ -83,7 +83,7 @@ def test_a_time_of_the_chart_leads_to_the_jobs_that_ended_in_it(ann: Client, ali
 
 def test_the_whole_range_leads_to_its_jobs(operator: Client, jobs: None) -> None:
     page = operator.get(OVERVIEW, {"tenant": "mallory", "range": "6h"}).text
-    (address,) = re.findall(r'<a href="([^"]*)">The jobs that ended in this time', page)
+    (address,) = re.findall(r'<a href="([^"]*)">All jobs that ended in this time', page)
 
     (job,) = operator.get(unescape(address)).context["jobs"]["page"].rows
     assert job.status == Status.DLQ

@@ -37,6 +37,20 @@ def test_a_body_is_not_read_as_a_form_before_the_key(server: str, alice: Tenant)
         assert posted(server, kind, key) == (415, "unsupported_media_type")
 
 
+def test_a_target_may_name_its_host(server: str, alice: Tenant) -> None:
+    key = create_api_key(alice, actor="command:test")[1]
+    make_job(alice, queue="orders")
+    proxied = HTTPConnection(urlsplit(server).netloc, timeout=PATIENCE_SECONDS)
+    query = "/api/v1/jobs?filter=queue:orders"
+    proxied.request("GET", f"{server}{query}", headers={"Authorization": f"Bearer {key}"})
+    answer = proxied.getresponse()
+    assert (answer.status, len(json.loads(answer.read())["results"])) == (200, 1)
+    proxied.request("GET", "http://elsewhere.example", headers={"Host": urlsplit(server).netloc})
+    with proxied.getresponse() as refused:
+        assert refused.status == 400  # who is meant is whom the target names
+    proxied.close()
+
+
 def test_its_access_log_has_no_queries() -> None:
     with live_server() as (address, process):
         server = HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE_SECONDS)
