@@ -24,6 +24,7 @@ WAITING = {
     ),
 }
 """The folders whose tests mostly wait, by part; and some more, so that all parts end together."""
+_LOOKS = ("frame", "narrow", "pages", "tenant_choice", "times")
 LAUNCHER = "tests/acceptance/test_launcher.py::test"
 ANYWHERE = (
     f"{LAUNCHER}_taken_port_is_said_before_anything_starts",
@@ -34,9 +35,9 @@ ANYWHERE = (
     *("tests/bench/test_measuring.py", "tests/bench/test_report.py", "tests/browser/test_axe.py"),
     *("tests/mutants/", *(f"tests/packaging/test_{what}.py" for what in ("audit", "containers"))),
     *(f"tests/packaging/test_{what}.py" for what in ("postgres", "proxy")),
-    *(f"tests/browser/test_{what}.py" for what in ("frame", "narrow", "tenant_choice", "times")),
+    *(f"tests/browser/test_{what}.py" for what in _LOOKS),
     *("tests/client/", "tests/examples/test_workers.py", "tests/dashboard/test_roles.py"),
-    "tests/admin/test_permissions.py::test_permissions_open_and_change_what_the_table_says",
+    "tests/admin/test_permissions.py",
 )
 """How the names of those tests begin that are the same on any database, as they look at processes,
 files, the look of a page, a program on the far side of REST, or at who may do what: they run

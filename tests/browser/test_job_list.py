@@ -16,6 +16,8 @@ from tests.factories import copy_job, make_job
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 OpenPage = Callable[..., Page]
+COMPLETION_MS = 120
+"""After so long without another letter the filter box looks for what to offer."""
 
 
 def test_rows_are_chosen_by_key_and_range_and_stay_chosen(
@@ -106,6 +108,22 @@ def test_the_filter_box_completes_words_and_values(open_page: OpenPage, alice: T
     expect(offers).to_have_count(0)
     box.press("Enter")
     expect(page.locator("#jobs tr[data-href]")).to_have_count(1)
+
+
+def test_what_is_chosen_stays_chosen_when_it_is_offered_anew(
+    open_page: OpenPage, alice: Tenant
+) -> None:
+    page = open_page("/jobs/")
+    box = page.get_by_role("combobox", name="Filter")
+    offer = page.locator("#completions").get_by_role("option")
+    box.press_sequentially("qu")
+    expect(offer).to_have_text(["queue:"])
+    box.press_sequentially("e")
+    box.press("ArrowDown")
+    page.wait_for_timeout(3 * COMPLETION_MS)
+    expect(offer).to_have_attribute("aria-selected", "true")
+    box.press("Enter")
+    expect(box).to_have_value("queue:")
 
 
 def test_the_log_of_a_running_job_grows(open_page: OpenPage, alice: Tenant) -> None:

@@ -33,11 +33,12 @@ async function look() {
 }
 
 function show(found) {
+  const chosen = offers[at];
   offers = found;
   list.replaceChildren(...found.map(option));
   list.hidden = !found.length;
   box.setAttribute("aria-expanded", String(found.length > 0));
-  go(-1);
+  go(found.indexOf(chosen)); // letters that came late must not take a choice back
 }
 
 function option(text, index) {
