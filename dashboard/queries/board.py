@@ -16,7 +16,7 @@ from jobs.store.clock import now
 from jobs.store.depths import CountedLane, lanes_with_counts
 from jobs.worker_states import WorkerState, worker_state
 
-MAX_ROWS = 50
+MAX_ROWS = 20
 MINUTE, SPARK_MINUTES = timedelta(minutes=1), 15
 
 
