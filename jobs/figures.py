@@ -16,7 +16,13 @@ from django.utils import timezone
 from jobs.lookup import in_status
 from jobs.models import Job, Lane, LaneMinute, Tenant
 from jobs.statuses import UNUSUAL, Status
-from jobs.store.depths import CAP, CountedLane, counted_by_lane, lanes_with_counts, newest_times
+from jobs.store.depths import (
+    CAP,
+    CountedLane,
+    lanes_with_counts,
+    newest_times,
+    unusual_by_lane,
+)
 from jobs.store.minutes import Length, read_counts, total
 
 LIVE = (Status.SCHEDULED, Status.BLOCKED, Status.PENDING, Status.RUNNING, Status.FAILED)
@@ -82,10 +88,8 @@ def lanes_of(tenant: Tenant, queue: str | None = None) -> list[LaneFigures[Lane]
     counted = {one.pk: one for one in lanes_with_counts(chosen)}
     by_queue = chosen.filter(pk__in=counted).order_by("queue")
     found = {lane.pk: _capped(lane, counted[lane.pk]) for lane in by_queue}
-    for status in (Status.SCHEDULED, Status.BLOCKED, Status.FAILED, Status.DLQ):
-        for lane_id, count in counted_by_lane(tenant.pk, status):
-            if lane_id in found:
-                found[lane_id].depth[status] = min(count, CAP)
+    for lane_id, counts in unusual_by_lane(found).items():
+        found[lane_id].depth.update(counts)
     return list(found.values())
 
 

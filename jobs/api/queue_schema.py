@@ -4,7 +4,7 @@ from jobs.api.schema import COUNT, INSTANT, MAYBE_INSTANT, TEXT, nullable, page_
 from jobs.figures import COUNTS
 from jobs.models import START_LIMITS
 from jobs.statuses import Status
-from jobs.store.depths import CAP, SEARCHED
+from jobs.store.depths import CAP
 
 _CAPPED = f"Counting stops at {CAP:,}: that many stand for that many or more."
 QUEUE_COMPONENT = record(
@@ -22,9 +22,7 @@ QUEUE_COMPONENT = record(
         "depth": {
             "type": "object",
             "additionalProperties": COUNT,
-            "description": _CAPPED
-            + f" SCHEDULED, BLOCKED, FAILED and `dead` are counted among {SEARCHED:,} such jobs "
-            "of the tenant.",
+            "description": _CAPPED,
         },
         "dead": {**COUNT, "description": _CAPPED},
         "oldest_waiting_seconds": nullable(

@@ -12,6 +12,7 @@ from jobs.api import dead_letter_views
 from jobs.models import Attempt, AuditEntry, Job, Tenant
 from jobs.services import change_limits
 from jobs.statuses import Status
+from jobs.store import depths
 from tests.api.conftest import Caller, problem
 from tests.factories import make_job
 
@@ -260,7 +261,8 @@ def test_the_figures_count_every_status(api: Caller, alice: Tenant) -> None:
 def test_the_depth_of_a_queue_is_counted_to_a_cap(
     api: Caller, alice: Tenant, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    monkeypatch.setattr(figures, "CAP", 2)
+    for module in (figures, depths):
+        monkeypatch.setattr(module, "CAP", 2)
     for status in (Status.DLQ, Status.SCHEDULED, Status.PENDING):
         for queue in ("mail", "mail", "mail", "other"):
             make_job(alice, status, queue=queue)
