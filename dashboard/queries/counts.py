@@ -10,9 +10,7 @@ from django.db.models.functions import Now
 from jobs.models import Tenant
 from jobs.statuses import UNUSUAL, Status
 from jobs.store.depths import CAP
-from jobs.store.dialect import BY_TENANT, array, fetch, is_postgresql
-
-_UNUSUAL = ", ".join(f"'{status}'" for status in UNUSUAL)
+from jobs.store.dialect import BY_TENANT, IN_UNUSUAL, array, fetch, is_postgresql
 
 
 class Count(NamedTuple):
@@ -34,15 +32,12 @@ def total(values: Collection[int], cap: int = CAP) -> Count:
 
 
 def capped(status: Status, cap: int = CAP) -> RawSQL:
-    """Of a tenant: its jobs in one of the `UNUSUAL` statuses, at most one more than `cap`.
-
-    The list repeats the condition of the index word for word, which is how SQLite recognises it.
-    """
+    """Of a tenant: its jobs in one of the `UNUSUAL` statuses, at most one more than `cap`."""
     return RawSQL(  # noqa: S611  (the words are ours)
         f"""(SELECT count(*) FROM (
             SELECT 1 FROM jobs_job
             WHERE jobs_job.tenant_id = jobs_tenant.id AND jobs_job.status = %s
-                AND jobs_job.status IN ({_UNUSUAL})
+                AND jobs_job.{IN_UNUSUAL}
             LIMIT %s) AS counted)""",
         (status.value, cap + 1),
         output_field=BigIntegerField(),
@@ -55,7 +50,7 @@ _WHERE = {
     Status.RUNNING: "tenant_id = ANY(%(tenants)s) AND status = 'RUNNING'",
     **{
         status: f"""tenant_id = ANY(%(tenants)s) AND status = '{status}'
-            AND status IN ({_UNUSUAL})"""
+            AND {IN_UNUSUAL}"""
         for status in UNUSUAL
     },
 }

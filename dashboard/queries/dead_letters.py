@@ -10,8 +10,8 @@ from dashboard.scope import PageScope
 from jobs.dead_letter_groups import Group, Row, grouped
 from jobs.fingerprint import LOOKED_AT
 from jobs.models import Job
-from jobs.statuses import UNUSUAL, Status
-from jobs.store.dialect import BY_TENANT, as_uuid, fetch, is_postgresql
+from jobs.statuses import Status
+from jobs.store.dialect import BY_TENANT, IN_UNUSUAL, as_uuid, fetch, is_postgresql
 
 GROUPED = 10_000
 """So many of the newest dead letters are grouped."""
@@ -23,7 +23,7 @@ LISTED = 50
 _FIRST = " ORDER BY id DESC LIMIT %(limit)s"
 _OF_ALL = f"status = '{Status.DLQ}'"
 _OF_TENANT = f"""tenant_id = %(tenant_{{}})s AND status = '{Status.DLQ}'
-    AND status IN ({", ".join(f"'{status}'" for status in UNUSUAL)})"""
+    AND {IN_UNUSUAL}"""
 _NEWEST = f"""
 SELECT id, task, error_type, substr(error_message, 1, {LOOKED_AT}) AS message,
     MICROSECONDS(finished_at) AS died

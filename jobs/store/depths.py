@@ -7,9 +7,9 @@ from typing import NamedTuple
 from django.db.models import IntegerField, QuerySet, Subquery
 
 from jobs.models import Lane
-from jobs.statuses import UNUSUAL, Status
+from jobs.statuses import Status
 from jobs.store.clock import now
-from jobs.store.dialect import BY_TENANT, array, fetch, is_postgresql
+from jobs.store.dialect import BY_TENANT, IN_UNUSUAL, array, fetch, is_postgresql
 
 CAP = 10_000
 """Where counting stops: that many stand for that many or more."""
@@ -70,13 +70,12 @@ _RUNNING = f"""
 SELECT lane_id, count(*) FROM jobs_job
 WHERE tenant_id = ANY(%(tenants)s) AND status = '{Status.RUNNING}' GROUP BY lane_id"""
 
-_OF_STATUS = """(SELECT count(*) FROM (
+_OF_STATUS = f"""(SELECT count(*) FROM (
         SELECT 1 FROM jobs_job
-        WHERE jobs_job.lane_id = lane.id AND jobs_job.status = '{}' AND jobs_job.status IN ({})
+        WHERE jobs_job.lane_id = lane.id AND jobs_job.status = '{{}}' AND jobs_job.{IN_UNUSUAL}
         LIMIT %(limit)s) AS counted)"""
-_IN_INDEX = ", ".join(f"'{status}'" for status in UNUSUAL)  # SQLite knows it by these words
 _UNUSUAL = f"""
-SELECT lane.id, {", ".join(_OF_STATUS.format(status, _IN_INDEX) for status in COUNTED)}
+SELECT lane.id, {", ".join(map(_OF_STATUS.format, COUNTED))}
 FROM jobs_lane AS lane WHERE lane.id = ANY(%(lanes)s)"""
 
 

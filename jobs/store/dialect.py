@@ -37,6 +37,8 @@ from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transact
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
+from jobs.statuses import UNUSUAL
+
 _ARGUMENT = r"([^(),]+(?:\([^()]*\)[^(),]*)?)"
 _IN_SECONDS = re.compile(rf"IN_SECONDS\({_ARGUMENT}\)")
 _SECONDS = re.compile(rf"\bSECONDS\({_ARGUMENT}, {_ARGUMENT}\)")
@@ -156,6 +158,9 @@ def find_rows_by_key() -> None:
 # what is of others than go by the index of a tenant; but what others keep has no end.
 BY_TENANT = """
 SELECT set_config('random_page_cost', '0', TRUE), set_config('seq_page_cost', '0', TRUE)"""
+
+IN_UNUSUAL = f"status IN {tuple(status.value for status in UNUSUAL)}"
+"""Repeats the condition of the index `job_unusual` word for word: so SQLite recognises it."""
 
 ALONE = "SELECT set_config('max_parallel_workers_per_gather', '0', TRUE)"
 """Until the end of the transaction no other process helps: for a few rows, starting one takes

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs.models import LaneMinute, LanePeriod
-from jobs.store.dialect import array, fetch, is_postgresql, one_writer, sql
+from jobs.store.dialect import ALONE, array, fetch, is_postgresql, one_writer, sql
 
 SHARDS = 32
 
@@ -163,8 +163,6 @@ _KEYS = {
     "lane_id": "lane_id",
     "minute": "MICROSECONDS(minute) / 1000000",
 }
-# The planner takes these rows for many; to start another process takes longer than to read them.
-_ALONE = "SELECT set_config('max_parallel_workers_per_gather', '0', TRUE)"
 # One statement: between two of them counts may have passed from the minutes to the sums.
 _READ = """
 SELECT {shown}, {added} FROM (
@@ -212,7 +210,7 @@ def read_counts(
     words = {"key": key, "shown": _KEYS[key], "figures": ", ".join(figures)}
     added = ", ".join(map(_added, figures))
     statement = _READ.format(**words, added=added, sums=sums, minutes=minutes)
-    rows = fetch(statement, asked, before=[_ALONE] if is_postgresql() else [])
+    rows = fetch(statement, asked, before=[ALONE] if is_postgresql() else [])
     return {of: tuple(sums) for of, *sums in rows}
 
 
