@@ -19,7 +19,7 @@ run: $(VENV)/installed ## the same without the generated workload
 proof: $(VENV)/installed ## 1,000 jobs, a worker killed among them, everything accounted for
 	@$(PY) manage.py proof
 
-test: $(VENV)/installed-dev ## every test on SQLite, and on a real PostgreSQL if it looks at a database (ARGS="-k claim")
+test: $(VENV)/installed-dev ## every test on SQLite; what depends on the database on a real PostgreSQL, too (ARGS="-k claim")
 	@$(PY) -m tests $(ARGS)
 
 bench: $(VENV)/installed-dev ## how fast it is here, beside the database alone (ARGS="--only drain-sync")

@@ -87,12 +87,17 @@ def test_the_actions_of_the_admin_stay_in_view(
     expect(page.locator(".actions select")).to_be_in_viewport(ratio=1)
 
 
+def filter_box(page: Page) -> tuple[Locator, Locator]:
+    """The box, and what it offers."""
+    offers = page.locator("#completions").get_by_role("option")
+    return page.get_by_role("combobox", name="Filter"), offers
+
+
 def test_the_filter_box_completes_words_and_values(open_page: OpenPage, alice: Tenant) -> None:
     make_job(alice, queue="email")
     make_job(alice, queue="other")
     page = open_page("/jobs/")
-    box = page.get_by_role("combobox", name="Filter")
-    offers = page.locator("#completions").get_by_role("option")
+    box, offers = filter_box(page)
 
     box.press_sequentially("que")
     expect(offers).to_have_text(["queue:"])
@@ -114,8 +119,7 @@ def test_what_is_chosen_stays_chosen_when_it_is_offered_anew(
     open_page: OpenPage, alice: Tenant
 ) -> None:
     page = open_page("/jobs/")
-    box = page.get_by_role("combobox", name="Filter")
-    offer = page.locator("#completions").get_by_role("option")
+    box, offer = filter_box(page)
     box.press_sequentially("qu")
     expect(offer).to_have_text(["queue:"])
     box.press_sequentially("e")
