@@ -43,6 +43,7 @@ def tenant_list(request: HttpRequest) -> HttpResponse:
         "name": request.GET.get("name", "").strip(),
         "state": _known(request.GET.get("state", ""), tenants.STATES, ""),
         "sort": _known(request.GET.get("sort", ""), tenants.SORTS, "tenant"),
+        "page": request.GET.get("page", ""),
     }
     regions = {"tenant_list": lambda: _listed(scope, **asked)}
     return live_page(request, scope, "tenants", regions, asked=asked, states=tenants.STATES)
@@ -53,12 +54,12 @@ def _known(word: str, words: Collection[str], otherwise: str) -> str:
 
 
 def _listed(scope: PageScope, **asked: str) -> dict[str, Any]:
-    shown, found = tenants.listed(scope, **asked)
+    shown, page = tenants.listed(scope, **asked)
     at = now()
     ids = [row.tenant.pk for row in shown]
     today, month = tenants.used(ids, at), tenants.used(ids, at, days=tenants.MONTH_DAYS)
     rows = [(row, today[row.tenant.pk], month[row.tenant.pk]) for row in shown]
-    return {"rows": rows, "found": found, "total": len(scope.shown)}
+    return {"rows": rows, "page": page, "total": len(scope.shown)}
 
 
 @require_safe

@@ -75,8 +75,8 @@ def grouped(
     for row in newest:
         kind = _kind(row.message) if tells_messages else None
         found[row.task, row.error_type, kind].append(row)
-    groups = [_group(*key, its) for key, its in found.items()]
-    largest = sorted(groups, key=lambda group: (-group.total, group.filter))[:at_most]
+    by_size = sorted(found.items(), key=lambda one: (-len(one[1]), [*map(str, one[0])]))
+    largest = [_group(*key, its) for key, its in by_size[:at_most]]
     _open_messages(largest)
     return largest, len(found)
 

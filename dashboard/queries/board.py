@@ -65,11 +65,6 @@ class Board:
         return lanes_with_counts(Lane.objects.filter(tenant__in=self.scope.ids))
 
     @cached_property
-    def day(self) -> dict[int, history.Ended]:
-        """What ended in the last 24 hours, by tenant."""
-        return history.ended_in_a_day(self.scope.ids, self.now)
-
-    @cached_property
     def workers(self) -> list[Worker]:
         """The worker processes."""
         return list(workers.seen())
@@ -78,7 +73,7 @@ class Board:
     def by_status(self) -> dict[Status, Count]:
         """Jobs per status: live ones now; DONE in the last 24 hours."""
         found = counts.by_status(self.scope.ids)
-        found[Status.DONE] = Count(sum(ended.done for ended in self.day.values()))
+        found[Status.DONE] = Count(history.done_in_a_day(self.scope, self.now))
         return {status: found[status] for status in Status}
 
     @cached_property

@@ -15,7 +15,7 @@ from jobs.store.dialect import BY_TENANT, IN_UNUSUAL, as_uuid, fetch, is_postgre
 
 GROUPED = 10_000
 """So many of the newest dead letters are grouped."""
-SHOWN = 100
+SHOWN = 50
 LISTED = 50
 
 

@@ -244,12 +244,12 @@ def ended_per_lane(tenant_ids: Collection[int], since: datetime) -> dict[int, En
     return {lane_id: Ended(*sums) for lane_id, *sums in fetch(_PER_LANE, asked)}
 
 
-def ended_in_a_day(tenant_ids: Collection[int], now: datetime) -> dict[int, Ended]:
-    """What ended in this hour and the 23 before, by tenant."""
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    since = hour - timedelta(hours=23)
-    found = read_counts("tenant_id", OUTCOMES, Length.HOUR, tenant_ids, since)
-    return {tenant_id: Ended(*sums) for tenant_id, sums in found.items()}
+def done_in_a_day(scope: PageScope, now: datetime) -> int:
+    """How many jobs were done in this hour and the 23 before."""
+    since = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    of_all = scope.searched == (None,)
+    found = read_counts("minute", ("done",), Length.HOUR, scope.ids, since, of_all=of_all)
+    return sum(done for (done,) in found.values())
 
 
 def sparks(

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from django.core.paginator import Page, Paginator
 from django.db.models import Q
 
 from dashboard.queries import counts, history
 from dashboard.queries.counts import Count
 from dashboard.queries.history import Ended
+from dashboard.queries.rows import PAGE
 from dashboard.queries.unserved import unserved
 from dashboard.scope import PageScope
 from jobs.models import Lane, Line, Worker
@@ -19,7 +21,6 @@ from jobs.store.clock import now
 from jobs.store.depths import CountedLane, lanes_with_counts
 from jobs.worker_states import live_workers
 
-MAX_ROWS = 100
 LATELY = timedelta(minutes=5)
 SPARK_STEP, SPARK_BARS = timedelta(minutes=2), 30
 """The last hour, so finely."""
@@ -89,11 +90,12 @@ SORTS: Mapping[str, Callable[[QueueRow], Any]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What of the queues is asked for, and in which order."""
+    """What of the queues is asked for, in which order, and which page of it."""
 
     name: str = ""
     state: str = ""
     sort: str = "tenant"
+    page: str = ""
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> "Asked":
@@ -103,6 +105,7 @@ class Asked:
             query.get("name", "").strip(),
             state if state in STATES else "",
             sort if sort in SORTS else "tenant",
+            query.get("page", ""),
         )
 
     def __bool__(self) -> bool:
@@ -120,27 +123,31 @@ class Asked:
 
 
 def listed(scope: PageScope, asked: Asked) -> dict[str, Any]:
-    """The queues that are asked for with their last hour, the number of them, and of all.
+    """A page of the queues that are asked for, each with its last hour, and the number of all.
 
     Where their names decide, no others than those that are shown are counted.
     """
     known = _known(scope)
     found = sorted(filter(asked.names, known), key=NAMES["tenant"])
     if asked.is_of_names:
-        shown = _rows(scope, sorted(found, key=NAMES[asked.sort])[:MAX_ROWS])
-        count = len(found)
+        page = _page(sorted(found, key=NAMES[asked.sort]), asked)
+        shown = _rows(scope, list(page))
     else:
         matching = [row for row in _rows(scope, found) if _is_in(asked.state, row)]
-        shown = sorted(matching, key=SORTS[asked.sort])[:MAX_ROWS]
-        count = len(matching)
+        page = _page(sorted(matching, key=SORTS[asked.sort]), asked)
+        shown = list(page)
     shown_ids = [row.lane.pk for row in shown]
     hour = history.sparks(shown_ids, now(), step=SPARK_STEP, bars=SPARK_BARS)
     return {
         "rows": [(row, hour[row.lane.pk]) for row in shown],
         **_without_workers([row.lane for row in shown if not row.workers]),
-        "found": count,
+        "page": page,
         "total": len(known),
     }
+
+
+def _page(rows: Sequence[Any], asked: Asked) -> Page[Any]:
+    return Paginator(rows, PAGE).get_page(asked.page)
 
 
 def _without_workers(lanes: Collection[CountedLane]) -> dict[str, list[str]]:

@@ -9,20 +9,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Min, Q, Sum
+from django.core.paginator import Page, Paginator
+from django.db.models import Min, OuterRef, Q, Sum
 
 from dashboard.queries import counts
 from dashboard.queries.counts import Count
+from dashboard.queries.rows import PAGE
 from dashboard.scope import PageScope
 from jobs.ceilings import ceiling
 from jobs.models import Job, Lane, LaneMinute, Tenant
 from jobs.store import submission_window
 from jobs.store.clock import now
-from jobs.store.depths import lanes_with_counts
+from jobs.store.depths import RowCount, lanes_with_counts
 from jobs.store.minutes import Length, read_counts
 from jobs.uuid7 import first_id
 
-MAX_ROWS = 100
 HOUR, LATELY = timedelta(hours=1), timedelta(minutes=5)
 MONTH_DAYS = 30
 
@@ -92,28 +93,29 @@ STATES = [state for state in KNOWN_STATES if state]
 
 
 class Listed(NamedTuple):
-    """Those of the tenants that are shown, and how many there are that match."""
+    """Those of the tenants that are shown, and the page of those that match."""
 
     rows: list[TenantRow]
-    found: int
+    page: Page[Any]
 
 
-def listed(scope: PageScope, name: str, state: str, sort: str) -> Listed:
-    """The tenants in scope whose name has this, in this state and order.
+def listed(scope: PageScope, name: str, state: str, sort: str, page: str) -> Listed:
+    """A page of the tenants in scope whose name has this, in this state and order.
 
     Where their names decide, no others than those that are shown are counted.
     """
     found = [one for one in scope.shown if name.lower() in one.slug and KNOWN_STATES[state](one)]
     if sort == "tenant" and state != NOISY:
         by_name = sorted(found, key=lambda tenant: tenant.slug)
-        return Listed(rows_of(_with_dead(by_name[:MAX_ROWS])), len(found))
+        named = Paginator(by_name, PAGE).get_page(page)
+        return Listed(rows_of(_with_dead(list(named))), named)
     rows = rows_of(_with_dead(found) if sort == "dead" else found)
     if state == NOISY:
         rows = [row for row in rows if row.noise]
-    shown = sorted(rows, key=SORTS[sort])[:MAX_ROWS]
+    shown = Paginator(sorted(rows, key=SORTS[sort]), PAGE).get_page(page)
     if sort != "dead":
         _with_dead([row.tenant for row in shown])
-    return Listed(shown, len(rows))
+    return Listed(list(shown), shown)
 
 
 def _with_dead(tenants: Sequence[Any]) -> Sequence[Any]:
@@ -141,13 +143,13 @@ def rows_of(tenants: Sequence[Any]) -> list[TenantRow]:
         lanes.setdefault(lane.tenant_id, []).append(lane)
     waiting = {pk: counts.total([lane.waiting for lane in own]) for pk, own in lanes.items()}
     arrived = _arrived(waiting, at)
-    weights = _weights(hours)
+    got = _got(hours)
     return [
         TenantRow(
             tenant=tenant,
             waiting=waiting.get(tenant.pk, Count(0)),
             running=sum(lane.running for lane in lanes.get(tenant.pk, [])),
-            share=(share := _share(tenant, hours, weights)),
+            share=(share := _share(tenant, hours.get(tenant.pk), got)),
             noise=_noise(share, hours.get(tenant.pk, _Hour()), arrived.get(tenant.pk, 0)),
         )
         for tenant in tenants
@@ -176,17 +178,28 @@ def _hour(run_seconds: float, started: int, lately: int, times: float) -> _Hour:
     return _Hour(run_seconds, started, lately, before)
 
 
-def _weights(hours: Collection[int]) -> dict[int, int]:
-    """The weights of those that had work."""
-    return dict(Tenant.objects.filter(pk__in=list(hours)).values_list("pk", "weight"))
+class _Got(NamedTuple):
+    """What all that had work weigh, and got together."""
+
+    weight: int
+    run_seconds: float
+    started: int
 
 
-def _share(tenant: Tenant, hours: Mapping[int, _Hour], weights: Mapping[int, int]) -> Share:
-    own = hours.get(tenant.pk, _Hour())
+def _got(hours: Mapping[int, _Hour]) -> _Got:
+    weights = Tenant.objects.filter(pk__in=list(hours)).values_list("weight", flat=True)
+    run_seconds = sum(one.run_seconds for one in hours.values())
+    return _Got(sum(weights), run_seconds, sum(one.started for one in hours.values()))
+
+
+def _share(tenant: Tenant, own: _Hour | None, got: _Got) -> Share:
+    """Its part; one that had no work is due what it would be beside those that had."""
+    among = got.weight if own else got.weight + tenant.weight
+    own = own or _Hour()
     return Share(
-        due=_part(tenant.weight, sum({**weights, tenant.pk: tenant.weight}.values())),
-        run_time=_part(own.run_seconds, sum(one.run_seconds for one in hours.values())),
-        starts=_part(own.started, sum(one.started for one in hours.values())),
+        due=_part(tenant.weight, among),
+        run_time=_part(own.run_seconds, got.run_seconds),
+        starts=_part(own.started, got.started),
     )
 
 
@@ -198,11 +211,9 @@ def _arrived(waiting: Mapping[int, Count], at: datetime) -> dict[int, int]:
     """Jobs that came lately, of the tenants with the longest backlogs, counted to a cap."""
     fullest = sorted(waiting, key=lambda pk: -waiting[pk].value)[:SUSPECTS]
     since = first_id((at - LATELY).timestamp())
-    return {
-        pk: Job.objects.filter(tenant_id=pk, pk__gte=since).order_by()[:ARRIVALS_CAP].count()
-        for pk in fullest
-        if waiting[pk].value >= MANY
-    }
+    suspects = Tenant.objects.filter(pk__in=[pk for pk in fullest if waiting[pk].value >= MANY])
+    came = Job.objects.filter(tenant_id=OuterRef("pk"), pk__gte=since).order_by().values("pk")
+    return dict(suspects.order_by().values_list("pk", RowCount(came[:ARRIVALS_CAP])))
 
 
 def _noise(share: Share, hour: _Hour, arrived: int) -> list[str]:

@@ -1,21 +1,18 @@
-"""How figures are written on pages: statuses, ages, durations, sparklines, links."""
+"""How figures are written on pages: statuses, ages, durations, links."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from django import template
 from django.template import RequestContext
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from dashboard.queries.counts import Count, total
-from dashboard.queries.history import Ended, Series
 from dashboard.scope import PageScope
 from jobs.filters import bare_or_quoted
 from jobs.models import Job, Lane, Operation, Worker
@@ -24,6 +21,8 @@ from jobs.statuses import OperationState, Status
 register = template.Library()
 
 NOTHING = "—"
+PLACES = {"partial", "before", "after", "page"}
+"""What of an address tells the place in a list, or a part of the page."""
 
 
 class Face(NamedTuple):
@@ -47,6 +46,7 @@ FACES = {
 
 
 @register.simple_tag
+@cache
 def icon(name: str) -> SafeString:
     """An icon of the sprite; decoration only, a word stands beside it."""
     sprite = static("dashboard/icons.svg")
@@ -172,7 +172,7 @@ def exact(moment: datetime | None) -> str:
     """A time in UTC to the millisecond."""
     if moment is None:
         return NOTHING
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+    return f"{moment.astimezone(UTC).isoformat(' ', 'milliseconds')[:23]} UTC"
 
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -251,61 +251,8 @@ def as_text(stored: bytes | memoryview) -> str:
     return " ".join(bytes(stored).decode("utf-8", errors="replace").split())
 
 
-@register.filter
-def as_json(series: Series) -> str:
-    """Columns for a chart."""
-    return json.dumps(asdict(series), separators=(",", ":"))
-
-
-@register.filter
-def table(series: Series) -> list[tuple[Any, ...]]:
-    """The chart as rows, newest first, those without anything left out."""
-    columns = asdict(series)
-    rows = zip(*columns.values(), strict=True)
-    return [
-        (datetime.fromtimestamp(at, UTC), *figures)
-        for at, *figures in reversed(list(rows))
-        if any(figures)
-    ]
-
-
-_SPARK_HEIGHT = 20
-
-
-@register.simple_tag
-def sparkline(minutes: Sequence[Ended], length: int | None = None) -> SafeString:
-    """Bars of what ended in each minute; failures on top, in their own colour.
-
-    `length` is how many minutes they are together, if not one each.
-    """
-    top = max((m.done + m.failed + m.dead for m in minutes), default=0) or 1
-    bars = "".join(_spark_bars(x, minute, top) for x, minute in enumerate(minutes))
-    done = sum(m.done for m in minutes)
-    return format_html(
-        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
-        'aria-label="{} done in {} minutes">{}</svg>',
-        len(minutes) * 4,
-        _SPARK_HEIGHT,
-        done,
-        length or len(minutes),
-        mark_safe(bars),  # noqa: S308  (made of numbers)
-    )
-
-
-def _spark_bars(x: int, minute: Ended, top: int) -> str:
-    done = round(_SPARK_HEIGHT * minute.done / top, 1)
-    bad = round(_SPARK_HEIGHT * (minute.failed + minute.dead) / top, 1)
-    good = _spark_bar("good", x, _SPARK_HEIGHT - done, done) if done else ""
-    above = _spark_bar("bad", x, _SPARK_HEIGHT - done - bad, bad) if bad else ""
-    return good + above or _spark_bar("none", x, _SPARK_HEIGHT - 1, 1)
-
-
-def _spark_bar(kind: str, x: int, top: float, height: float) -> str:
-    place = f'x="{x * 4}" y="{round(top, 1)}" width="3" height="{height}"'
-    return f'<rect class="{kind}" {place}></rect>'
-
-
-def _term(word: str, value: str) -> str:
+def term(word: str, value: str) -> str:
+    """A term of a filter."""
     return f"{word}:{bare_or_quoted(value)}"
 
 
@@ -315,37 +262,16 @@ def jobs_where(
 ) -> str:
     """The address of the jobs of which this is so; of the tenant, or of that of the page."""
     lately = f" finished:<{ended_within}" if ended_within else ""
-    asked = {"filter": f"{_term(word, value)}{lately}"}
+    asked = {"filter": f"{term(word, value)}{lately}"}
     if slug := tenant or context["request"].GET.get("tenant", ""):
         asked["tenant"] = slug
     return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
 
 
 @register.simple_tag(takes_context=True)
-def ended_between(
-    context: RequestContext, start: datetime, length: timedelta, queue: str = ""
-) -> str:
-    """The address of the jobs that ended then; `created` spares the search what came later."""
-    end = f"{start + length:%Y-%m-%dT%H:%M:%SZ}"
-    when = f"created:<{end} finished:>={start:%Y-%m-%dT%H:%M:%SZ} finished:<{end}"
-    asked = {"filter": f"{_term('queue', queue)} {when}" if queue else when}
-    if slug := context["request"].GET.get("tenant", ""):
-        asked["tenant"] = slug
-    return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
-
-
-@register.simple_tag(takes_context=True)
-def queue_chart(context: RequestContext, queue: str, slug: str) -> str:
-    """The address of the charts of a tenant's queue, over the range of the page."""
-    asked = {"queue": queue, "tenant": slug, "range": context["request"].GET.get("range", "")}
-    kept = {name: value for name, value in asked.items() if value}
-    return f"{reverse('overview')}?{urlencode(kept)}"
-
-
-@register.simple_tag(takes_context=True)
 def ready_jobs(context: RequestContext, lane: Lane) -> str:
     """The address of the jobs of a lane that are ready and wait."""
-    asked = {"filter": f"{_term('queue', lane.queue)} status:{Status.PENDING}"}
+    asked = {"filter": f"{term('queue', lane.queue)} status:{Status.PENDING}"}
     asked["tenant"] = context["scope"].slugs[lane.tenant_id]
     return f"{reverse('jobs')}?{urlencode(asked, safe=':')}"
 
@@ -354,20 +280,16 @@ def ready_jobs(context: RequestContext, lane: Lane) -> str:
 def narrowed(context: RequestContext, word: str, value: str) -> str:
     """The page's query string with one more term in its filter."""
     before = context["request"].GET.get("filter", "")
-    return query(context, filter=f"{before} {_term(word, value)}".strip())
+    return query(context, filter=f"{before} {term(word, value)}".strip())
 
 
 @register.simple_tag(takes_context=True)
 def query(context: RequestContext, **changes: Any) -> str:
     """The page's query string with changes; what is empty is left out, and so is the place."""
-    merged = context["request"].GET.copy()
-    for name in ("partial", "before", "after"):
-        merged.pop(name, None)
-    for name, value in changes.items():
-        merged[name] = str(value) if value else ""
-    for name in [name for name, value in merged.items() if not value]:
-        del merged[name]
-    return "?" + merged.urlencode(safe=":")
+    asked = context["request"].GET.dict()
+    merged = {name: asked[name] for name in asked if name not in PLACES} | changes
+    kept = {name: value for name, value in merged.items() if value}
+    return "?" + urlencode(kept, safe=":", quote_via=quote)
 
 
 @register.simple_tag(takes_context=True)
@@ -379,5 +301,7 @@ def tenant_query(context: RequestContext) -> str:
 
 @register.simple_tag(takes_context=True)
 def region_url(context: RequestContext) -> str:
-    """The page's own address without what only a fetch adds."""
-    return context["request"].path + query(context)
+    """The page's own address, its place included, without what only a fetch adds."""
+    request = context["request"]
+    place = {name: request.GET.get(name, "") for name in PLACES - {"partial"}}
+    return f"{request.path}{query(context, **place)}"

@@ -171,7 +171,7 @@ SELECT {shown}, {added} FROM (
         AND minute >= %(since)s AND minute < %(until)s
     UNION ALL
     SELECT {key}, {figures} FROM jobs_laneminute
-    WHERE tenant_id = ANY(%(tenants)s) AND {minutes}
+    WHERE {minutes}
         AND minute >= %(since)s AND minute < %(until)s
 ) AS counted
 GROUP BY {key}"""
@@ -201,12 +201,13 @@ def read_counts(
         "since": connection.ops.adapt_datetimefield_value(since),
         "until": connection.ops.adapt_datetimefield_value(until),
     }
+    minutes = "TRUE" if of_all else "tenant_id = ANY(%(tenants)s)"
     if lane_ids is not None:
         asked["lanes"] = array(lane_ids)
-        sums = minutes = "lane_id = ANY(%(lanes)s)"
+        sums = "lane_id = ANY(%(lanes)s)"
+        minutes = f"{minutes} AND {sums}"
     else:
         sums = f"lane_id > {_ALL_LANES}" if key == "lane_id" else f"lane_id = {_ALL_LANES}"
-        minutes = "TRUE"
     words = {"key": key, "shown": _KEYS[key], "figures": ", ".join(figures)}
     added = ", ".join(map(_added, figures))
     statement = _READ.format(**words, added=added, sums=sums, minutes=minutes)

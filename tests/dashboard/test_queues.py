@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from dashboard.queries import lanes
 from dashboard.queries.history import sparks
-from dashboard.queries.lanes import SPARK_BARS, SPARK_STEP, STATES
+from dashboard.queries.lanes import PAGE, SPARK_BARS, SPARK_STEP, STATES
 from jobs import services
 from jobs.models import AuditEntry, Lane, LaneMinute, Tenant, Worker
 from jobs.statuses import Status
@@ -215,10 +215,31 @@ def test_a_viewer_is_offered_nothing(viewer: Client, alice: Tenant) -> None:
             assert f"/queues/alice/mail/{address}" not in page
 
 
+@pytest.mark.parametrize("sort", ["queue", "waiting"])
+def test_the_list_has_pages_and_a_form_leads_back_to_its_own(
+    ann: Client, alice: Tenant, sort: str
+) -> None:
+    for number in range(PAGE + 1):
+        make_job(alice, queue=f"q{number:03d}")
+    first = ann.get(reverse("queues"), {"sort": sort, "name": "q"})
+    assert f"1 to {PAGE} of {PAGE + 1}" in first.text
+    assert "?sort=" + sort + "&amp;name=q&amp;page=2" in first.text
+    assert "Previous" not in first.text
+    second = ann.get(reverse("queues"), {"sort": sort, "name": "q", "page": "2"})
+    assert f"{PAGE + 1} to {PAGE + 1} of {PAGE + 1}" in second.text
+    assert f"/alice/q{PAGE:03d}/pause" in second.text
+    assert "page%3D2" in second.text
+    assert "Next" not in second.text
+    for beyond, same in (("3", second), ("0", second), ("x", first), ("", first)):
+        answer = ann.get(reverse("queues"), {"sort": sort, "name": "q", "page": beyond})
+        rows = [row.lane.queue for row, _ in answer.context["queue_list"]["rows"]]
+        assert rows == [row.lane.queue for row, _ in same.context["queue_list"]["rows"]]
+
+
 def test_no_others_than_those_shown_are_counted_where_names_decide(
     ann: Client, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "MAX_ROWS", 1)
+    monkeypatch.setattr(lanes, "PAGE", 1)
     for queue in ("beta", "alpha", "gamma"):
         make_job(alice, queue=queue)
     ids = dict(Lane.objects.values_list("queue", "pk"))
@@ -228,4 +249,4 @@ def test_no_others_than_those_shown_are_counted_where_names_decide(
         (asked,) = count.call_args.args
         assert sorted(asked.values_list("pk", flat=True)) == sorted(ids[one] for one in counted)
         assert [row.lane.queue for row, _ in answer["rows"]] == ["alpha"]
-        assert (answer["found"], answer["total"]) == (3, 3)
+        assert (answer["page"].paginator.count, answer["total"]) == (3, 3)

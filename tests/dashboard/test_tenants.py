@@ -315,10 +315,28 @@ def test_the_cost_does_not_grow_with_the_tenants(
     assert Job.objects.count() == 5
 
 
+@pytest.mark.parametrize("sort", ["tenant", "share", "dead"])
+def test_the_list_has_pages(
+    operator: Client, make_tenant: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    monkeypatch.setattr(tenants, "PAGE", 2)
+    for slug in ("alpha", "beta", "gamma"):
+        make_tenant(slug)
+    first = operator.get(reverse("tenants"), {"sort": sort})
+    second = operator.get(reverse("tenants"), {"sort": sort, "page": "2"})
+    shown = [one.context["tenant_list"]["rows"] for one in (first, second)]
+    assert [[row.tenant.slug for row, *_ in rows] for rows in shown] == [
+        ["alpha", "beta"],
+        ["gamma"],
+    ]
+    assert f"?sort={sort}&amp;page=2" in first.text
+    assert "3 to 3 of 3" in second.text
+
+
 def test_no_others_than_those_shown_are_counted_where_names_decide(
     operator: Client, make_tenant: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenants, "MAX_ROWS", 1)
+    monkeypatch.setattr(tenants, "PAGE", 1)
     for slug in ("beta", "alpha", "gamma"):
         make_job(make_tenant(slug), Status.DLQ)
     ids = dict(Tenant.objects.values_list("slug", "pk"))
@@ -328,4 +346,4 @@ def test_no_others_than_those_shown_are_counted_where_names_decide(
         (asked,) = dead_of.call_args.args
         assert sorted(asked) == sorted(ids[slug] for slug in counted)
         assert [row.tenant.slug for row, *_ in answer["rows"]] == ["alpha"]
-        assert (answer["found"], answer["total"]) == (3, 3)
+        assert (answer["page"].paginator.count, answer["total"]) == (3, 3)
