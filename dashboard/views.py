@@ -60,7 +60,6 @@ def dead(request: HttpRequest) -> HttpResponse:
             "groups": dead_letters.groups(scope, newest),
             "rows": dead_letters.listed(newest),
             "listed": dead_letters.LISTED,
-            "grouped": dead_letters.GROUPED,
         }
 
     return live_page(request, scope, "dead", {"dead": figures})

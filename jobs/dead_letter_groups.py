@@ -16,6 +16,9 @@ from jobs.fingerprint import LOOKED_AT, fingerprint
 from jobs.models import Job
 from jobs.store.dialect import as_uuid
 
+GROUPED = 5_000
+"""Pages group so many dead letters: the newest."""
+
 
 class Row(NamedTuple):
     """A dead letter with the first `LOOKED_AT` characters of its message, as it is stored.

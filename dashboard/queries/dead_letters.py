@@ -7,14 +7,12 @@ from django.db.models.functions import Now
 
 from dashboard.queries.counts import Count
 from dashboard.scope import PageScope
-from jobs.dead_letter_groups import Group, Row, grouped
+from jobs.dead_letter_groups import GROUPED, Group, Row, grouped
 from jobs.fingerprint import LOOKED_AT
 from jobs.models import Job
 from jobs.statuses import Status
 from jobs.store.dialect import BY_TENANT, IN_UNUSUAL, as_uuid, fetch, is_postgresql
 
-GROUPED = 10_000
-"""So many of the newest dead letters are grouped."""
 SHOWN = 50
 LISTED = 50
 
@@ -31,10 +29,11 @@ FROM jobs_job WHERE {{whose}}{_FIRST}"""
 
 
 class Groups(NamedTuple):
-    """The largest groups; all counts are capped if more dead letters than these were there."""
+    """The largest groups `among` so many dead letters; counts are capped if there were more."""
 
     largest: list[tuple[Group, Count]]
     kinds: int
+    among: int
     is_capped: bool
 
 
@@ -56,7 +55,9 @@ def groups(scope: PageScope, rows: Sequence[Row]) -> Groups:
     is_capped = len(rows) > GROUPED
     newest = rows[:GROUPED]
     largest, kinds = grouped(newest, tells_messages=scope.is_readable, at_most=SHOWN)
-    return Groups([(one, Count(one.total, is_capped)) for one in largest], kinds, is_capped)
+    return Groups(
+        [(one, Count(one.total, is_capped)) for one in largest], kinds, len(newest), is_capped
+    )
 
 
 def listed(rows: Sequence[Row]) -> list[Any]:

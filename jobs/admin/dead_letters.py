@@ -22,7 +22,7 @@ from jobs.admin.jobs import JobPages, may_read_payloads
 from jobs.admin.lanes import TenantFilter
 from jobs.admin.lists import CHOICES_AT_MOST, ValueFilter, breakable, instant, long_name
 from jobs.admin.whole_lists import WholeList, export, whole_list
-from jobs.dead_letter_groups import Group, Row, grouped
+from jobs.dead_letter_groups import GROUPED, Group, Row, grouped
 from jobs.filters import MAX_IDS
 from jobs.fingerprint import LOOKED_AT
 from jobs.lookup import in_unusual_index, newest
@@ -31,8 +31,6 @@ from jobs.pace_form import PaceForm
 from jobs.statuses import BulkAction, Reason
 from jobs.store.dialect import sql
 
-GROUPED_AT_MOST = 10_000
-"""Dead letters that the table of groups looks at: the newest."""
 GROUPS_AT_MOST = 50
 CHOICES_FROM = 2_000
 """Dead letters that the choices of the filters are taken from: the newest."""
@@ -108,14 +106,14 @@ class ErrorGroup(NamedTuple):
 
 def error_groups(changes: ChangeList, *, tells_messages: bool) -> list[ErrorGroup]:
     """The largest groups among the newest dead letters of the list as it is filtered."""
-    rows = newest(changes.queryset, GROUPED_AT_MOST).order_by("-pk")
+    rows = newest(changes.queryset, GROUPED).order_by("-pk")
     columns = ("task", "error_type", Left("error_message", LOOKED_AT))
     letters = map(Row._make, rows.values_list(_ID, *columns, _died()))
     groups, _ = grouped(letters, tells_messages=tells_messages, at_most=GROUPS_AT_MOST)
     return [_listed(changes, group) for group in groups]
 
 
-# As the driver reads it, like the time: to make objects of 10,000 takes longer than all the rest.
+# As the driver reads it, like the time: to make objects of all takes longer than all the rest.
 _ID = RawSQL("jobs_job.id", (), output_field=TextField())
 
 
@@ -213,7 +211,7 @@ class DeadLetterAdmin(AskingAdmin, JobPages):
             tells_messages = may_read_payloads(request)
             context["groups"] = error_groups(context["cl"], tells_messages=tells_messages)
             context["whole"] = whole_list(_chosen(context["cl"]))
-            context["grouped_at_most"] = f"{GROUPED_AT_MOST:,}"
+            context["grouped_at_most"] = f"{GROUPED:,}"
         return response
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
