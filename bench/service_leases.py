@@ -26,7 +26,10 @@ Key = Mapping[str, str]
 
 
 def leases(settings: Settings) -> Iterator[Sample]:
-    """All calls to the WSGI server; and leases to the ASGI server, as a deployment has it."""
+    """All calls to one WSGI process; leases to an ASGI process; and to two WSGI processes.
+
+    A deployment has two, and sends leases that wait to the ASGI process.
+    """
     for _ in settings.each_run():
         load.wipe()
         tenant, keys = tenant_with_keys("remote", None)
@@ -36,9 +39,12 @@ def leases(settings: Settings) -> Iterator[Sample]:
             _drained(tenant, keys[0], WARM_UP_JOBS, web, web)
             _drained(tenant, keys[0], WARM_UP_JOBS, live, web)
             found = {
-                "all by WSGI": _drained(tenant, keys[0], jobs, web, web),
+                "one process": _drained(tenant, keys[0], jobs, web, web),
                 "leases by ASGI": _drained(tenant, keys[0], jobs, live, web),
             }
+        with served(OURS, processes=2) as web:
+            _drained(tenant, keys[0], WARM_UP_JOBS, web, web)
+            found["two processes"] = _drained(tenant, keys[0], jobs, web, web)
         yield {name: Figure(each) for name, each in found.items()}
 
 

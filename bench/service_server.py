@@ -12,9 +12,10 @@ _LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
 
 
 @contextmanager
-def served(application: str, **variables: str) -> Iterator[int]:
+def served(application: str, processes: int = 1, **variables: str) -> Iterator[int]:
     """gunicorn with this application and these variables; answers its port."""
-    options = ("--config", "deploy/gunicorn.py", "--workers", "1", "--bind", "127.0.0.1:0")
+    workers = ("--workers", str(processes))
+    options = ("--config", "deploy/gunicorn.py", *workers, "--bind", "127.0.0.1:0")
     with ProjectProcess(
         "-m", "gunicorn", *options, application, env=environment() | variables
     ) as process:
