@@ -3,7 +3,7 @@
 import platform
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import django
 from django.contrib.auth.decorators import login_required
@@ -76,25 +76,25 @@ def _database_version() -> str:
     return ".".join(str(part) for part in connection.get_database_version())
 
 
-def _tunables() -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """Groups of tunables: the name of each, its value, and whether it is the default.
+class Tunable(NamedTuple):
+    """A number that the installation runs with."""
 
-    Numbers alone: a text may be a secret.
-    """
+    name: str
+    meaning: str
+    value: str
+    is_default: bool
+
+
+def _tunables() -> dict[str, list[Tunable]]:
+    """The tunables in groups. Numbers alone: a text may be a secret."""
     now, default = conf(), Conf()
-    grouped = {name for names in GROUPS.values() for name in names}
-    numbers = (f.name for f in fields(Conf) if isinstance(getattr(now, f.name), int | float | None))
-    others = tuple(name for name in numbers if name not in grouped)
-    return [
-        (
-            title,
-            [
-                (name, _words(getattr(now, name)), getattr(now, name) == getattr(default, name))
-                for name in names
-            ],
-        )
-        for title, names in {**GROUPS, "All others": others}.items()
-    ]
+    known = {
+        f.name: Tunable(f.name, f.metadata["meaning"], _words(value), value == f.default)
+        for f in fields(default)
+        if isinstance(value := getattr(now, f.name), int | float | None)
+    }
+    grouped = {title: [known.pop(name) for name in names] for title, names in GROUPS.items()}
+    return {**grouped, "All others": list(known.values())}
 
 
 def _words(value: object) -> str:

@@ -1,8 +1,11 @@
 """Tunables: impossible ones are told by the system check, in words."""
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from jobs.checks import check_settings
@@ -17,6 +20,14 @@ def problems(**given: Any) -> list[tuple[str | None, str]]:
 
 def test_defaults_are_possible() -> None:
     assert Conf().problems() == []
+
+
+def test_the_documentation_has_every_tunable_with_its_default() -> None:
+    text = (Path(settings.BASE_DIR) / "docs/settings.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{one.name}` | `{one.default!r}` | {one.metadata['meaning']} |" for one in fields(Conf)
+    ]
 
 
 @pytest.mark.parametrize(
