@@ -2,12 +2,14 @@
 
 import uuid
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.forms import OperationForm
@@ -16,12 +18,14 @@ from dashboard.queries.counts import Count
 from dashboard.scope import PageScope, scope_of
 from jobs.access import actor_of
 from jobs.errors import JobQueueError, OperationNotFound
+from jobs.filters import MAX_CHARACTERS
 from jobs.instants import instant
 from jobs.models import Operation, Tenant
 from jobs.operations import cancel, get_operation, preview, start
-from jobs.statuses import BulkAction
+from jobs.statuses import BulkAction, OperationState
 from jobs.store.clock import now
 
+STOPPED = {OperationState.CANCELLED, OperationState.FAILED}
 COUNTING_SECONDS = 0.1
 """After so long the page is shown with what was counted."""
 CONSEQUENCES: Mapping[BulkAction, str] = {
@@ -99,6 +103,17 @@ def cancel_operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpRespo
     except JobQueueError as error:
         messages.error(request, error.detail)
     return redirect("operation", operation_id)
+
+
+def address_of_rest(scope: PageScope, operation: Operation) -> str:
+    """Where it is asked about what an operation that was stopped has left; nothing if nowhere."""
+    is_askable = scope.reads(operation.tenant_id) and len(operation.filter) <= MAX_CHARACTERS
+    if operation.state not in STOPPED or not is_askable:
+        return ""
+    asked = {"action": operation.action, "filter": operation.filter}
+    if operation.tenant_id:
+        asked["tenant"] = scope.slugs[operation.tenant_id]
+    return f"{reverse('start-operation')}?{urlencode(asked)}"
 
 
 def found(scope: PageScope, operation_id: uuid.UUID) -> Operation:

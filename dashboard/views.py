@@ -85,7 +85,9 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     shown = operations.shown(scope, bulk.found(scope, operation_id))
     of = [shown.tenant_id] if shown.tenant_id else scope.ids
     may_cancel = scope.operable.issuperset(of)
-    regions = {"operation": lambda: {"operation": shown, "may_cancel": may_cancel}}
+    rest = bulk.address_of_rest(scope, shown) if may_cancel else ""
+    figures = {"operation": shown, "may_cancel": may_cancel, "rest": rest}
+    regions = {"operation": lambda: figures}
     return live_page(request, scope, "operation", regions)
 
 

@@ -1,7 +1,9 @@
 """Bulk actions from the pages: asked about with a count, begun, watched, cancelled."""
 
+import re
 import uuid
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from django.test import Client
@@ -211,6 +213,24 @@ def test_an_operation_is_cancelled_once(ann: Client, alice: Tenant) -> None:
     assert Job.objects.get().status == Status.PENDING
     assert "cancelled" in page
     assert ann.get(url).status_code == 405
+
+
+def test_what_a_cancelled_operation_has_left_is_asked_about_from_its_page(
+    ann: Client, viewer: Client, alice: Tenant
+) -> None:
+    make_job(alice, Status.DLQ, queue="q1")
+    answer(ann, question(ann, "redrive", 'queue:q1 error:"no such"'), rate_per_second="1")
+    begun = Operation.objects.get()
+    page = reverse("operation", args=[begun.pk])
+    assert "the rest…" not in ann.get(page).text
+    ann.post(reverse("cancel-operation", args=[begun.pk]))
+
+    (link,) = re.findall(r'href="([^"]+)">Redrive the rest…', ann.get(page).text)
+
+    asked = ann.get(unescape(link))
+    assert asked.status_code == 200
+    assert asked.context["form"].asked[1].startswith('queue:q1 error:"no such"')
+    assert "the rest…" not in viewer.get(page).text
 
 
 def test_an_operation_that_has_ended_cannot_be_cancelled(ann: Client, alice: Tenant) -> None:
