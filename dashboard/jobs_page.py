@@ -26,7 +26,7 @@ from jobs.errors import JobQueueError
 from jobs.exports import Form
 from jobs.filters import MAX_CHARACTERS, WORDS
 from jobs.models import Job
-from jobs.statuses import BulkAction, Status
+from jobs.statuses import ACTED_ON, BulkAction, Status
 
 MAX_CHOSEN = 200
 MAX_NAMED = 5
@@ -73,7 +73,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
         "asked": asked,
         "words": WORDS,
         "most_characters": MAX_CHARACTERS,
-        "actions": list(BulkAction),
+        "actions": [(action, " ".join(sorted(ACTED_ON[action]))) for action in BulkAction],
     }
     return live_page(request, scope, "jobs", {"jobs": figures}, **extra)
 

@@ -47,6 +47,21 @@ def test_rows_are_chosen_by_key_and_range_and_stay_chosen(
     assert Job.objects.filter(status="PENDING").count() == 3
 
 
+def test_chosen_rows_are_offered_what_can_be_done_to_them(
+    open_page: OpenPage, alice: Tenant
+) -> None:
+    waiting, dead = make_job(alice, queue="q1"), make_job(alice, Status.DLQ)
+    page = open_page("/jobs/")
+    actions = page.locator("#chosen button[name=action]:visible")
+
+    page.locator(f'#jobs input[value="{dead.pk}"]').check()
+    expect(actions).to_have_text(["Redrive", "Discard…"])
+    page.locator(f'#jobs input[value="{waiting.pk}"]').check()
+    expect(actions).to_have_text(["Cancel…", "Redrive", "Discard…"])
+    page.locator(f'#jobs input[value="{dead.pk}"]').uncheck()
+    expect(actions).to_have_text(["Cancel…"])
+
+
 def scroll_to(row: Locator) -> None:
     row.scroll_into_view_if_needed()
     assert row.page.evaluate("scrollY") > 300

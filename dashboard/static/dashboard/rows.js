@@ -12,6 +12,10 @@ function tell() {
   const text = chosen.length ? `${chosen.length} chosen` : "";
   const count = document.getElementById("chosen-count");
   if (count.textContent !== text) count.textContent = text;
+  for (const button of bar.querySelectorAll("[data-acts-on]")) {
+    const statuses = button.dataset.actsOn.split(" ");
+    button.hidden = !chosen.some((box) => statuses.includes(box.dataset.status));
+  }
   const head = whole();
   if (!head) return;
   head.checked = all.length > 0 && chosen.length === all.length;
@@ -65,7 +69,7 @@ if (bar) {
   bar.addEventListener("reset", () => setTimeout(tell));
   document.addEventListener("keydown", onKey);
   // Rows come and go while they are looked at.
-  new MutationObserver(tell).observe(main, { childList: true, subtree: true });
+  new MutationObserver(tell).observe(main, { childList: true, subtree: true, attributeFilter: ["data-status"] });
   window.addEventListener("pageshow", tell);
   bar.dataset.counts = "";
   tell();
