@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from jobs.lookup import newest
 
 PAGE = 50
-SEARCHED = 100_000
+SEARCHED = 50_000
 """So many of the rows before a place are looked at for a page of matches."""
 
 Row = TypeVar("Row", bound=Any)

@@ -23,7 +23,7 @@ class ActionFilter(ValueFilter):
 
     title = parameter_name = column = "action"
 
-    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+    def values(self, request: HttpRequest) -> Iterable[str]:
         """The actions among the newest entries."""
         recent = newest(AuditEntry.objects.all(), SEARCHED_AT_MOST).order_by("action")
         return recent.values_list("action", flat=True).distinct()[:CHOICES_AT_MOST]

@@ -1,6 +1,6 @@
 """Dead letters: grouped by error, read, then sent back as they were, or edited, or discarded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -39,17 +39,17 @@ CHOICES_FROM = 2_000
 class DeadLetterFilter(ValueFilter):
     """Dead letters with one value in a column."""
 
-    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+    def values(self, request: HttpRequest) -> Iterable[str]:
         """The values among the newest dead letters."""
-        return _recent_values(self.column)
+        return _recent_values(request)[self.column]
 
 
 class DeadTenantFilter(TenantFilter):
     """Dead letters of one tenant; offers those that have any."""
 
-    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+    def values(self, request: HttpRequest) -> Iterable[str]:
         """The tenants of the newest dead letters."""
-        return _recent_values("tenant__slug")
+        return _recent_values(request)["tenant__slug"]
 
 
 class QueueFilter(DeadLetterFilter):
@@ -75,14 +75,24 @@ class ReasonFilter(ValueFilter):
 
     title = parameter_name = column = "reason"
 
-    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+    def values(self, request: HttpRequest) -> Iterable[str]:
         """All reasons."""
         return [reason.value for reason in Reason]
 
 
-def _recent_values(column: str) -> Iterable[str]:
-    recent = newest(DeadLetter.objects.all(), CHOICES_FROM).order_by(column)
-    return recent.values_list(column, flat=True).distinct()[:CHOICES_AT_MOST]
+_CHOICES = ("tenant__slug", "queue", "task", "error_type")
+
+
+def _recent_values(request: HttpRequest) -> Mapping[str, Sequence[str]]:
+    """The values of these columns among the newest dead letters: all are read once for a page."""
+    kept = vars(request)
+    if "recent_values" not in kept:
+        recent = newest(DeadLetter.objects.order_by(), CHOICES_FROM).values_list(*_CHOICES)
+        columns = [set(column) for column in zip(*recent, strict=True)] or [set()] * len(_CHOICES)
+        offered = (sorted(values)[:CHOICES_AT_MOST] for values in columns)
+        kept["recent_values"] = dict(zip(_CHOICES, offered, strict=True))
+    found: Mapping[str, Sequence[str]] = kept["recent_values"]
+    return found
 
 
 class ErrorGroup(NamedTuple):

@@ -22,7 +22,7 @@ from jobs.lookup import NoIndex, by_id_in_status, edge_of, in_status
 from jobs.models import Job, JobTag, Lane, Tenant
 from jobs.statuses import Status
 
-SEARCHED_AT_MOST = 15_000
+SEARCHED_AT_MOST = 10_000
 FOUND_AT_ONCE = 1_000
 """So many that were looked for are remembered by their ids; more are found soon each time."""
 SHOWN_CHARACTERS = 200_000
@@ -39,7 +39,7 @@ class StatusFilter(ValueFilter):
     title = parameter_name = column = "status"
     is_indexed = True
 
-    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+    def values(self, request: HttpRequest) -> Iterable[str]:
         """All of them, in the order of a job's life."""
         return [status.value for status in Status]
 
@@ -94,12 +94,13 @@ class JobChanges(ChangeList):
         if not text and not any(one.value() for one in self._filters(are_indexed=False)):
             return jobs
         since = edge_of(self._found_by_index(request, named), SEARCHED_AT_MOST)
+        found = jobs
         if since is not None:
-            jobs = _not_before(since, jobs, are_ready=_are_ready(request))
+            found = _not_before(since, found, are_ready=_are_ready(request))
         if text:
-            jobs = jobs.filter(_says(text, since, may_read=may_read_payloads(request)))
-        ids = list(jobs.order_by().values_list("pk", flat=True)[: FOUND_AT_ONCE + 1])
-        return jobs.filter(pk__in=ids) if len(ids) <= FOUND_AT_ONCE else jobs
+            found = found.filter(_says(text, since, may_read=may_read_payloads(request)))
+        ids = list(found.order_by().values_list("pk", flat=True)[: FOUND_AT_ONCE + 1])
+        return jobs.filter(pk__in=ids) if len(ids) <= FOUND_AT_ONCE else found
 
     def _found_by_index(self, request: HttpRequest, named: Q | None) -> QuerySet[Any]:
         jobs = self.root_queryset.filter(named or Q())

@@ -96,14 +96,14 @@ class ValueFilter(admin.SimpleListFilter):
     column: ClassVar[str]
     is_indexed: ClassVar[bool] = False
 
-    def values(self, model_admin: admin.ModelAdmin) -> Iterable[str]:
+    def values(self, request: HttpRequest) -> Iterable[str]:
         """The values to offer."""
         raise NotImplementedError
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
         """The values to offer; the chosen one is always among them."""
         chosen = [self.value()] if self.value() else []
-        offered = dict.fromkeys([*self.values(model_admin), *chosen])
+        offered = dict.fromkeys([*self.values(request), *chosen])
         return [(value, value) for value in offered if value]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
