@@ -160,4 +160,9 @@ def running_workers(
         workers = [stack.enter_context(WorkerProcess(*arguments, **tunables)) for _ in range(count)]
         for worker in workers:
             worker.wait_until_ready()
-        yield workers
+        try:
+            yield workers
+        except Exception as error:
+            for worker in workers:
+                error.add_note(f"A worker's last words:\n{worker.output[-3_000:]}")
+            raise

@@ -232,5 +232,5 @@ def test_L6_workers_go_on_after_the_database_was_locked(marks: Marks) -> None:
         wait_until(lambda: done() > 10, what="some are done")
         with database_locked():
             time.sleep(LEASE + 1)  # leases run out meanwhile
-        wait_until(lambda: done() == len(ids), 30, "all are done")
+        wait_until(lambda: done() == len(ids), what="all are done")
         assert worker.worker_ids() == before
