@@ -24,7 +24,7 @@ WAITING = {
     ),
 }
 """The folders whose tests mostly wait, by part; and some more, so that all parts end together."""
-_LOOKS = ("frame", "narrow", "pages", "tenant_choice", "times")
+_LOOKS = ("frame", "job_list", "narrow", "pages", "tenant_choice", "times")
 LAUNCHER = "tests/acceptance/test_launcher.py::test"
 ANYWHERE = (
     f"{LAUNCHER}_taken_port_is_said_before_anything_starts",
