@@ -28,6 +28,8 @@ START_SECONDS = 0.002
 """A job that an idle worker has just got begins before the worker looks for more."""
 LOOK_SECONDS = 0.02
 """What a look has found is believed for so long, and for twice as long as the look took."""
+CROWDED_SECONDS = 0.005
+"""A look and a claim that took no longer did not read many entries of jobs that are gone."""
 PATIENCE_SECONDS = 0.02
 """Outcomes that are about to free places for the next jobs wait so long for a look to end."""
 
@@ -341,7 +343,8 @@ class Begins:
 
     A line's beginning may be crowded with entries of jobs that are long gone, as long as somebody
     keeps a transaction open that began before they went. Reading it costs at most a share of the
-    time, `1 / (1 + REST)`; what becomes ready before a mark waits for the next such time.
+    time, `1 / (1 + REST)`; what becomes ready before a mark waits for the next such time. What took
+    no longer than `CROWDED_SECONDS` was not crowded: looking behind marks asks every line there is.
     """
 
     def __init__(self) -> None:
@@ -359,7 +362,8 @@ class Begins:
         yield self.marks
         if self._is_whole:
             ended = time.monotonic()
-            self._until = ended + REST * (ended - started)
+            took = ended - started
+            self._until = ended + REST * took if took > CROWDED_SECONDS else 0.0
 
     @property
     def marks(self) -> Marks:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from jobs.statuses import TRANSITIONS, Move, Status
 from jobs.store.dialect import (
+    AS_BY_KEY,
     BY_KEY,
     Query,
     Rows,
-    array,
+    array_of_numbers,
     as_uuid,
     fetch,
     fetch_all,
@@ -102,7 +103,7 @@ def claim(
 
 def settled() -> list[Query]:
     """What comes first in a claim at once: the gate, and how rows are found."""
-    return [(statement, {}) for statement in (*gate(), BY_KEY)]
+    return [(f"{statement}, {AS_BY_KEY}", {}) for statement in gate()]
 
 
 def at_once(shares: Sequence[Share], after: Marks, lease: Mapping[str, Any]) -> list[Query]:
@@ -111,9 +112,9 @@ def at_once(shares: Sequence[Share], after: Marks, lease: Mapping[str, Any]) -> 
     `lease` names the `worker`, and the seconds of its `lease`.
     """
     quotas = {share.only_line: share.quota for share in shares if share.only_line}
-    tenants = {share.limited_tenant for share in shares} - {None}
+    tenants = {share.limited_tenant for share in shares if share.limited_tenant}
     grant = (_GRANT_AT_ONCE, {**_shares(quotas, after), **lease})
-    return [(_LOCK_TENANTS, {"tenants": array(tenants)}), grant] if tenants else [grant]
+    return [(_LOCK_TENANTS, {"tenants": array_of_numbers(tenants)}), grant] if tenants else [grant]
 
 
 def claimed(rows: Rows) -> list[ClaimedJob]:
@@ -212,7 +213,7 @@ _GIVEN = _given("given.quota")
 _LOCK_TENANTS = """
 SELECT set_config('jobqueue.locked', '{' || coalesce(string_agg(id::text, ','), '') || '}', TRUE)
 FROM (
-    SELECT id FROM jobs_tenant WHERE id = ANY(%(tenants)s) ORDER BY id LOCK SKIPPING ROWS
+    SELECT id FROM jobs_tenant WHERE id = ANY(%(tenants)s::bigint[]) ORDER BY id LOCK SKIPPING ROWS
 ) AS locked"""
 _IS_LOCKED = "tenant.id = ANY(nullif(current_setting('jobqueue.locked', TRUE), '')::bigint[])"
 _IS_RUNNING = f"tenant_id = tenant.id AND status = '{Status.RUNNING}'"
@@ -318,4 +319,4 @@ def _heads(quotas: Mapping[int, int], after: Marks) -> list[tuple[Any, ...]]:
 
 
 def _shares(quotas: Mapping[int, int], after: Marks) -> dict[str, Any]:
-    return marked(quotas, after) | {"quotas": list(quotas.values())}
+    return marked(quotas, after) | {"quotas": array_of_numbers(quotas.values())}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jobs.data_keys import openable
 from jobs.statuses import Status
-from jobs.store.dialect import BY_KEY, array, fetch, is_postgresql
+from jobs.store.dialect import BY_KEY, array, array_of_numbers, fetch, is_postgresql
 
 
 class Mark(NamedTuple):
@@ -145,10 +145,10 @@ def marked(line_ids: Collection[int], after: Marks) -> dict[str, Any]:
     """The lines with their marks, as parameters for `unnest`."""
     marks = [after.get(line_id, _BEFORE_ALL) for line_id in line_ids]
     return {
-        "lines": list(line_ids),
-        "ranks": [mark.rank for mark in marks],
-        "times": [mark.run_at for mark in marks],
-        "jobs": [mark.job_id for mark in marks],
+        "lines": array_of_numbers(line_ids),
+        "ranks": array_of_numbers(mark.rank for mark in marks),
+        "times": array_of_numbers(mark.run_at for mark in marks),
+        "jobs": f"{{{','.join(mark.job_id for mark in marks)}}}",
     }
 
 

@@ -3,11 +3,14 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import connection, transaction
+from psycopg.errors import Diagnostic
 from pytest_django import DjangoDbBlocker
 
 from jobs import store
@@ -104,21 +107,34 @@ def long_ago() -> Any:
 
 
 def explain(operation: Callable[[], object]) -> list[dict[str, Any]]:
-    """The nodes of the plans of all statements about jobs, each planned just before it runs."""
-    nodes: list[dict[str, Any]] = []
+    """The nodes of the plans that all statements about jobs had, prepared as workers have them."""
+    plans: list[dict[str, Any]] = []
 
-    def explain_first(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
-        if "jobs_job" in statement and not many:
-            with connection.connection.cursor() as cursor:
-                cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", params)
-                (explained,) = cursor.fetchone()
-            plan = explained if isinstance(explained, list) else json.loads(explained)
-            nodes.extend(walk(plan[0]["Plan"]))
-        return execute(statement, params, many, context)
+    def note(diagnostic: Diagnostic) -> None:
+        told = (diagnostic.message_primary or "").partition("plan:")[2]
+        if told:
+            plans.append(json.loads(told))
 
-    with connection.execute_wrapper(explain_first):
+    with watched(note), patch.object(connection, "execute_wrappers", []):
         operation()
-    return nodes
+    about_jobs = [plan["Plan"] for plan in plans if "jobs_job" in plan["Query Text"]]
+    return [node for plan in about_jobs for node in walk(plan)]
+
+
+@contextmanager
+def watched(note: Callable[[Diagnostic], None]) -> Iterator[None]:
+    """Have the server tell the plan of every statement, and the driver prepare it at once."""
+    raw = connection.connection
+    threshold, raw.prepare_threshold = raw.prepare_threshold, 0
+    raw.add_notice_handler(note)
+    raw.execute(
+        "LOAD 'auto_explain'; SET LOCAL auto_explain.log_format = json;"
+        " SET LOCAL auto_explain.log_level = notice; SET LOCAL auto_explain.log_min_duration = 0"
+    )
+    yield
+    raw.execute("SET LOCAL auto_explain.log_min_duration = -1")
+    raw.remove_notice_handler(note)
+    raw.prepare_threshold = threshold
 
 
 def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
