@@ -6,6 +6,7 @@ to the server. On SQLite nothing: workers see that the file changed.
 """
 
 import logging
+import select
 import threading
 import time
 from typing import Any
@@ -58,8 +59,17 @@ class Ears:
             return True
         with connection.wrap_database_errors:
             if is_postgresql():
-                return any(True for _ in self._raw.notifies(timeout=seconds, stop_after=1))
+                return self._is_notified() or (self._hears(seconds) and self._is_notified())
             return self._sees_change(seconds)
+
+    def _is_notified(self) -> bool:
+        return any(True for _ in self._raw.notifies(timeout=0, stop_after=1))
+
+    def _hears(self, seconds: float) -> bool:
+        """Whether the server says anything in so long: the driver would wake ten times a second."""
+        poll = select.poll()
+        poll.register(self._raw.fileno(), select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def _sees_change(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
