@@ -301,8 +301,12 @@ def _grant(quotas: Mapping[int, int], after: Marks, lease: Mapping[str, Any]) ->
 
 def _job(row: tuple[Any, ...]) -> ClaimedJob:
     """From a row of SQLite, which has neither UUIDs nor booleans."""
-    job = ClaimedJob._make(row)
-    return job._replace(id=as_uuid(job.id), has_args=bool(job.has_args))
+    values = list(row)
+    values[_ID], values[_HAS_ARGS] = as_uuid(row[_ID]), bool(row[_HAS_ARGS])
+    return ClaimedJob._make(values)
+
+
+_ID, _HAS_ARGS = map(ClaimedJob._fields.index, ("id", "has_args"))
 
 
 def _heads(quotas: Mapping[int, int], after: Marks) -> list[tuple[Any, ...]]:

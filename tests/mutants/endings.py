@@ -25,28 +25,14 @@ _UNDER_FENCE = "WHERE id = %(id)s AND fence = %(fence)s AND status || '' = '{Sta
 
 FINISH = (
     _finish(
-        name="finish as done: any fence (PostgreSQL)",
+        name="finish as done: any fence",
         old="jobs_job.id = given.id AND jobs_job.fence = given.fence",
         new="jobs_job.id = given.id",
-        databases=_ONLY_POSTGRESQL,
     ),
     _finish(
-        name="finish as done: any status (PostgreSQL)",
-        old="= given.fence\n        AND jobs_job.status || '' = '{Status.RUNNING}'",
+        name="finish as done: any status",
+        old="= given.fence" + _IS_RUNNING,
         new="= given.fence",
-        databases=_ONLY_POSTGRESQL,
-    ),
-    _finish(
-        name="finish as done: any fence (SQLite)",
-        old="AND fence = %(fence)s AND status = '{Status.RUNNING}'",
-        new="AND status = '{Status.RUNNING}'",
-        databases=_ONLY_SQLITE,
-    ),
-    _finish(
-        name="finish as done: any status (SQLite)",
-        old="AND fence = %(fence)s AND status = '{Status.RUNNING}'",
-        new="AND fence = %(fence)s",
-        databases=_ONLY_SQLITE,
     ),
     _finish(
         name="finish: any fence",
@@ -60,8 +46,8 @@ FINISH = (
     ),
     _finish(
         name="finish as done: a batch with a late one is taken for whole",
-        old="if are_all := cursor.rowcount == len(rows):",
-        new="if are_all := cursor.rowcount > 0:",
+        old="if are_all := sum(map(_set_done, parts)) == len(outcomes):",
+        new="if are_all := sum(map(_set_done, parts)) > 0:",
         tests=(_FINISH, "tests/invariants/test_leases.py"),
         databases=_ONLY_SQLITE,
     ),
