@@ -28,7 +28,7 @@ START_SECONDS = 0.002
 """A job that an idle worker has just got begins before the worker looks for more."""
 LOOK_SECONDS = 0.02
 """What a look has found is believed for so long, and for twice as long as the look took."""
-CROWDED_SECONDS = 0.005
+CROWDED_SECONDS = 0.003
 """A look and a claim that took no longer did not read many entries of jobs that are gone."""
 PATIENCE_SECONDS = 0.02
 """Outcomes that are about to free places for the next jobs wait so long for a look to end."""

@@ -255,9 +255,11 @@ class TestPlacesOfJobsThatHaveEnded:
             slots.relay_all()
         assert queues == {"default": 6, "other": 6}
 
+    @pytest.mark.parametrize("max_running", [None, 30])
     def test_nobody_takes_them_before_another_tenant_that_has_room(
-        self, limited: Tenant, alice: Tenant, slots: Slots
+        self, limited: Tenant, alice: Tenant, slots: Slots, max_running: int | None
     ) -> None:
+        Tenant.objects.filter(pk=alice.pk).update(max_running=max_running)
         submit(alice, 40)
         slots.end_all()
         slots.claim_by_one_look()
