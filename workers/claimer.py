@@ -30,6 +30,10 @@ LOOK_SECONDS = 0.02
 """What a look has found is believed for so long, and for twice as long as the look took."""
 CROWDED_SECONDS = 0.003
 """A look and a claim that took no longer did not read many entries of jobs that are gone."""
+LEAVE_SECONDS = 0.1
+LEAVE_EVERY_SECONDS = (0.5, 1.5)
+"""Now and then a worker leaves the places of contended lanes for so long to others, who look for
+them as often: who frees a place would always be the first to take it."""
 PATIENCE_SECONDS = 0.02
 """Outcomes that are about to free places for the next jobs wait so long for a look to end."""
 
@@ -59,6 +63,7 @@ class Claimer(Role):
         self._begins = Begins()
         self._seen: dict[int, ReadyLane] = {}
         self._look_again_at = 0.0
+        self._leave_at = 0.0
         self._is_fresh = False
         self._is_told = False
         self._is_quiet = False
@@ -107,7 +112,9 @@ class Claimer(Role):
             return []
         self._settle()
         lanes = self._without(outcomes)
-        return self._shares.divide(lanes, len(outcomes)) if _are_simple(lanes) else []
+        free = self._pace.buffer(self._held.slots) + self._held.slots - len(self._held)
+        places = len(outcomes) + min(0, free)
+        return self._shares.divide(lanes, places) if places > 0 and _are_simple(lanes) else []
 
     def _may_relay(self) -> bool:
         """Whether this worker goes on, and all there is to claim, by a look of now, has limits."""
@@ -173,6 +180,8 @@ class Claimer(Role):
 
     def _claim_up_to(self, places: int, after: Marks) -> float:
         lanes = self._look(after)
+        if self._leaves_places():
+            lanes = [lane for lane in lanes if not lane.is_contended]
         shares = self._shares.divide(lanes, places)
         if not shares:
             return self._wait_for_places(lanes)
@@ -181,11 +190,20 @@ class Claimer(Role):
             return 0
         return self._wait_after_nothing()
 
+    def _leaves_places(self) -> bool:
+        """Whether those of contended lanes are for others at this moment."""
+        now = time.monotonic()
+        if now >= self._leave_at + LEAVE_SECONDS:
+            self._leave_at = now + random.uniform(*LEAVE_EVERY_SECONDS)  # noqa: S311
+        return now >= self._leave_at
+
     def _wait_for_places(self, lanes: Sequence[ReadyLane]) -> float:
         waits = [conf().poll_interval_seconds, self._begins.next_in()]
         waits += [lane.opens_in for lane in lanes if lane.opens_in]
         if not self._is_fresh:  # there may be more than the last look has seen
             waits.append(max(0.001, self._look_again_at - time.monotonic()))
+        if any(lane.is_contended for lane in self._seen.values()):
+            waits.append(random.uniform(0.3, 1) * LEAVE_SECONDS)  # noqa: S311
         return min(waits)
 
     def _look(self, after: Marks) -> list[ReadyLane]:
@@ -334,8 +352,12 @@ class Claimer(Role):
 
 
 def _are_simple(lanes: Iterable[ReadyLane]) -> bool:
-    """Whether all that have room are limited, in ways that a claim at once can keep."""
-    return all(lane.only_line and lane.is_limited for lane in lanes if lane.has_room)
+    """Whether all that have room are limited, in ways that a claim at once can keep alone."""
+    return all(
+        lane.only_line and lane.is_limited and not lane.is_contended
+        for lane in lanes
+        if lane.has_room
+    )
 
 
 class Begins:

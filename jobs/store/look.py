@@ -18,7 +18,8 @@ class ReadyLane(NamedTuple):
     `room` is what the limits of the lane and of its tasks leave, `tenant_room` what all lanes of
     its tenant have together; None where there is no limit. `only_line` is the line that its ready
     jobs are in, if that is a single one under no other limit than those of running jobs that its
-    lane and its tenant have.
+    lane and its tenant have. `is_contended` says that it shares its limit with ready jobs of its
+    tenant that are left to other workers.
     """
 
     lane_id: int
@@ -29,6 +30,7 @@ class ReadyLane(NamedTuple):
     tenant_room: int | None
     opens_in: float = 0
     only_line: int | None = None
+    is_contended: bool = False
 
     def less(self, jobs: int, *, of_tenant: int) -> "ReadyLane":
         """What is left after so many jobs of the lane, and so many of its tenant, were taken."""
@@ -64,21 +66,24 @@ def ready_lanes(
 
     For a worker of those `queues` (of nothing: all), with those `tags`, that does not know the
     tasks in `unknown`. Lines are looked at behind the marks of `after`. Among them, without room,
-    are lanes that have to wait for their pace of starts, and those of the tenants in `own`, of
-    which the worker runs jobs: their places come free there.
+    are lanes that have to wait for their pace of starts, those of the tenants in `own`, of which
+    the worker runs jobs: their places come free there; and contended ones: those have turns.
     """
     lanes: dict[int, list[Line]] = defaultdict(list)
+    shared: set[int] = set()
     for line in ready_lines(after or {}):
         if (not queues or line.queue in queues) and line.suits(unknown, tags):
             lanes[line.lane_id].append(line)
+        else:
+            shared.add(line.tenant_id)
     rooms = Rooms([line for lines in lanes.values() for line in lines])
-    found = [_lane(lines, rooms) for lines in lanes.values()]
-    return [x for x in found if x.opens_in or x.has_room or x.tenant_id in own]
+    found = [_lane(lines, rooms, shared) for lines in lanes.values()]
+    return [x for x in found if x.opens_in or x.has_room or x.is_contended or x.tenant_id in own]
 
 
-def _lane(lines: Sequence[Line], rooms: Rooms) -> ReadyLane:
+def _lane(lines: Sequence[Line], rooms: Rooms, shared: Collection[int]) -> ReadyLane:
     first = lines[0]
-    return ReadyLane(
+    lane = ReadyLane(
         first.lane_id,
         first.tenant_id,
         first.weight,
@@ -88,6 +93,7 @@ def _lane(lines: Sequence[Line], rooms: Rooms) -> ReadyLane:
         opens_in=min(rooms.opens_in(line) for line in lines),
         only_line=first.id if len(lines) == 1 and is_simple(first) else None,
     )
+    return lane._replace(is_contended=lane.is_limited and lane.tenant_id in shared)
 
 
 def is_simple(line: Line) -> bool:

@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
@@ -13,6 +14,7 @@ from jobs.conf import conf
 from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.store.steps import WORKER, outcome, submit
+from workers import claimer
 from workers.claimer import START_SECONDS, Begins, Claimer
 from workers.held import HeldJob, HeldJobs
 
@@ -22,11 +24,11 @@ pytestmark = pytest.mark.django_db
 class Slots:
     """A claimer whose jobs end as soon as the test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, *queues: str) -> None:
         self.held = HeldJobs(10)
         self.started: list[HeldJob] = []
         self.claimer = Claimer(
-            WORKER, self.held, queues=(), tags=(), run=lambda jobs: self.started.extend(jobs)
+            WORKER, self.held, queues=queues, tags=(), run=lambda jobs: self.started.extend(jobs)
         )
 
     def tick_until_idle(self) -> None:
@@ -265,6 +267,33 @@ class TestPlacesOfJobsThatHaveEnded:
         slots.claim_by_one_look()
         slots.relay([one for one in slots.started if one.job.tenant == "limited"])
         assert {one.job.tenant for one in slots.started} == {"alice"}
+
+    def test_workers_of_other_queues_have_turns(
+        self, limited: Tenant, slots: Slots, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(claimer, "LEAVE_EVERY_SECONDS", (0, 0.05))
+        submit(limited, 1_000)
+        submit(limited, queue="other")
+        slots.end_all()
+        here, there = Slots("default"), Slots("other")
+        until = time.monotonic() + 10
+        while not there.started and time.monotonic() < until:
+            here.claimer.tick()
+            here.relay_all()
+            there.claimer._look_again_at = 0
+            there.claimer.tick()
+        assert [one.job.queue for one in there.started] == ["other"]
+        assert Job.objects.filter(status=Status.DONE).count() < 1_000, "it did not wait for all"
+
+    def test_nobody_takes_more_of_them_than_can_start_soon(
+        self, limited: Tenant, slots: Slots, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            slots.claimer, "_pace", SimpleNamespace(buffer=lambda _: 0, note=lambda *_: None)
+        )
+        slots.held.slots = 1
+        slots.relay_all()
+        assert len(slots.started) == 1
 
     def test_nobody_takes_them_by_a_look_of_long_ago(self, limited: Tenant, slots: Slots) -> None:
         """Who came since then has had no chance."""
