@@ -85,6 +85,13 @@ class Claimer(Role):
         self._is_quiet = is_quiet
         self.wake()
 
+    def stop(self, timeout: float = 5) -> bool:
+        """End; once it answers True nothing more is claimed, by the finisher neither."""
+        if not (super().stop(timeout) and self._turn.acquire(timeout=timeout)):
+            return False
+        self._turn.release()
+        return True
+
     def tick(self) -> float:
         """Claim once if there is room."""
         with self._turn:
@@ -151,7 +158,7 @@ class Claimer(Role):
         return recorded
 
     def _claim_once(self) -> float:
-        self._return_strange()
+        self.return_strange()
         self._settle()
         if self._is_quiet:
             return conf().poll_interval_seconds
@@ -271,7 +278,7 @@ class Claimer(Role):
             after=after,
         )
         taken = self._take_on(claimed, asked_at)
-        self._return_strange()
+        self.return_strange()
         return taken
 
     def _take_on(self, claimed: Sequence[ClaimedJob], asked_at: float) -> Counter[int]:
@@ -330,7 +337,7 @@ class Claimer(Role):
         held.job = job._replace(payload=payload)
         return True
 
-    def _return_strange(self) -> None:
+    def return_strange(self) -> None:
         """Give back jobs that nobody here can run; if that fails, the next tick does."""
         if self._strange:
             store.release(self._strange)

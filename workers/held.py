@@ -176,6 +176,13 @@ class HeldJobs:
             left, self._left = self._left, []
             return list(self._jobs), left
 
+    def wait_recorded(self, timeout: float) -> bool:
+        """Wait until no job that has ended is held; answers whether that was so in time."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not any(held.ended_at for held in self._jobs), timeout
+            )
+
     def wait_empty(self, timeout: float) -> bool:
         """Wait until no job is held; answers whether that was so in time."""
         with self._changed:

@@ -47,6 +47,9 @@ STOP_SECONDS = 1
 FINISH_SECONDS = 5
 """The finisher has longer to stop than others: what it is recording is still to be counted."""
 
+RECORD_SECONDS = 2
+"""So long what has ended in time is waited for to be recorded."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -184,15 +187,19 @@ class WorkerProcess:
         """Claims stop first, heartbeats last."""
         _log.info("draining", extra={"worker": self._worker, "count": len(self._held)})
         self._claimer.stop(timeout=2)
+        self._attempt(self._claimer.return_strange)
         self._attempt(lambda: Worker.objects.filter(pk=self._worker).update(is_draining=True))
         self._give_back(self._held.snapshot())
         self._wait_for_running()
-        left = [held for held in self._held.snapshot() if held.stop_reason is None]
+        left = [one for one in self._held.snapshot() if not (one.stop_reason or one.ended_at)]
         for held in left:
             held.stop(Stop.DRAIN)
         self._executor.kill_children()
         if not self._attempt(lambda: store.release([held.lease for held in left])):
             self._retired = True  # the supervisor settles what could not be given back
+        self._held.wait_recorded(RECORD_SECONDS)
+        if any(one.stop_reason is not Stop.DRAIN for one in self._held.snapshot()):
+            self._retired = True
         for role in self._roles:
             role.stop(timeout=FINISH_SECONDS if role is self._finisher else STOP_SECONDS)
         self._attempt(self._sign_off)
@@ -205,6 +212,8 @@ class WorkerProcess:
         while len(self._held) and waited < self._options.drain_seconds:
             if self._aborting.is_set():
                 return
+            late = [one for one in self._held.snapshot() if one.started_at is None]
+            self._give_back([one for one in late if not one.is_withdrawn])
             self._held.wait_empty(0.1)
             waited += 0.1
 

@@ -319,6 +319,15 @@ class TestPlacesOfJobsThatHaveEnded:
         slots.relay_all()
         assert slots.started == []
 
+    def test_once_the_claimer_has_stopped_nobody_is_taking_them(
+        self, slots: Slots, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ended = SimpleNamespace(join=lambda timeout: None, is_alive=lambda: False)
+        monkeypatch.setattr(slots.claimer, "_thread", ended)
+        with slots.claimer._turn:
+            assert not slots.claimer.stop(timeout=0.01), "the finisher takes some"
+        assert slots.claimer.stop(timeout=0.01)
+
     def test_nobody_takes_them_while_the_claimer_claims(
         self, limited: Tenant, slots: Slots
     ) -> None:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -61,3 +62,31 @@ def test_what_cannot_be_given_back_is_left_to_the_supervisor(
     process._drain()
     assert running.stop_reason is Stop.DRAIN
     assert process._retired, "its exit status tells that its jobs are to be settled"
+
+
+def test_what_was_being_claimed_goes_back_unspent(
+    alice: Tenant, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = HeldJob(claim_one(alice), find("echo"), time.monotonic())
+    give_back = process._give_back
+
+    def give_back_before_it_comes(held: list[HeldJob]) -> None:
+        give_back(held)
+        if not late.is_withdrawn:
+            process._held.add([late])
+
+    monkeypatch.setattr(process, "_give_back", give_back_before_it_comes)
+    monkeypatch.setattr(process, "_options", replace(process._options, drain_seconds=60))
+    process._drain()
+    assert (row(late.job.id)["status"], row(late.job.id)["attempt"]) == (Status.PENDING, 0)
+    assert late.stop_reason is None, "nobody waited for it"
+
+
+def test_what_has_ended_is_not_given_back_but_recorded(
+    process: WorkerProcess, running: HeldJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECORD_SECONDS", 0.01)
+    running.uninterruptible()
+    process._drain()
+    assert row(running.job.id)["status"] == Status.RUNNING
+    assert process._retired, "its finisher was too slow: the supervisor settles it"
