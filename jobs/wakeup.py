@@ -63,7 +63,9 @@ class Ears:
             return self._sees_change(seconds)
 
     def _is_notified(self) -> bool:
-        return any(True for _ in self._raw.notifies(timeout=0, stop_after=1))
+        """Also if it came with the answer to a query: the driver looks at the socket alone."""
+        came = self._raw.pgconn.notifies() is not None
+        return came or any(True for _ in self._raw.notifies(timeout=0, stop_after=1))
 
     def _hears(self, seconds: float) -> bool:
         """Whether the server says anything in so long: the driver would wake ten times a second."""

@@ -1,7 +1,6 @@
 """The claimer: keeps the slots busy with claimed jobs, in fair shares."""
 
 import logging
-import math
 import random
 import threading
 import time
@@ -9,6 +8,8 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+from django.db import OperationalError
 
 from jobs import store
 from jobs.conf import conf
@@ -19,17 +20,16 @@ from jobs.registry import QueueTask, find
 from jobs.remote import LeftToOthers
 from jobs.shares import FairShares
 from jobs.statuses import Status
-from jobs.store import ClaimedJob, Lease, Mark, Marks, Outcome, ReadyLane, Share
+from jobs.store import ClaimedJob, Lease, Marks, Outcome, ReadyLane, Share
+from workers.begins import Begins
 from workers.held import HeldJob, HeldJobs
 from workers.pace import Pace
-from workers.role import REST, Role
+from workers.role import Role
 
 START_SECONDS = 0.002
 """A job that an idle worker has just got begins before the worker looks for more."""
 LOOK_SECONDS = 0.02
 """What a look has found is believed for so long, and for twice as long as the look took."""
-CROWDED_SECONDS = 0.003
-"""A look and a claim that took no longer did not read many entries of jobs that are gone."""
 LEAVE_SECONDS = 0.1
 LEAVE_EVERY_SECONDS = (0.5, 1.5)
 """Now and then a worker leaves the places of contended lanes for so long to others, who look for
@@ -109,6 +109,9 @@ class Claimer(Role):
                 self._is_relaying = bool(shares)
                 if shares:
                     return self._relay(outcomes, shares)
+            except OperationalError as error:
+                if not store.was_held_up(error):
+                    raise
             finally:
                 self._turn.release()
         return store.finish(self._worker, outcomes)
@@ -126,7 +129,7 @@ class Claimer(Role):
     def _may_relay(self) -> bool:
         """Whether this worker goes on, and all there is to claim, by a look of now, has limits."""
         is_known = self._seen and time.monotonic() < self._look_again_at + LOOK_SECONDS
-        if not is_known or self._is_quiet or self._stopping.is_set():
+        if not is_known or self._is_told or self._is_quiet or self._stopping.is_set():
             return False
         return _are_simple(self._seen.values())
 
@@ -365,45 +368,3 @@ def _are_simple(lanes: Iterable[ReadyLane]) -> bool:
         for lane in lanes
         if lane.has_room
     )
-
-
-class Begins:
-    """Where lines are read from: their beginnings, or the marks behind the last claimed jobs.
-
-    A line's beginning may be crowded with entries of jobs that are long gone, as long as somebody
-    keeps a transaction open that began before they went. Reading it costs at most a share of the
-    time, `1 / (1 + REST)`; what becomes ready before a mark waits for the next such time. What took
-    no longer than `CROWDED_SECONDS` was not crowded: looking behind marks asks every line there is.
-    """
-
-    def __init__(self) -> None:
-        self._marks: dict[int, Mark] = {}
-        self._until = 0.0
-        self._is_whole = True
-
-    @contextmanager
-    def timed(self) -> Iterator[Marks]:
-        """The marks to read behind, none at the beginnings; how long that takes is taken."""
-        started = time.monotonic()
-        self._is_whole = started >= self._until
-        if self._is_whole:
-            self._marks = {}
-        yield self.marks
-        if self._is_whole:
-            ended = time.monotonic()
-            took = ended - started
-            self._until = ended + REST * took if took > CROWDED_SECONDS else 0.0
-
-    @property
-    def marks(self) -> Marks:
-        """The marks, as they are now."""
-        return dict(self._marks)
-
-    def note(self, claimed: Sequence[ClaimedJob]) -> None:
-        """Move the marks behind these jobs, which are in order."""
-        last = {job.line_id: job for job in claimed}
-        self._marks |= {line_id: job.mark for line_id, job in last.items()}
-
-    def next_in(self) -> float:
-        """Seconds until the beginnings are worth another look: they may hide what is ready."""
-        return math.inf if self._is_whole else max(0.001, self._until - time.monotonic())

@@ -126,7 +126,9 @@ class Supervisor:
             self._start_one()
 
     def _start_one(self) -> None:
-        ledger = Ledger(self._options.concurrency + 4 * conf().claim_batch)
+        # As many as are held, and once more those that have ended and are just being recorded.
+        most = self._options.concurrency + 4 * conf().claim_batch + conf().finish_batch
+        ledger = Ledger(most)
         worker = new_worker_id()
         connections.close_all()  # a connection must not be shared by two processes
         # Held back until the new process has handlers of its own, so that none gets lost.

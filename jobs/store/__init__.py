@@ -9,6 +9,7 @@ lost, which is an answer and not an error.
 from jobs.store.chores import keep_turn, take_turn
 from jobs.store.claim import ClaimedJob, Share, claim
 from jobs.store.control import cancel, discard, redrive, redrive_edited, retry
+from jobs.store.dialect import was_held_up
 from jobs.store.finish import Outcome, finish
 from jobs.store.gate import pass_gate_alone
 from jobs.store.insert import insert_jobs
@@ -94,4 +95,5 @@ __all__ = [
     "take_turn",
     "transactions_before",
     "transactions_mark",
+    "was_held_up",
 ]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jobs.statuses import TRANSITIONS, Move, Status
 from jobs.store.dialect import (
     AS_BY_KEY,
+    AS_PLANNED_ONCE,
     BY_KEY,
     Query,
     Rows,
@@ -88,7 +89,9 @@ def claim(
     """
     lease = {"worker": worker, "lease": lease_seconds}
     if is_postgresql() and all(share.only_line for share in shares):
-        return claimed(fetch_all([*settled(), *at_once(shares, after or {}, lease)])[-1])
+        return claimed(
+            fetch_all([*settled(AS_PLANNED_ONCE), *at_once(shares, after or {}, lease)])[-1]
+        )
     of_lanes = {share.lane_id: share.quota for share in shares}
     with one_writer():
         found = lines_of(of_lanes, before=gate())
@@ -101,9 +104,10 @@ def claim(
     return _in_order(jobs)
 
 
-def settled() -> list[Query]:
-    """What comes first in a claim at once: the gate, and how rows are found."""
-    return [(f"{statement}, {AS_BY_KEY}", {}) for statement in gate()]
+def settled(*more: str) -> list[Query]:
+    """What comes first in a claim at once: the gate, how rows are found, and `more` settings."""
+    settings = ", ".join([AS_BY_KEY, *more])
+    return [(f"{statement}, {settings}", {}) for statement in gate()]
 
 
 def at_once(shares: Sequence[Share], after: Marks, lease: Mapping[str, Any]) -> list[Query]:
@@ -210,8 +214,10 @@ _GIVEN = _given("given.quota")
 # What another claimer has locked is passed over: nobody waits, and who did not get the lock gets no
 # job. The grant comes after it, as a statement of its own: one that locks and counts would count
 # what was there when it began, and two claimers see the last free place.
-_LOCK_TENANTS = """
-SELECT set_config('jobqueue.locked', '{' || coalesce(string_agg(id::text, ','), '') || '}', TRUE)
+_LOCK_TENANTS = f"""
+SELECT set_config(
+    'jobqueue.locked', '{{' || coalesce(string_agg(id::text, ','), '') || '}}', TRUE
+), {AS_PLANNED_ONCE}
 FROM (
     SELECT id FROM jobs_tenant WHERE id = ANY(%(tenants)s::bigint[]) ORDER BY id LOCK SKIPPING ROWS
 ) AS locked"""

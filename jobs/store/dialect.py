@@ -35,6 +35,7 @@ from typing import Any
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
 from jobs.statuses import UNUSUAL
@@ -139,13 +140,21 @@ def frozen_timeout() -> str:
 
 AS_BY_KEY = """
     set_config('enable_seqscan', 'off', TRUE), set_config('enable_bitmapscan', 'off', TRUE),
-    set_config('random_page_cost', '1', TRUE),
-    set_config('plan_cache_mode', 'force_generic_plan', TRUE)"""
-"""The settings of `BY_KEY`, for a statement that selects other things, too.
+    set_config('random_page_cost', '1', TRUE)"""
+"""The settings of `BY_KEY`, for a statement that selects other things, too."""
 
-The last one has statements planned once, and not again for the lengths of each call's arrays, to
-the same plan: that takes longer than to claim five jobs.
-"""
+AS_PLANNED_ONCE = "set_config('plan_cache_mode', 'force_generic_plan', TRUE)"
+"""The setting to plan what follows once, and not again for the lengths of each call's arrays. Only
+for what has one good plan, whatever the values and the sizes of the tables are."""
+
+AS_BRIEFLY = "set_config('lock_timeout', '200ms', TRUE)"
+"""The setting not to wait for locks for long; `was_held_up` tells who did so in vain."""
+
+
+def was_held_up(error: Error) -> bool:
+    """Whether a lock was not to be had in the time there was for it."""
+    return isinstance(error.__cause__, LockNotAvailable)
+
 
 BY_KEY = f"SELECT {AS_BY_KEY}"
 

@@ -11,6 +11,9 @@ from jobs.store.claim import Share
 from jobs.store.lines import Line, Marks, ready_lines
 from jobs.store.rooms import Rooms
 
+_Holder = tuple[str, int]
+"""A tenant or a lane, T or L, and its id."""
+
 
 class ReadyLane(NamedTuple):
     """A lane with ready jobs that could start now, or in `opens_in` seconds.
@@ -70,18 +73,18 @@ def ready_lanes(
     the worker runs jobs: their places come free there; and contended ones: those have turns.
     """
     lanes: dict[int, list[Line]] = defaultdict(list)
-    shared: set[int] = set()
+    shared: set[_Holder] = set()
     for line in ready_lines(after or {}):
         if (not queues or line.queue in queues) and line.suits(unknown, tags):
             lanes[line.lane_id].append(line)
         else:
-            shared.add(line.tenant_id)
+            shared |= {("T", line.tenant_id), ("L", line.lane_id)}
     rooms = Rooms([line for lines in lanes.values() for line in lines])
     found = [_lane(lines, rooms, shared) for lines in lanes.values()]
     return [x for x in found if x.opens_in or x.has_room or x.is_contended or x.tenant_id in own]
 
 
-def _lane(lines: Sequence[Line], rooms: Rooms, shared: Collection[int]) -> ReadyLane:
+def _lane(lines: Sequence[Line], rooms: Rooms, shared: Collection[_Holder]) -> ReadyLane:
     first = lines[0]
     lane = ReadyLane(
         first.lane_id,
@@ -93,7 +96,10 @@ def _lane(lines: Sequence[Line], rooms: Rooms, shared: Collection[int]) -> Ready
         opens_in=min(rooms.opens_in(line) for line in lines),
         only_line=first.id if len(lines) == 1 and is_simple(first) else None,
     )
-    return lane._replace(is_contended=lane.is_limited and lane.tenant_id in shared)
+    limits = (("T", lane.tenant_id, lane.tenant_room), ("L", lane.lane_id, lane.room))
+    return lane._replace(
+        is_contended=any(room is not None and (kind, key) in shared for kind, key, room in limits)
+    )
 
 
 def is_simple(line: Line) -> bool:

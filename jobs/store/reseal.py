@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import psycopg
 from django.db import OperationalError, connection, transaction
 
 from jobs.data_keys import DataKey
@@ -25,6 +24,7 @@ from jobs.store.dialect import (
     one_writer,
     scalar,
     sql,
+    was_held_up,
 )
 from jobs.store.insert import line_with_key
 
@@ -204,7 +204,7 @@ class _Pass:
                         fetch(_SHORTLY, {})
                     self._lines[line_id] = line_with_key(line_id, self._key.id)
             except OperationalError as error:
-                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                if not was_held_up(error):
                     raise
 
     def seal_others(self, ids: Sequence[uuid.UUID]) -> None:

@@ -24,10 +24,17 @@ from typing import NamedTuple
 from django.db import Error, connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from psycopg.errors import LockNotAvailable
 
 from jobs.models import WaitMinute
-from jobs.store.dialect import array, fetch, is_postgresql, one_writer, sql
+from jobs.store.dialect import (
+    AS_BRIEFLY,
+    array,
+    fetch,
+    is_postgresql,
+    one_writer,
+    sql,
+    was_held_up,
+)
 from jobs.store.finish import Outcome
 from jobs.store.minutes import EVERYBODY
 
@@ -101,7 +108,7 @@ SET attempts = counter.attempts + excluded.attempts"""
 
 
 # All processes write the same rows, between their outcomes: none waits long for another.
-_BRIEFLY = "SELECT set_config('lock_timeout', '200ms', TRUE)"
+_BRIEFLY = f"SELECT {AS_BRIEFLY}"
 
 _Rows = list[tuple[int, float, int, int]]
 
@@ -143,7 +150,7 @@ class Waits:
         try:
             _add(_rows(counts, started))
         except Error as error:
-            if isinstance(error.__cause__, LockNotAvailable) and len(counts) < MAX_COUNTS:
+            if was_held_up(error) and len(counts) < MAX_COUNTS:
                 with self._lock:
                     self._counts.update(counts)
             else:

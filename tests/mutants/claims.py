@@ -336,7 +336,7 @@ LOOKS = (
     ),
     _look(
         name="look: lanes without room are offered",
-        old="if x.opens_in or x.has_room or x.tenant_id in own]",
+        old="if x.opens_in or x.has_room or x.is_contended or x.tenant_id in own]",
         new="]",
     ),
     _look(

@@ -35,8 +35,8 @@ LOCKS = (
     _locks(
         name="waits: what another process holds is lost",
         file="jobs/store/waits.py",
-        old="isinstance(error.__cause__, LockNotAvailable)",
-        new="False",
+        old="was_held_up(error) and",
+        new="False and",
     ),
     _locks(
         name="submissions: the tenant's lock comes after the insert",

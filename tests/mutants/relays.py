@@ -23,6 +23,13 @@ RELAYS = (
         databases=_ONLY_POSTGRESQL,
     ),
     _relay(
+        name="relay: the gate is not passed",
+        old="[*settled(AS_BRIEFLY), done(worker, firsts)]",
+        new='[("SELECT 1", {}), done(worker, firsts)]',
+        tests=("tests/store/test_guards.py::TestGate",),
+        databases=_ONLY_POSTGRESQL,
+    ),
+    _relay(
         name="relay: two transactions (PostgreSQL)",
         old="found = fetch_all([*first, *at_once(shares, after or {}, lease)])",
         new="found = [*fetch_all(first), *fetch_all(at_once(shares, after or {}, lease))]",

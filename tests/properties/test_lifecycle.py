@@ -51,7 +51,7 @@ from tests.properties.model import (
 from tests.properties.steps import ENDINGS, QUEUES, TENANTS, WORKERS, Step, recent, steps
 from tests.store.steps import lane_of, outcome
 from workers import claimer
-from workers.claimer import Begins
+from workers.begins import Begins
 
 ACTOR = "command:test"
 ACTIONS: dict[str, tuple[Callable[[Iterable[uuid.UUID]], list[uuid.UUID]], set[Status]]] = {

@@ -24,6 +24,7 @@ from tests.store.steps import (
     expire,
     lane_of,
     no_delay,
+    outcome,
     submit,
     together,
 )
@@ -211,6 +212,21 @@ class TestGate:
             claiming = start(lambda: store.claim(WORKER, [share], lease_seconds=30))
             assert not claiming.done()
         assert claiming.result() == []
+
+    def test_relay_waits_for_the_change_that_is_under_way(
+        self, alice: Tenant, start: Start
+    ) -> None:
+        services.change_limits(alice, actor=ACTOR, max_running=1)
+        submit(alice, 2)
+        (seen,) = store.ready_lanes()
+        share = seen.share(1)
+        (job,) = store.claim(WORKER, [share], lease_seconds=30)
+        done = [outcome(job, Status.DONE)]
+        with transaction.atomic():
+            services.set_queue_paused(alice, "default", paused=True, actor=ACTOR)
+            relaying = start(lambda: store.relay(WORKER, done, [share], lease_seconds=30))
+            assert not relaying.done()
+        assert relaying.result() == ({job.id}, [])
 
     CHANGES: dict[str, Callable[[Tenant], object]] = {
         "pause": lambda t: services.set_queue_paused(t, "default", paused=True, actor=ACTOR),

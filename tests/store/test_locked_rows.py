@@ -1,13 +1,14 @@
 """Rows that somebody holds: who waits for them, for how long, and what others do meanwhile."""
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from django.db import Error, connection, connections, transaction
+from django.db import Error, OperationalError, connection, connections, transaction
 from django.db.models import Sum
 
 from jobs import services, store
@@ -25,6 +26,7 @@ from tests.store.steps import (
     expire,
     finish,
     no_delay,
+    outcome,
     row,
     status_of,
     submit,
@@ -222,3 +224,18 @@ def somebody_waits() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
         return cursor.fetchone() != (0,)
+
+
+def test_places_are_not_passed_on_behind_a_row_that_somebody_holds(alice: Tenant) -> None:
+    services.change_limits(alice, actor="command:test", max_running=1)
+    submit(alice, 2)
+    (seen,) = store.ready_lanes()
+    share = seen.share(1)
+    (job,) = store.claim(WORKER, [share], lease_seconds=30)
+    done = [outcome(job, Status.DONE)]
+    with frozen_after(lambda: store.cancel([job.id])):
+        started = time.monotonic()
+        with pytest.raises(OperationalError) as held_up:
+            store.relay(WORKER, done, [share], lease_seconds=30)
+        assert store.was_held_up(held_up.value)
+        assert time.monotonic() - started < 5, "all claims would wait behind it at the gate"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
+from psycopg.errors import LockNotAvailable
 
 from jobs import services, store
 from jobs.conf import conf
@@ -15,7 +16,8 @@ from jobs.models import Job, Tenant
 from jobs.statuses import Status
 from tests.store.steps import WORKER, outcome, submit
 from workers import claimer
-from workers.claimer import START_SECONDS, Begins, Claimer
+from workers.begins import Begins
+from workers.claimer import START_SECONDS, Claimer
 from workers.held import HeldJob, HeldJobs
 
 pytestmark = pytest.mark.django_db
@@ -334,6 +336,16 @@ class TestPlacesOfJobsThatHaveEnded:
         with slots.claimer._turn:
             slots.relay_all()
         assert slots.started == []
+
+    def test_outcomes_are_recorded_where_somebody_holds_up_the_relay(
+        self, limited: Tenant, slots: Slots, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def wait_in_vain(*args: object, **named: object) -> None:
+            raise OperationalError from LockNotAvailable()
+
+        monkeypatch.setattr(store, "relay", wait_in_vain)
+        slots.relay_all()
+        assert Job.objects.filter(status=Status.DONE).count() == self.LIMIT
 
     def test_once_they_were_taken_the_next_wait_for_the_claimer_to_end(
         self, limited: Tenant, slots: Slots, monkeypatch: pytest.MonkeyPatch
