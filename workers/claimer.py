@@ -34,6 +34,10 @@ LEAVE_SECONDS = 0.1
 LEAVE_EVERY_SECONDS = (0.5, 1.5)
 """Now and then a worker leaves the places of contended lanes for so long to others, who look for
 them as often: who frees a place would always be the first to take it."""
+DOUBTS = 2
+DOUBT_SECONDS = 1.0
+"""After a claim that failed its leases are looked for so often, with so much time in between: the
+server may still be at it."""
 PATIENCE_SECONDS = 0.02
 """Outcomes that are about to free places for the next jobs wait so long for a look to end."""
 
@@ -73,6 +77,8 @@ class Claimer(Role):
         self._unknown: set[str] = LeftToOthers()
         self._disappointments = 0
         self._strange: list[Lease] = []
+        self._doubts = 0
+        self._doubt_at = 0.0
         self._turn = threading.Lock()
 
     def hear(self) -> None:
@@ -162,6 +168,7 @@ class Claimer(Role):
 
     def _claim_once(self) -> float:
         self.return_strange()
+        self._return_unknown()
         self._settle()
         if self._is_quiet:
             return conf().poll_interval_seconds
@@ -266,6 +273,9 @@ class Claimer(Role):
         taken: Counter[int] = Counter()
         try:
             yield taken
+        except Exception:
+            self._doubts, self._doubt_at = DOUBTS, 0.0
+            raise
         finally:
             self._shares.charge(taken)
             self._remember(shares, taken)
@@ -345,6 +355,22 @@ class Claimer(Role):
         if self._strange:
             store.release(self._strange)
             self._strange = []
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether there may be leases that it does not know of."""
+        return self._doubts > 0
+
+    def _return_unknown(self) -> None:
+        """Give back what was claimed in a call whose answer was lost, before it counts as lost."""
+        if not self._doubts or time.monotonic() < self._doubt_at:
+            return
+        held = {one.lease for one in self._held.snapshot()}
+        if leases := [lease for lease in store.leases_of(self._worker) if lease not in held]:
+            store.release(leases)
+            fields = {"worker": self._worker, "count": len(leases)}
+            _log.warning("the answer to a claim was lost; its jobs were given back", extra=fields)
+        self._doubts, self._doubt_at = self._doubts - 1, time.monotonic() + DOUBT_SECONDS
 
     def _knows(self, name: str) -> bool:
         """Whether this process has the task; if not, it will leave such jobs to others."""

@@ -188,6 +188,7 @@ class WorkerProcess:
         _log.info("draining", extra={"worker": self._worker, "count": len(self._held)})
         self._claimer.stop(timeout=2)
         self._attempt(self._claimer.return_strange)
+        self._retired |= self._claimer.is_in_doubt
         self._attempt(lambda: Worker.objects.filter(pk=self._worker).update(is_draining=True))
         self._give_back(self._held.snapshot())
         self._wait_for_running()

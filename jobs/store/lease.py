@@ -192,6 +192,16 @@ def reap(worker: str, delay: Callable[[int], float], *, limit: int = 500) -> lis
         return list(finish(worker, outcomes)) if outcomes else []
 
 
+_LEASES_OF = f"""
+SELECT id, fence FROM jobs_job WHERE status = '{Status.RUNNING}' AND worker = %(worker)s"""
+
+
+def leases_of(worker: str) -> list[Lease]:
+    """The leases that a worker holds, whether it knows of them or not."""
+    rows = fetch(_LEASES_OF, {"worker": worker})
+    return [Lease(as_uuid(job_id), fence) for job_id, fence in rows]
+
+
 _OF_WORKER = f"""
 SELECT {_HELD} FROM jobs_job
 WHERE status = '{Status.RUNNING}' AND worker = %(worker)s LOCK SKIPPING ROWS"""

@@ -266,8 +266,8 @@ LEASES = (
     ),
     _lease(
         name="lose a worker: jobs of others too",
-        old="WHERE status = '{Status.RUNNING}' AND worker = %(worker)s",
-        new="WHERE status = '{Status.RUNNING}'",
+        old="WHERE status = '{Status.RUNNING}' AND worker = %(worker)s LOCK",
+        new="WHERE status = '{Status.RUNNING}' LOCK",
     ),
     _lease(
         name="lose a worker: what it had not started is charged",

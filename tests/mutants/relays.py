@@ -11,8 +11,10 @@ _relay = partial(Mutant, file="jobs/store/relay.py", tests=("tests/store/test_re
 _successors = partial(
     Mutant,
     file="workers/claimer.py",
-    tests=("tests/workers/test_claimer.py::TestPlacesOfJobsThatHaveEnded",),
+    tests=("tests/workers/test_relaying.py",),
 )
+
+_claimer = partial(Mutant, file="workers/claimer.py", tests=("tests/workers/test_claimer.py",))
 
 RELAYS = (
     _relay(
@@ -52,6 +54,32 @@ RELAYS = (
         old="lease_seconds=lease_seconds, unknown=unknown, tags=tags\n",
         new="lease_seconds=lease_seconds, tags=tags\n",
         databases=_ONLY_SQLITE,
+    ),
+    _claimer(
+        name="claimer: what a lost answer told of is left to the reaper",
+        old="self._doubts, self._doubt_at = DOUBTS, 0.0",
+        new="pass",
+    ),
+    _claimer(
+        name="claimer: what it runs is taken for lost",
+        old="if lease not in held]:",
+        new="]:",
+    ),
+    _claimer(
+        name="claimer: jobs of other workers are its own",
+        file="jobs/store/lease.py",
+        old=' AND worker = %(worker)s"""\n\n\ndef leases_of',
+        new='"""\n\n\ndef leases_of',
+    ),
+    _successors(
+        name="relay: to lanes that others have to share",
+        old=" and not lane.is_contended\n",
+        new="\n",
+    ),
+    _successors(
+        name="relay: contended places are never left",
+        old="return now >= self._leave_at",
+        new="return False",
     ),
     _successors(
         name="relay: by a look of long ago",

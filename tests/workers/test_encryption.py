@@ -16,7 +16,7 @@ from tests.encrypted import CANARY, FIRST, SECOND, encrypted, stored_text
 from tests.harness import WorkerProcess, running_workers, wait_until
 from tests.workers import tasks
 from tests.workers.conftest import Submit, wait_for
-from tests.workers.test_claimer import Slots
+from tests.workers.slots import Slots
 from workers import attempt
 
 
